@@ -1,0 +1,115 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// The floors of the building, lowest first. A target may only know targets on lower floors; the compiler checks it.
+// See docs/architecture.md for the picture.
+
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+] + (Context.environment["WARNINGS_AS_ERRORS"] == "1" ? [.treatAllWarnings(as: .error)] : [])
+
+/// A machine or vocabulary of the deterministic core.
+func core(_ name: String, knows: [String] = []) -> Target {
+    .target(name: name, dependencies: knows.map { .init(stringLiteral: $0) }, path: "Sources/Core/\(name)",
+            swiftSettings: strict)
+}
+
+func module(_ name: String, at path: String, knows: [String]) -> Target {
+    .target(name: name, dependencies: knows.map { .init(stringLiteral: $0) }, path: path, swiftSettings: strict)
+}
+
+func program(_ name: String, at path: String, knows: [String]) -> Target {
+    .executableTarget(name: name, dependencies: knows.map { .init(stringLiteral: $0) }, path: path,
+                      swiftSettings: strict)
+}
+
+func tests(_ name: String, at path: String, knows: [String]) -> Target {
+    .testTarget(name: name, dependencies: knows.map { .init(stringLiteral: $0) }, path: path, swiftSettings: strict)
+}
+
+let floor0 = ["Kernel", "Encoding", "Crypto", "Multiformats"]
+let floor1 = floor0 + ["Pinset", "Seams"]
+let machines = [
+    "Storage", "Gossip", "Exchange", "UnixFS", "RPC", "MerkleCRDT", "Allocation", "Tracking", "Monitoring",
+    "IPFSConnector",
+]
+let wholeCore = floor1 + machines + ["Cluster"]
+
+let package = Package(
+    name: "ipfs-cluster-swift",
+    platforms: [.macOS(.v15)],
+    products: [
+        .executable(name: "ipfs-cluster-service", targets: ["ipfs-cluster-service"]),
+        .executable(name: "ipfs-cluster-ctl", targets: ["ipfs-cluster-ctl"]),
+        .executable(name: "ipfs-cluster-sim", targets: ["ipfs-cluster-sim"]),
+    ],
+    dependencies: [],
+    targets: [
+        // Floor 0: numbers, bytes, names.
+        .systemLibrary(name: "COpenSSL", path: "Sources/Core/COpenSSL", pkgConfig: "openssl",
+                       providers: [.apt(["libssl-dev"])]),
+        core("Kernel"),
+        core("Encoding", knows: ["Kernel"]),
+        core("Crypto", knows: ["Kernel", "COpenSSL"]),
+        core("Multiformats", knows: ["Kernel", "Encoding", "Crypto"]),
+
+        // Floor 1: the vocabulary, and the seams to the two worlds.
+        core("Pinset", knows: floor0),
+        core("Seams", knows: floor0 + ["Pinset"]),
+
+        // Floor 2 and 3: the machines. None knows another, except where named.
+        core("Storage", knows: floor1),
+        core("Gossip", knows: floor1),
+        core("Exchange", knows: floor1),
+        core("UnixFS", knows: floor1),
+        core("RPC", knows: floor1),
+        core("MerkleCRDT", knows: floor1 + ["Storage"]),
+        core("Allocation", knows: floor1),
+        core("Tracking", knows: floor1),
+        core("Monitoring", knows: floor1),
+        core("IPFSConnector", knows: floor1 + ["Storage", "UnixFS"]),
+
+        // Floor 4: the peer.
+        core("Cluster", knows: floor1 + machines),
+
+        // Floor 5: the two worlds that interpret a peer's effects.
+        module("SimNet", at: "Sources/SimNet", knows: wholeCore),
+        module("Transport", at: "Sources/RealNet/Transport", knows: floor1),
+        module("HTTP", at: "Sources/RealNet/HTTP", knows: floor1),
+        module("RealNet", at: "Sources/RealNet/Runtime", knows: wholeCore + ["Transport", "HTTP", "COpenSSL"]),
+
+        // Floor 6: what people run.
+        module("Configuration", at: "Sources/Daemon/Configuration", knows: wholeCore),
+        module("CommandLineTools", at: "Sources/Daemon/CommandLine", knows: floor1),
+        module("API", at: "Sources/Daemon/API", knows: wholeCore + ["HTTP"]),
+        program("ipfs-cluster-service", at: "Sources/Daemon/Service",
+                knows: wholeCore + ["RealNet", "Transport", "HTTP", "API", "Configuration", "CommandLineTools"]),
+        program("ipfs-cluster-ctl", at: "Sources/Daemon/Control",
+                knows: wholeCore + ["RealNet", "HTTP", "CommandLineTools"]),
+        program("ipfs-cluster-sim", at: "Sources/Daemon/Simulator", knows: wholeCore + ["SimNet", "CommandLineTools"]),
+
+        // Tests/Property: one folder for each area, so that an area is tested without building the others.
+        module("TestSupport", at: "Tests/Property/Support", knows: floor1),
+        tests("VocabularyTests", at: "Tests/Property/Vocabulary", knows: floor1 + ["TestSupport"]),
+        tests("StorageTests", at: "Tests/Property/Storage", knows: floor1 + ["Storage", "TestSupport"]),
+        tests("CRDTTests", at: "Tests/Property/CRDT", knows: floor1 + ["Storage", "MerkleCRDT", "TestSupport"]),
+        tests("NetworkTests", at: "Tests/Property/Network", knows: floor1 + ["Gossip", "Exchange", "RPC", "TestSupport"]),
+        tests("PinningTests", at: "Tests/Property/Pinning",
+              knows: floor1 + ["Allocation", "Tracking", "Monitoring", "TestSupport"]),
+        tests("ContentTests", at: "Tests/Property/Content",
+              knows: floor1 + ["Storage", "UnixFS", "IPFSConnector", "TestSupport"]),
+        tests("TransportTests", at: "Tests/Property/Transport", knows: floor1 + ["Transport", "TestSupport"]),
+        tests("HTTPTests", at: "Tests/Property/HTTP", knows: wholeCore + ["HTTP", "API", "TestSupport"]),
+        tests("DaemonTests", at: "Tests/Property/Daemon",
+              knows: wholeCore + ["Configuration", "CommandLineTools", "TestSupport"]),
+        tests("TidyTests", at: "Tests/Property/Tidy", knows: ["TestSupport"]),
+        tests("ClusterTests", at: "Tests/Property/Cluster", knows: wholeCore + ["TestSupport"]),
+        tests("RealNetTests", at: "Tests/Property/RealNet",
+              knows: wholeCore + ["RealNet", "Transport", "HTTP", "TestSupport"]),
+        tests("Scenarios", at: "Tests/Scenarios", knows: wholeCore + ["SimNet", "TestSupport"]),
+
+        program("benchmarks", at: "Benchmarks", knows: wholeCore + ["RealNet", "SimNet"]),
+    ]
+)

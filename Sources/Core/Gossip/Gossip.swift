@@ -1,0 +1,1 @@
+// Gossip: to come.

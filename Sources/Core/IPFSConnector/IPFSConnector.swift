@@ -1,0 +1,1 @@
+// IPFSConnector: to come.

@@ -1,0 +1,36 @@
+// Plain bytes, and their hexadecimal form.
+
+package typealias Bytes = [UInt8]
+
+private let hexDigits = Array("0123456789abcdef".utf8)
+
+package func hex(_ bytes: some Sequence<UInt8>) -> String {
+    var out: [UInt8] = []
+    for byte in bytes {
+        out.append(hexDigits[Int(byte >> 4)])
+        out.append(hexDigits[Int(byte & 15)])
+    }
+    return String(decoding: out, as: UTF8.self)
+}
+
+/// Nil unless the text is an even number of hexadecimal digits of either case.
+package func bytes(hex text: some StringProtocol) -> Bytes? {
+    var out: Bytes = []
+    var high: UInt8?
+    for character in text.utf8 {
+        let nibble: UInt8
+        switch character {
+        case 0x30...0x39: nibble = character - 0x30
+        case 0x61...0x66: nibble = character - 0x61 + 10
+        case 0x41...0x46: nibble = character - 0x41 + 10
+        default: return nil
+        }
+        if let h = high { out.append(h << 4 | nibble); high = nil } else { high = nibble }
+    }
+    return high == nil ? out : nil
+}
+
+/// Byte-wise lexicographic order, as Go's bytes.Compare.
+
+package func precedes(_ a: some Sequence<UInt8>, _ b: some Sequence<UInt8>) -> Bool { a.lexicographicallyPrecedes(b) }
+

@@ -1,0 +1,178 @@
+// The only maps that the core iterates: their order is that of the keys, in every process.
+
+/// A map in key order. Sorted runs of at most `runLimit` entries; lookup O(log n), insertion and removal
+/// O(runLimit + n / runLimit) moves, iteration O(n).
+package struct SortedMap<Key: Comparable, Value> {
+    static var runLimit: Int { 256 }
+    struct Run {
+        var keys: [Key]
+        var values: [Value]
+    }
+    var runs: [Run] = []
+    package private(set) var count = 0
+
+    package init() {}
+    package init(_ pairs: some Sequence<(Key, Value)>) { for (k, v) in pairs { self[k] = v } }
+    package var isEmpty: Bool { count == 0 }
+
+    /// Index of the run that holds or would hold the key.
+    private func run(for key: Key) -> Int {
+        var low = 0, high = runs.count
+        while low < high {
+            let middle = (low + high) / 2
+            if runs[middle].keys[runs[middle].keys.count - 1] < key { low = middle + 1 } else { high = middle }
+        }
+        return low
+    }
+
+    private func position(of key: Key, in keys: [Key]) -> (index: Int, found: Bool) {
+        var low = 0, high = keys.count
+        while low < high {
+            let middle = (low + high) / 2
+            if keys[middle] < key { low = middle + 1 } else { high = middle }
+        }
+        return (low, low < keys.count && keys[low] == key)
+    }
+
+    package subscript(key: Key) -> Value? {
+        get {
+            let r = run(for: key)
+            guard r < runs.count else { return nil }
+            let (i, found) = position(of: key, in: runs[r].keys)
+            return found ? runs[r].values[i] : nil
+        }
+        set {
+            if let newValue { update(key, newValue) } else { remove(key) }
+        }
+        _modify {
+            var value = remove(key)
+            defer { if let value { update(key, value) } }
+            yield &value
+        }
+    }
+
+    package subscript(key: Key, default fallback: @autoclosure () -> Value) -> Value {
+        get { self[key] ?? fallback() }
+        _modify {
+            var r = run(for: key)
+            if r == runs.count || !position(of: key, in: runs[r].keys).found {
+                update(key, fallback())
+                r = run(for: key)
+            }
+            let i = position(of: key, in: runs[r].keys).index
+            yield &runs[r].values[i]
+        }
+    }
+
+    private mutating func update(_ key: Key, _ value: Value) {
+        if runs.isEmpty { runs.append(Run(keys: [key], values: [value])); count = 1; return }
+        let r = Swift.min(run(for: key), runs.count - 1)
+        let (i, found) = position(of: key, in: runs[r].keys)
+        if found { runs[r].values[i] = value; return }
+        runs[r].keys.insert(key, at: i)
+        runs[r].values.insert(value, at: i)
+        count += 1
+        if runs[r].keys.count > Self.runLimit { split(r) }
+    }
+
+    private mutating func split(_ r: Int) {
+        let half = runs[r].keys.count / 2
+        let tail = Run(keys: Array(runs[r].keys[half...]), values: Array(runs[r].values[half...]))
+        runs[r].keys.removeSubrange(half...)
+        runs[r].values.removeSubrange(half...)
+        runs.insert(tail, at: r + 1)
+    }
+
+    @discardableResult
+    package mutating func remove(_ key: Key) -> Value? {
+        let r = run(for: key)
+        guard r < runs.count else { return nil }
+        let (i, found) = position(of: key, in: runs[r].keys)
+        guard found else { return nil }
+        runs[r].keys.remove(at: i)
+        let value = runs[r].values.remove(at: i)
+        if runs[r].keys.isEmpty { runs.remove(at: r) }
+        count -= 1
+        return value
+    }
+
+    package mutating func removeAll() { runs = []; count = 0 }
+
+    package var keys: [Key] { runs.flatMap(\.keys) }
+    package var values: [Value] { runs.flatMap(\.values) }
+    package var first: (key: Key, value: Value)? { runs.first.map { ($0.keys[0], $0.values[0]) } }
+    package var last: (key: Key, value: Value)? {
+        runs.last.map { ($0.keys[$0.keys.count - 1], $0.values[$0.values.count - 1]) }
+    }
+
+    /// The first entry whose key is at least `key`; or greater, with `after`.
+    package func first(from key: Key) -> (key: Key, value: Value)? { entry(from: key, inclusive: true) }
+    package func first(after key: Key) -> (key: Key, value: Value)? { entry(from: key, inclusive: false) }
+
+    private func entry(from key: Key, inclusive: Bool) -> (key: Key, value: Value)? {
+        var r = run(for: key)
+        guard r < runs.count else { return nil }
+        var (i, found) = position(of: key, in: runs[r].keys)
+        if found && !inclusive { i += 1 }
+        if i == runs[r].keys.count { r += 1; i = 0 }
+        return r < runs.count ? (runs[r].keys[i], runs[r].values[i]) : nil
+    }
+}
+
+extension SortedMap: Sequence {
+    package struct Iterator: IteratorProtocol {
+        let map: SortedMap
+        var run = 0
+        var index = 0
+        package mutating func next() -> (key: Key, value: Value)? {
+            guard run < map.runs.count else { return nil }
+            let entry = (map.runs[run].keys[index], map.runs[run].values[index])
+            index += 1
+            if index == map.runs[run].keys.count { run += 1; index = 0 }
+            return (entry.0, entry.1)
+        }
+    }
+    package func makeIterator() -> Iterator { Iterator(map: self) }
+    package var underestimatedCount: Int { count }
+}
+
+extension SortedMap.Run: Sendable where Key: Sendable, Value: Sendable {}
+extension SortedMap: Sendable where Key: Sendable, Value: Sendable {}
+extension SortedMap: Equatable where Value: Equatable {
+    package static func == (a: Self, b: Self) -> Bool {
+        a.count == b.count && zip(a, b).allSatisfy { $0.key == $1.key && $0.value == $1.value }
+    }
+}
+
+/// A set in the order of its members.
+package struct SortedSet<Element: Comparable> {
+    private var map = SortedMap<Element, Void>()
+    package init() {}
+    package init(_ elements: some Sequence<Element>) { for e in elements { insert(e) } }
+    package var count: Int { map.count }
+    package var isEmpty: Bool { map.isEmpty }
+    package func contains(_ element: Element) -> Bool { map[element] != nil }
+    /// True if it was not there before.
+    @discardableResult
+    package mutating func insert(_ element: Element) -> Bool {
+        let before = map.count
+        map[element] = ()
+        return map.count > before
+    }
+    @discardableResult
+    package mutating func remove(_ element: Element) -> Bool { map.remove(element) != nil }
+    package mutating func removeAll() { map.removeAll() }
+    package var elements: [Element] { map.keys }
+    package var first: Element? { map.first?.key }
+}
+extension SortedSet: Sequence {
+    package struct Iterator: IteratorProtocol {
+        var base: SortedMap<Element, Void>.Iterator
+        package mutating func next() -> Element? { base.next()?.key }
+    }
+    package func makeIterator() -> Iterator { Iterator(base: map.makeIterator()) }
+}
+extension SortedSet: Sendable where Element: Sendable {}
+extension SortedSet: Equatable {
+    package static func == (a: Self, b: Self) -> Bool { a.elements == b.elements }
+}

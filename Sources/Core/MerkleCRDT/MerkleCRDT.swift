@@ -1,0 +1,1 @@
+// MerkleCRDT: to come.

@@ -1,0 +1,137 @@
+// Content identifiers and the multihashes inside them. multiformats/cid, multiformats/multihash.
+
+import Crypto
+import Encoding
+import Kernel
+
+package enum MultiformatError: Error, Equatable, Sendable {
+    case empty
+    case truncated
+    case badText(String)
+    case badVersion(UInt64)
+    case badMultihash(String)
+    case badKey(String)
+    case badMultiaddr(String)
+    case trailingBytes
+}
+
+/// Multicodec numbers of hash functions.
+package enum HashCode {
+    package static let identity: UInt64 = 0
+    package static let sha2_256: UInt64 = 0x12
+    package static let md5: UInt64 = 0xd5
+    package static let blake2b256: UInt64 = 0xb220
+}
+
+/// Multicodec numbers of block formats.
+package enum Codec {
+    package static let raw: UInt64 = 0x55
+    package static let dagPB: UInt64 = 0x70
+    package static let dagCBOR: UInt64 = 0x71
+    package static let libp2pKey: UInt64 = 0x72
+}
+
+/// A hash function's number and a digest.
+package struct Multihash: Hashable, Comparable, Sendable {
+    /// uvarint code, uvarint length, digest.
+    package let bytes: Bytes
+    private let digestStart: UInt8
+
+    package init(code: UInt64, digest: some Collection<UInt8>) {
+        var out = varint(code)
+        appendVarint(UInt64(digest.count), to: &out)
+        digestStart = UInt8(out.count)
+        out.append(contentsOf: digest)
+        bytes = out
+    }
+
+    /// Exactly one multihash.
+    package init(_ bytes: some Collection<UInt8>) throws(MultiformatError) {
+        let all = Bytes(bytes)
+        guard !all.isEmpty else { throw .empty }
+        var offset = 0
+        let length: UInt64
+        do {
+            _ = try readVarint(all, at: &offset)
+            length = try readVarint(all, at: &offset)
+        } catch { throw .badMultihash("\(error)") }
+        guard length == UInt64(all.count - offset) else {
+            throw .badMultihash("says \(length) bytes of digest, has \(all.count - offset)")
+        }
+        self.bytes = all
+        digestStart = UInt8(offset)
+    }
+
+    package var code: UInt64 {
+        var offset = 0
+        return (try? readVarint(bytes, at: &offset)) ?? 0
+    }
+    package var digest: ArraySlice<UInt8> { bytes[Int(digestStart)...] }
+
+    package static func sha2_256(of data: some Collection<UInt8>) -> Multihash {
+        Multihash(code: HashCode.sha2_256, digest: sha256(data))
+    }
+    package static func < (a: Self, b: Self) -> Bool { a.bytes.lexicographicallyPrecedes(b.bytes) }
+}
+
+/// A content identifier, kept in its binary form: a bare sha2-256 multihash (v0), or version, codec and multihash (v1).
+package struct CID: Hashable, Comparable, Sendable, CustomStringConvertible {
+    package let bytes: Bytes
+    private let hashStart: UInt8
+    package let codec: UInt64
+
+    package init(v1 codec: UInt64, _ multihash: Multihash) {
+        var out = varint(1)
+        appendVarint(codec, to: &out)
+        hashStart = UInt8(out.count)
+        out.append(contentsOf: multihash.bytes)
+        bytes = out
+        self.codec = codec
+    }
+
+    /// Only a 32-byte sha2-256 multihash has a v0 form.
+    package init(v0 multihash: Multihash) throws(MultiformatError) {
+        guard multihash.code == HashCode.sha2_256, multihash.digest.count == 32 else {
+            throw .badMultihash("CIDv0 is sha2-256 only")
+        }
+        bytes = multihash.bytes
+        hashStart = 0
+        codec = Codec.dagPB
+    }
+
+    /// Exactly one binary CID.
+    package init(_ bytes: some Collection<UInt8>) throws(MultiformatError) {
+        let all = Bytes(bytes)
+        if all.count == 34, all[0] == 0x12, all[1] == 0x20 {
+            self.init(checked: all, hashStart: 0, codec: Codec.dagPB)
+            return
+        }
+        guard !all.isEmpty else { throw .empty }
+        var offset = 0
+        guard let version = try? readVarint(all, at: &offset) else { throw .truncated }
+        guard version == 1 else { throw .badVersion(version) }
+        guard let codec = try? readVarint(all, at: &offset) else { throw .truncated }
+        _ = try Multihash(all[offset...])
+        self.init(checked: all, hashStart: UInt8(offset), codec: codec)
+    }
+
+    private init(checked bytes: Bytes, hashStart: UInt8, codec: UInt64) {
+        self.bytes = bytes
+        self.hashStart = hashStart
+        self.codec = codec
+    }
+
+    package var version: Int { hashStart == 0 ? 0 : 1 }
+    package var multihash: Multihash {
+        guard let hash = try? Multihash(bytes[Int(hashStart)...]) else { unreachable("a CID without multihash") }
+        return hash
+    }
+    package var multihashBytes: ArraySlice<UInt8> { bytes[Int(hashStart)...] }
+
+    /// v0 in base58btc, v1 in base32 (REST-189).
+    package var description: String {
+        version == 0 ? Multibase.base58btc.encode(bytes) : "b" + Multibase.base32.encode(bytes)
+    }
+
+    package static func < (a: Self, b: Self) -> Bool { a.bytes.lexicographicallyPrecedes(b.bytes) }
+}

@@ -1,0 +1,106 @@
+// Text forms of bytes: RFC 4648 bases and positional bases, with multibase prefixes.
+
+import Kernel
+
+/// One multibase encoding.
+package struct Multibase: Sendable, Equatable {
+    package let name: String
+    package let prefix: Character
+    let alphabet: [UInt8]
+    /// Bits in a digit for RFC 4648 bases, nil for positional ones.
+    let bits: Int?
+
+    static func rfc4648(_ name: String, _ prefix: Character, _ bits: Int, _ alphabet: String) -> Multibase {
+        Multibase(name: name, prefix: prefix, alphabet: Array(alphabet.utf8), bits: bits)
+    }
+    static func positional(_ name: String, _ prefix: Character, _ alphabet: String) -> Multibase {
+        Multibase(name: name, prefix: prefix, alphabet: Array(alphabet.utf8), bits: nil)
+    }
+
+    package static let base16 = rfc4648("base16", "f", 4, "0123456789abcdef")
+    package static let base32 = rfc4648("base32", "b", 5, "abcdefghijklmnopqrstuvwxyz234567")
+    package static let base32upper = rfc4648("base32upper", "B", 5, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")
+    package static let base36 = positional("base36", "k", "0123456789abcdefghijklmnopqrstuvwxyz")
+    package static let base58btc = positional(
+        "base58btc", "z", "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz")
+    package static let base64url = rfc4648(
+        "base64url", "u", 6, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+    package static let base64 = rfc4648(
+        "base64", "m", 6, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
+
+    /// Without the prefix.
+    package func encode(_ bytes: some Collection<UInt8>) -> String {
+        bits.map { encodeBits(bytes, $0) } ?? encodePositional(bytes)
+    }
+
+    /// Without the prefix. Nil where a character is outside the alphabet.
+    package func decode(_ text: some StringProtocol) -> Bytes? {
+        var digits: [UInt8] = []
+        digits.reserveCapacity(text.utf8.count)
+        for character in text.utf8 {
+            guard let digit = alphabet.firstIndex(of: character) else { return nil }
+            digits.append(UInt8(digit))
+        }
+        return bits.map { decodeBits(digits, $0) } ?? decodePositional(digits)
+    }
+
+    private func encodeBits(_ bytes: some Collection<UInt8>, _ bits: Int) -> String {
+        var out: Bytes = []
+        out.reserveCapacity(bytes.count * 8 / bits + 1)
+        var buffer: UInt32 = 0
+        var held = 0
+        let mask = UInt32(1 << bits - 1)
+        for byte in bytes {
+            buffer = buffer << 8 | UInt32(byte)
+            held += 8
+            while held >= bits {
+                held -= bits
+                out.append(alphabet[Int(buffer >> UInt32(held) & mask)])
+            }
+        }
+        if held > 0 { out.append(alphabet[Int(buffer << UInt32(bits - held) & mask)]) }
+        return String(decoding: out, as: UTF8.self)
+    }
+
+    private func decodeBits(_ digits: [UInt8], _ bits: Int) -> Bytes? {
+        var out: Bytes = []
+        out.reserveCapacity(digits.count * bits / 8)
+        var buffer: UInt32 = 0
+        var held = 0
+        for digit in digits {
+            buffer = buffer << UInt32(bits) | UInt32(digit)
+            held += bits
+            if held >= 8 {
+                held -= 8
+                out.append(UInt8(truncatingIfNeeded: buffer >> UInt32(held)))
+            }
+        }
+        return out
+    }
+
+    private func encodePositional(_ bytes: some Collection<UInt8>) -> String {
+        let zeros = bytes.prefix { $0 == 0 }.count
+        let digits = convert(Bytes(bytes), from: 256, to: alphabet.count)
+        return String(decoding: [UInt8](repeating: alphabet[0], count: zeros) + digits.map { alphabet[Int($0)] }, as: UTF8.self)
+    }
+
+    private func decodePositional(_ digits: [UInt8]) -> Bytes? {
+        let zeros = digits.prefix { $0 == 0 }.count
+        return Bytes(repeating: 0, count: zeros) + convert(digits, from: alphabet.count, to: 256)
+    }
+
+    /// Base conversion by long division, without leading zeros. Quadratic: only for names, never for content.
+    private func convert(_ digits: [UInt8], from: Int, to: Int) -> [UInt8] {
+        var out: [Int] = []
+        for digit in digits {
+            var carry = Int(digit)
+            for i in out.indices {
+                carry += out[i] * from
+                out[i] = carry % to
+                carry /= to
+            }
+            while carry > 0 { out.append(carry % to); carry /= to }
+        }
+        return out.reversed().map { UInt8($0) }
+    }
+}

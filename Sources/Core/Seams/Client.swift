@@ -1,0 +1,99 @@
+// The seam between a peer and those who use it: the REST API, the command line, the simulator's clients.
+// A request is answered by zero or more items and then exactly one end or failure.
+
+import Kernel
+import Multiformats
+import Pinset
+
+package struct ClientID: Hashable, Comparable, Sendable {
+    package let number: UInt64
+    package init(_ number: UInt64) { self.number = number }
+    package static func < (a: Self, b: Self) -> Bool { a.number < b.number }
+}
+
+/// What a client may ask. The comment says which items answer it.
+package enum ClientRequest: Equatable, Sendable {
+    case id  // one peer
+    case version  // one version
+    case peers  // a peer for each member
+    case peerAdd(PeerID)  // one peer
+    case peerRemove(PeerID)  // none
+    case pin(Pin)  // the pin as submitted
+    case pinPath(PinPath)  // the pin as submitted
+    case unpin(CID)  // the pin as it was stored
+    case unpinPath(PinPath)  // the pin as it was stored
+    case pinGet(CID)  // one pin
+    case pins(Set<PinType>)  // every pin of one of these types; upstream's /allocations
+    case status(CID, isLocal: Bool)  // one info
+    case statuses([CID], isLocal: Bool)  // an info for each
+    case statusAll(TrackerStatus, isLocal: Bool)  // an info for each pin that matches
+    case recover(CID, isLocal: Bool)  // one info
+    case recoverAll(isLocal: Bool)  // an info for each pin queued again
+    case metrics(name: String)  // one list of metrics
+    case metricNames  // one list of names
+    case alerts  // one list of alerts, newest first
+    case connectGraph  // one graph
+    case bandwidth  // one bandwidth
+    case repoGC(isLocal: Bool)  // one garbage
+    /// The content follows as `ClientInput`. An added for each file and directory.
+    case add(AddParameters)
+}
+
+/// What follows an `add`, in the order of the upload. One entry at a time; names are slash-separated relative paths.
+package enum ClientInput: Equatable, Sendable {
+    case file(name: String)
+    case directory(name: String)
+    case symlink(name: String, target: String)
+    /// Bytes of the file begun last.
+    case data(Bytes)
+    case endOfFile
+    case end
+}
+
+package enum ClientItem: Equatable, Sendable {
+    case peer(PeerInfo)
+    case version(String)
+    case pin(Pin)
+    case info(GlobalPinInfo)
+    case metrics([Metric])
+    case names([String])
+    case alerts([Alert])
+    case graph(ConnectGraph)
+    case bandwidth([ProtocolBandwidth])
+    case garbage([RepoGC])
+    case added(AddedOutput)
+}
+
+package struct ProtocolBandwidth: Equatable, Sendable {
+    package var name: String
+    package var totalIn: Int64 = 0
+    package var totalOut: Int64 = 0
+    package var rateIn = 0.0
+    package var rateOut = 0.0
+    package init(name: String) { self.name = name }
+}
+
+/// Why a request failed. The text is upstream's where it has one; the kind decides the HTTP status.
+package struct ClientFailure: Error, Equatable, Sendable, CustomStringConvertible {
+    package enum Kind: Equatable, Sendable {
+        case badRequest  // 400
+        case notFound  // 404
+        case failed  // 500
+    }
+    package var kind: Kind
+    package var message: String
+    package init(_ kind: Kind = .failed, _ message: String) { self.kind = kind; self.message = message }
+    package var description: String { message }
+
+    /// REST-205: the text that clients look for.
+    package static let notPinned = ClientFailure(.notFound, "pin is not part of the pinset")
+}
+
+package enum ClientReply: Equatable, Sendable {
+    case item(ClientItem)
+    case end
+    case failed(ClientFailure)
+    /// Stop or resume sending the input of an `add`: the destinations are slower than the client.
+    case pause
+    case resume
+}

@@ -1,0 +1,1 @@
+// UnixFS: to come.
