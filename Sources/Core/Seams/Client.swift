@@ -82,7 +82,8 @@ package struct ClientFailure: Error, Equatable, Sendable, CustomStringConvertibl
     }
     package var kind: Kind
     package var message: String
-    package init(_ kind: Kind = .failed, _ message: String) { self.kind = kind; self.message = message }
+    package init(_ kind: Kind, _ message: String) { self.kind = kind; self.message = message }
+    package init(_ message: String) { self.init(.failed, message) }
     package var description: String { message }
 
     /// REST-205: the text that clients look for.

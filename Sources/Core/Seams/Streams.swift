@@ -49,7 +49,8 @@ package enum StreamEvent: Equatable, Sendable {
     case remoteClosed(StreamID)
     /// Reset by the other side, or the connection was lost. The stream is over.
     case reset(StreamID)
-    /// What was sent has left the buffers: more may be sent without piling up.
+    /// All that was sent so far has left the buffers: more may be sent without piling up. Comes each time the buffer of a
+    /// stream that has been sent to runs empty.
     case drained(StreamID)
 
     package var stream: StreamID {
