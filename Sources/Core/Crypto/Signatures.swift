@@ -1,0 +1,266 @@
+// Keys and signatures, from OpenSSL. All functions are pure: what is random is handed in (ECDSA signing apart, whose nonce
+// OpenSSL draws; the project signs with Ed25519).
+
+import COpenSSL
+import Kernel
+
+package enum Curve: String, Sendable {
+    case p256 = "prime256v1"
+    case secp256k1
+}
+
+/// An OpenSSL key, freed with the last reference. Immutable after creation.
+final class KeyHandle: @unchecked Sendable {
+    let pointer: OpaquePointer
+    init?(_ pointer: OpaquePointer?) {
+        guard let pointer else { return nil }
+        self.pointer = pointer
+    }
+    deinit { EVP_PKEY_free(pointer) }
+}
+
+/// A public key that verifies signatures.
+package struct VerifyingKey: Sendable {
+    let handle: KeyHandle
+    /// Whether data is hashed by SHA-256 first (RSA and ECDSA; Ed25519 signs the message itself, KEY-07).
+    let isHashed: Bool
+
+    package init?(ed25519 raw: some Collection<UInt8>) {
+        let raw = Bytes(raw)
+        guard raw.count == 32, let handle = KeyHandle(EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, nil, raw, 32)) else {
+            return nil
+        }
+        self.handle = handle
+        isHashed = false
+    }
+
+    /// RSA or ECDSA as DER SubjectPublicKeyInfo (KEY-04, KEY-06).
+    package init?(subjectPublicKeyInfo der: some Collection<UInt8>) {
+        let der = Bytes(der)
+        let handle = der.withUnsafeBufferPointer { buffer -> KeyHandle? in
+            var cursor = buffer.baseAddress
+            return KeyHandle(d2i_PUBKEY(nil, &cursor, buffer.count))
+        }
+        guard let handle else { return nil }
+        self.handle = handle
+        isHashed = true
+    }
+
+    /// A compressed secp256k1 point (KEY-05).
+    package init?(secp256k1 point: some Collection<UInt8>) {
+        guard let handle = KeyHandle(ecKey(.secp256k1, point: Bytes(point), privateKey: nil)) else { return nil }
+        self.handle = handle
+        isHashed = true
+    }
+
+    init(_ handle: KeyHandle, isHashed: Bool) {
+        self.handle = handle
+        self.isHashed = isHashed
+    }
+
+    package func verify(_ signature: some Collection<UInt8>, of message: some Collection<UInt8>) -> Bool {
+        guard let context = EVP_MD_CTX_new() else { return false }
+        defer { EVP_MD_CTX_free(context) }
+        guard EVP_DigestVerifyInit(context, nil, isHashed ? EVP_sha256() : nil, nil, handle.pointer) == 1 else { return false }
+        let (signature, message) = (Bytes(signature), Bytes(message))
+        return EVP_DigestVerify(context, signature, signature.count, message, message.count) == 1
+    }
+
+    package var bits: Int { Int(EVP_PKEY_get_bits(handle.pointer)) }
+
+    /// The raw 32 bytes of an Ed25519 key.
+    package var rawEd25519: Bytes? {
+        var out = Bytes(repeating: 0, count: 32)
+        var count = 32
+        return EVP_PKEY_get_raw_public_key(handle.pointer, &out, &count) == 1 && count == 32 ? out : nil
+    }
+
+    package var subjectPublicKeyInfo: Bytes? {
+        var pointer: UnsafeMutablePointer<UInt8>?
+        let count = i2d_PUBKEY(handle.pointer, &pointer)
+        guard count > 0, let pointer else { return nil }
+        defer { CRYPTO_free(pointer, #file, #line) }
+        return Bytes(UnsafeBufferPointer(start: pointer, count: Int(count)))
+    }
+
+    /// The compressed point of an elliptic-curve key.
+    package var compressedPoint: Bytes? {
+        EVP_PKEY_set_utf8_string_param(handle.pointer, OSSL_PKEY_PARAM_EC_POINT_CONVERSION_FORMAT, "compressed")
+        var out = Bytes(repeating: 0, count: 133)
+        var count = 0
+        guard EVP_PKEY_get_octet_string_param(handle.pointer, OSSL_PKEY_PARAM_PUB_KEY, &out, out.count, &count) == 1 else {
+            return nil
+        }
+        return Bytes(out[..<count])
+    }
+}
+
+/// A private key that signs.
+package struct SigningKey: Sendable {
+    let handle: KeyHandle
+    let isHashed: Bool
+
+    package init?(ed25519 seed: some Collection<UInt8>) {
+        let seed = Bytes(seed)
+        guard seed.count == 32, let handle = KeyHandle(EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, nil, seed, 32)) else {
+            return nil
+        }
+        self.handle = handle
+        isHashed = false
+    }
+
+    /// RSA as PKCS#1 DER, or ECDSA as SEC1 DER (KEY-04, KEY-06).
+    package init?(der: some Collection<UInt8>) {
+        let der = Bytes(der)
+        let handle = der.withUnsafeBufferPointer { buffer -> KeyHandle? in
+            var cursor = buffer.baseAddress
+            return KeyHandle(d2i_AutoPrivateKey(nil, &cursor, buffer.count))
+        }
+        guard let handle else { return nil }
+        self.handle = handle
+        isHashed = true
+    }
+
+    package init?(secp256k1 scalar: some Collection<UInt8>) {
+        guard scalar.count == 32, let point = secp256k1Point(Bytes(scalar)),
+            let handle = KeyHandle(ecKey(.secp256k1, point: point, privateKey: Bytes(scalar)))
+        else { return nil }
+        self.handle = handle
+        isHashed = true
+    }
+
+    package var verifyingKey: VerifyingKey { VerifyingKey(handle, isHashed: isHashed) }
+
+    package func sign(_ message: some Collection<UInt8>) -> Bytes? {
+        guard let context = EVP_MD_CTX_new() else { return nil }
+        defer { EVP_MD_CTX_free(context) }
+        guard EVP_DigestSignInit(context, nil, isHashed ? EVP_sha256() : nil, nil, handle.pointer) == 1 else { return nil }
+        let message = Bytes(message)
+        var count = 0
+        guard EVP_DigestSign(context, nil, &count, message, message.count) == 1 else { return nil }
+        var out = Bytes(repeating: 0, count: count)
+        guard EVP_DigestSign(context, &out, &count, message, message.count) == 1 else { return nil }
+        return Bytes(out[..<count])
+    }
+}
+
+private func ecKey(_ curve: Curve, point: Bytes, privateKey: Bytes?) -> OpaquePointer? {
+    guard let builder = OSSL_PARAM_BLD_new(), let context = EVP_PKEY_CTX_new_from_name(nil, "EC", nil) else { return nil }
+    defer {
+        OSSL_PARAM_BLD_free(builder)
+        EVP_PKEY_CTX_free(context)
+    }
+    OSSL_PARAM_BLD_push_utf8_string(builder, OSSL_PKEY_PARAM_GROUP_NAME, curve.rawValue, 0)
+    OSSL_PARAM_BLD_push_octet_string(builder, OSSL_PKEY_PARAM_PUB_KEY, point, point.count)
+    let scalar = privateKey.flatMap { BN_bin2bn($0, Int32($0.count), nil) }
+    defer { BN_clear_free(scalar) }
+    if let scalar { OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_PRIV_KEY, scalar) }
+    guard let parameters = OSSL_PARAM_BLD_to_param(builder) else { return nil }
+    defer { OSSL_PARAM_free(parameters) }
+    var key: OpaquePointer?
+    let selection = privateKey == nil ? EVP_PKEY_PUBLIC_KEY_SELECTION : EVP_PKEY_KEYPAIR_SELECTION
+    guard EVP_PKEY_fromdata_init(context) == 1, EVP_PKEY_fromdata(context, &key, selection, parameters) == 1 else { return nil }
+    return key
+}
+
+private let EVP_PKEY_PUBLIC_KEY_SELECTION = Int32(0x84 | 0x02)  // all parameters, public key
+private let EVP_PKEY_KEYPAIR_SELECTION = Int32(0x84 | 0x02 | 0x01)
+
+private func secp256k1Point(_ scalar: Bytes) -> Bytes? {
+    guard let group = EC_GROUP_new_by_curve_name(NID_secp256k1), let point = EC_POINT_new(group) else { return nil }
+    defer {
+        EC_POINT_free(point)
+        EC_GROUP_free(group)
+    }
+    guard let number = BN_bin2bn(scalar, Int32(scalar.count), nil) else { return nil }
+    defer { BN_clear_free(number) }
+    guard EC_POINT_mul(group, point, number, nil, nil, nil) == 1 else { return nil }
+    var out = Bytes(repeating: 0, count: 33)
+    guard EC_POINT_point2oct(group, point, POINT_CONVERSION_COMPRESSED, &out, 33, nil) == 33 else { return nil }
+    return out
+}
+
+// MARK: Key agreement and sealing
+
+/// X25519 (RFC 7748). Nil for bad lengths or a low-order point.
+package func x25519(_ privateKey: Bytes, _ publicKey: Bytes) -> Bytes? {
+    guard privateKey.count == 32, publicKey.count == 32,
+        let mine = KeyHandle(EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, nil, privateKey, 32)),
+        let theirs = KeyHandle(EVP_PKEY_new_raw_public_key(EVP_PKEY_X25519, nil, publicKey, 32)),
+        let context = EVP_PKEY_CTX_new(mine.pointer, nil)
+    else { return nil }
+    defer { EVP_PKEY_CTX_free(context) }
+    guard EVP_PKEY_derive_init(context) == 1, EVP_PKEY_derive_set_peer(context, theirs.pointer) == 1 else { return nil }
+    var out = Bytes(repeating: 0, count: 32)
+    var count = 32
+    return EVP_PKEY_derive(context, &out, &count) == 1 ? out : nil
+}
+
+package func x25519PublicKey(_ privateKey: Bytes) -> Bytes? {
+    guard privateKey.count == 32,
+        let key = KeyHandle(EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, nil, privateKey, 32))
+    else { return nil }
+    var out = Bytes(repeating: 0, count: 32)
+    var count = 32
+    return EVP_PKEY_get_raw_public_key(key.pointer, &out, &count) == 1 ? out : nil
+}
+
+package func hmac(_ function: HashFunction, key: Bytes, _ data: Bytes) -> Bytes {
+    var out = Bytes(repeating: 0, count: Int(EVP_MAX_MD_SIZE))
+    var count = 0
+    let done = EVP_Q_mac(
+        nil, "HMAC", nil, function.rawValue, nil, key, key.count, data, data.count, &out, out.count, &count)
+    guard done != nil else { unreachable("OpenSSL without HMAC over \(function.rawValue)") }
+    return Bytes(out[..<count])
+}
+
+/// ChaCha20-Poly1305 (RFC 8439) under one key. The context is kept between messages; nonces are 12 bytes.
+package final class ChaChaPoly: @unchecked Sendable {
+    private let context: OpaquePointer
+    package static let tagBytes = 16
+
+    package init(key: Bytes) {
+        invariant(key.count == 32, "a ChaCha20-Poly1305 key has 32 bytes")
+        guard let context = EVP_CIPHER_CTX_new(),
+            EVP_CipherInit_ex(context, EVP_chacha20_poly1305(), nil, key, nil, 1) == 1
+        else { unreachable("OpenSSL without ChaCha20-Poly1305") }
+        self.context = context
+    }
+    deinit { EVP_CIPHER_CTX_free(context) }
+
+    /// Appends the ciphertext and its tag.
+    package func seal(_ plain: ArraySlice<UInt8>, nonce: Bytes, authenticating data: Bytes = [], into out: inout Bytes) {
+        let start = out.count
+        out.append(contentsOf: repeatElement(0, count: plain.count + Self.tagBytes))
+        var done = Int32(0)
+        EVP_CipherInit_ex(context, nil, nil, nil, nonce, 1)
+        if !data.isEmpty { EVP_CipherUpdate(context, nil, &done, data, Int32(data.count)) }
+        out.withUnsafeMutableBufferPointer { buffer in
+            plain.withUnsafeBufferPointer { input in
+                let target = buffer.baseAddress! + start
+                if input.count > 0 { EVP_CipherUpdate(context, target, &done, input.baseAddress, Int32(input.count)) }
+                var last = Int32(0)
+                EVP_CipherFinal_ex(context, target + plain.count, &last)
+                EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, Int32(Self.tagBytes), target + plain.count)
+            }
+        }
+    }
+
+    /// The plaintext, or nil if the tag does not fit.
+    package func open(_ sealed: ArraySlice<UInt8>, nonce: Bytes, authenticating data: Bytes = []) -> Bytes? {
+        guard sealed.count >= Self.tagBytes else { return nil }
+        let count = sealed.count - Self.tagBytes
+        var out = Bytes(repeating: 0, count: count)
+        var tag = Bytes(sealed.suffix(Self.tagBytes))
+        var done = Int32(0)
+        EVP_CipherInit_ex(context, nil, nil, nil, nonce, 0)
+        if !data.isEmpty { EVP_CipherUpdate(context, nil, &done, data, Int32(data.count)) }
+        sealed.withUnsafeBufferPointer { input in
+            if count > 0 { EVP_CipherUpdate(context, &out, &done, input.baseAddress, Int32(count)) }
+        }
+        EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, Int32(Self.tagBytes), &tag)
+        var last = Int32(0)
+        var nothing: UInt8 = 0
+        return EVP_CipherFinal_ex(context, &nothing, &last) == 1 ? out : nil
+    }
+}
