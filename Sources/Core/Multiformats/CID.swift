@@ -135,3 +135,31 @@ package struct CID: Hashable, Comparable, Sendable, CustomStringConvertible {
 
     package static func < (a: Self, b: Self) -> Bool { a.bytes.lexicographicallyPrecedes(b.bytes) }
 }
+
+extension CID {
+    /// Any multibase text, or a bare base58 CIDv0.
+    package init(text: some StringProtocol) throws(MultiformatError) {
+        let text = String(text)
+        guard text.utf8.count >= 2 else { throw .badText("cid too short") }
+        if text.utf8.count == 46 && text.hasPrefix("Qm") {
+            guard let bytes = Multibase.base58btc.decode(text) else { throw .badText("invalid cid: not base58") }
+            self = try CID(v0: Multihash(bytes))
+            return
+        }
+        guard let base = Multibase.all.first(where: { $0.prefix == text.first }), let bytes = base.decode(text.dropFirst()) else {
+            throw .badText("invalid cid: selected encoding not supported")
+        }
+        self = try CID(bytes)
+        // A CIDv0 has no multibase form.
+        guard version == 1 else { throw .badText("invalid cid: cid version 0 must not have a multibase prefix") }
+    }
+
+    package func text(in base: Multibase) -> String { String(base.prefix) + base.encode(bytes) }
+}
+
+extension Multibase {
+    package static let all: [Multibase] = [
+        base16, .rfc4648("base16upper", "F", 4, "0123456789ABCDEF"), base32, base32upper, base36,
+        .positional("base36upper", "K", "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"), base58btc, base64, base64url,
+    ]
+}

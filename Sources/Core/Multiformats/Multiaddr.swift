@@ -3,9 +3,125 @@
 import Encoding
 import Kernel
 
-/// A multiaddress in its binary form.
-package struct Multiaddr: Hashable, Comparable, Sendable {
+/// A multiaddress in its binary form, which is valid.
+package struct Multiaddr: Hashable, Comparable, Sendable, CustomStringConvertible {
     package let bytes: Bytes
+
     package init(unchecked bytes: Bytes) { self.bytes = bytes }
+
+    /// Exactly one binary multiaddress.
+    package init(_ bytes: some Collection<UInt8>) throws(MultiformatError) {
+        self.bytes = Bytes(bytes)
+        guard !self.bytes.isEmpty else { throw .empty }
+        _ = try Multiaddr.parts(of: self.bytes)
+    }
+
+    /// One component: its protocol and the raw value.
+    package struct Component: Hashable, Sendable {
+        package let scheme: MultiaddrProtocol
+        package let value: Bytes
+        package var text: String? { scheme.kind == .none ? nil : scheme.text(of: value) }
+    }
+
+    package var components: [Component] { (try? Multiaddr.parts(of: bytes)) ?? [] }
+
+    private static func parts(of bytes: Bytes) throws(MultiformatError) -> [Component] {
+        var out: [Component] = []
+        var offset = 0
+        while offset < bytes.count {
+            guard let code = try? readVarint(bytes, at: &offset) else { throw .badMultiaddr("no protocol code at byte \(offset)") }
+            guard let scheme = MultiaddrProtocol.byCode[code] else { throw .badMultiaddr("no protocol with code \(code)") }
+            let count: Int
+            switch scheme.kind {
+            case .none: count = 0
+            case .fixed(let size): count = size
+            case .name, .path, .peer, .hash:
+                guard let length = try? readVarint(bytes, at: &offset), length <= UInt64(bytes.count - offset) else {
+                    throw .badMultiaddr("invalid value for \(scheme.name): truncated")
+                }
+                count = Int(length)
+            }
+            guard count <= bytes.count - offset else { throw .badMultiaddr("invalid value for \(scheme.name): truncated") }
+            let value = Bytes(bytes[offset..<offset + count])
+            guard scheme.accepts(value) else { throw .badMultiaddr("invalid value for \(scheme.name)") }
+            offset += count
+            if scheme.kind == .path && offset < bytes.count { throw .badMultiaddr("nothing may follow a path") }
+            out.append(Component(scheme: scheme, value: value))
+        }
+        return out
+    }
+
+    package init(_ components: some Sequence<Component>) {
+        var out: Bytes = []
+        for component in components { component.scheme.append(component.value, to: &out) }
+        bytes = out
+    }
+
+    /// MA-02: `/name[/value]…`; trailing slashes are dropped.
+    package init(text: String) throws(MultiformatError) {
+        var body = text[...]
+        while body.last == "/" { body.removeLast() }
+        guard !text.isEmpty, !body.isEmpty else { throw .badMultiaddr("empty multiaddr") }
+        guard body.first == "/" else { throw .badMultiaddr("must begin with /") }
+        var words = body.split(separator: "/", omittingEmptySubsequences: false).dropFirst()
+        var out: [Component] = []
+        while let name = words.popFirst() {
+            guard let scheme = MultiaddrProtocol.byName[String(name)] else { throw .badMultiaddr("unknown protocol \(name)") }
+            if scheme.kind == .none { out.append(Component(scheme: scheme, value: [])); continue }
+            guard !words.isEmpty else { throw .badMultiaddr("unexpected end of multiaddr: no value for \(name)") }
+            let word = scheme.kind == .path ? "/" + words.joined(separator: "/") : String(words.removeFirst())
+            if scheme.kind == .path { words = [] }
+            guard let value = scheme.value(of: word), scheme.accepts(value) else {
+                throw .badMultiaddr("invalid value \"\(word)\" for protocol \(name)")
+            }
+            out.append(Component(scheme: scheme, value: value))
+        }
+        self.init(out)
+    }
+
+    package var description: String {
+        components.map { component in
+            guard let text = component.text else { return "/" + component.scheme.name }
+            return "/" + component.scheme.name + (text.hasPrefix("/") ? text : "/" + text)
+        }.joined()
+    }
+
     package static func < (a: Self, b: Self) -> Bool { a.bytes.lexicographicallyPrecedes(b.bytes) }
+
+    // MARK: Questions
+
+    /// The peer named last.
+    package var peerID: PeerID? {
+        components.last { $0.scheme.code == MultiaddrProtocol.p2pCode }.flatMap { try? PeerID($0.value) }
+    }
+    /// Without a trailing /p2p.
+    package var withoutPeer: Multiaddr {
+        var parts = components
+        if parts.last?.scheme.code == MultiaddrProtocol.p2pCode { parts.removeLast() }
+        return Multiaddr(parts)
+    }
+    package func with(peer: PeerID) -> Multiaddr {
+        var out = withoutPeer.bytes
+        appendVarint(MultiaddrProtocol.p2pCode, to: &out)
+        appendVarint(UInt64(peer.bytes.count), to: &out)
+        out.append(contentsOf: peer.bytes)
+        return Multiaddr(unchecked: out)
+    }
+    package func value(_ name: String) -> Bytes? { components.first { $0.scheme.name == name }?.value }
+    package var ip: Bytes? { value("ip4") ?? value("ip6") }
+    package var port: UInt16? { (value("tcp") ?? value("udp")).map { UInt16($0[0]) << 8 | UInt16($0[1]) } }
+    package var isDNS: Bool { components.contains { ["dns", "dns4", "dns6", "dnsaddr"].contains($0.scheme.name) } }
+    package var isLoopback: Bool {
+        guard let ip else { return false }
+        return ip.count == 4 ? ip[0] == 127 : ip.dropLast().allSatisfy { $0 == 0 } && ip.last == 1
+    }
+    /// A unicast address that is not loopback or link-local; private ranges count (INF-02).
+    package var isGlobalUnicast: Bool {
+        guard let ip else { return false }
+        if ip.count == 4 {
+            return !isLoopback && ip[0] < 224 && ip != [0, 0, 0, 0] && !(ip[0] == 169 && ip[1] == 254)
+        }
+        let isUnspecified = ip.allSatisfy { $0 == 0 }
+        return !isLoopback && !isUnspecified && ip[0] != 0xff && !(ip[0] == 0xfe && ip[1] & 0xc0 == 0x80)
+    }
 }

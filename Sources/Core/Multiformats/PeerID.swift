@@ -7,10 +7,29 @@ package struct PeerID: Hashable, Comparable, Sendable, CustomStringConvertible {
     /// The raw multihash bytes: what goes over every wire (PID-04). Never empty.
     package let bytes: Bytes
 
+    package init(_ hash: Multihash) { bytes = hash.bytes }
     package init(_ bytes: some Collection<UInt8>) throws(MultiformatError) { self.bytes = try Multihash(bytes).bytes }
+
+    /// PID-03: base58btc, or a CID with the libp2p-key codec in any base.
+    package init(text: some StringProtocol) throws(MultiformatError) {
+        if text.hasPrefix("Qm") || text.hasPrefix("1") {
+            guard let bytes = Multibase.base58btc.decode(text) else { throw .badText("not base58: \(text)") }
+            try self.init(bytes)
+        } else {
+            let cid = try CID(text: text)
+            guard cid.codec == Codec.libp2pKey else { throw .badText("can't convert CID of type \(cid.codec) to a peer ID") }
+            try self.init(cid.multihashBytes)
+        }
+    }
 
     /// base58btc without prefix (PID-03).
     package var description: String { Multibase.base58btc.encode(bytes) }
+
+    /// The key inside the ID, where it is short enough to be there (PID-05).
+    package var publicKey: PublicKey? {
+        guard let hash = try? Multihash(bytes), hash.code == HashCode.identity else { return nil }
+        return try? PublicKey(protobuf: hash.digest)
+    }
 
     package static func < (a: Self, b: Self) -> Bool { a.bytes.lexicographicallyPrecedes(b.bytes) }
 }

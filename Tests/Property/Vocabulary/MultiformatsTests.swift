@@ -1,0 +1,81 @@
+// Names and addresses, against the vectors that upstream computed.
+
+import Encoding
+import Kernel
+import Multiformats
+import TestSupport
+import Testing
+
+@Suite struct MultiformatsTests {
+    private func cases(_ kind: String) throws -> [JSON] {
+        try Golden.lines("vectors/multiformats.ndjson").filter { $0["kind"]?.text == kind }
+    }
+
+    @Test func cidsReadAndPrintAsUpstreamDoes() throws {
+        let all = try cases("cid")
+        #expect(!all.isEmpty)
+        for vector in all {
+            let id = vector["id"]?.text ?? ""
+            let raw = try #require(bytes(hex: vector["hex"]?.text ?? ""))
+            let cid = try CID(raw)
+            #expect(cid.description == vector["text"]?.text, "\(id)")
+            #expect(cid.version == vector["version"]?.integer(Int.self), "\(id)")
+            #expect(cid.codec == vector["codec"]?.integer(UInt64.self), "\(id)")
+            #expect(try CID(text: cid.description) == cid, "\(id)")
+        }
+    }
+
+    @Test func multiaddressesReadAndPrintAsUpstreamDoes() throws {
+        for vector in try cases("multiaddr") {
+            let id = vector["id"]?.text ?? ""
+            let address = try Multiaddr(text: vector["in"]?.text ?? "")
+            #expect(address.description == vector["text"]?.text, "\(id)")
+            #expect(hex(address.bytes) == vector["hex"]?.text, "\(id)")
+            #expect(try Multiaddr(address.bytes) == address, "\(id)")
+        }
+    }
+
+    @Test func peerIDsReadAndPrintAsUpstreamDoes() throws {
+        for vector in try cases("peer") {
+            let id = vector["id"]?.text ?? ""
+            let peer = try PeerID(try #require(bytes(hex: vector["hex"]?.text ?? "")))
+            #expect(peer.description == vector["text"]?.text, "\(id)")
+            #expect(try PeerID(text: peer.description) == peer, "\(id)")
+        }
+    }
+
+    @Test func verdictsOnTextsAndBytes() throws {
+        let checks: [(String, (Bytes) -> Bool)] = [
+            ("cid-text", { (try? CID(text: String(decoding: $0, as: UTF8.self))) != nil }),
+            ("cid-bytes", { (try? CID($0)) != nil }),
+            ("peer-text", { (try? PeerID(text: String(decoding: $0, as: UTF8.self))) != nil }),
+            ("peer-bytes", { (try? PeerID($0)) != nil }),
+            ("multiaddr-text", { (try? Multiaddr(text: String(decoding: $0, as: UTF8.self))) != nil }),
+            ("multiaddr-bytes", { (try? Multiaddr($0)) != nil }),
+        ]
+        for (kind, accepts) in checks {
+            for vector in try cases(kind) {
+                let input = vector["in_hex"]?.text.flatMap { bytes(hex: $0) } ?? Bytes((vector["in"]?.text ?? "").utf8)
+                #expect(accepts(input) == (vector["ok"]?.flag ?? true), "\(vector["id"]?.text ?? "") \(vector["in"]?.text ?? "")")
+            }
+        }
+    }
+
+    @Test func keysOfEveryTypeLoadAndSign() throws {
+        let vectors = try Golden.lines("vectors/identity/keys.ndjson").filter { $0["signature_hex"] != nil }
+        #expect(vectors.count >= 4)
+        for vector in vectors {
+            let id = vector["id"]?.text ?? ""
+            let key = try IdentityKey(base64: vector["private_key"]?.text ?? "")
+            let message = try #require(bytes(hex: vector["message_hex"]?.text ?? ""))
+            let signature = try #require(bytes(hex: vector["signature_hex"]?.text ?? ""))
+            #expect(key.peerID.description == vector["peer_id"]?.text, "\(id)")
+            #expect(hex(key.publicKey.protobuf) == vector["public_key_hex"]?.text, "\(id)")
+            #expect(key.publicKey.verify(signature, of: message), "\(id)")
+            #expect(!key.publicKey.verify(signature, of: message + [0]), "\(id)")
+            #expect(key.publicKey.verify(key.sign(message), of: message), "\(id)")
+            #expect((key.peerID.publicKey != nil) == vector["key_in_id"]?.flag, "\(id)")
+            if vector["signature_repeats"]?.flag == true && key.publicKey.type != .secp256k1 { #expect(key.sign(message) == signature, "\(id)") }
+        }
+    }
+}
