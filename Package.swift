@@ -13,7 +13,7 @@ let strict: [SwiftSetting] = [
 /// A machine or vocabulary of the deterministic core.
 func core(_ name: String, knows: [String] = []) -> Target {
     .target(name: name, dependencies: knows.map { .init(stringLiteral: $0) }, path: "Sources/Core/\(name)",
-            swiftSettings: strict)
+            swiftSettings: strict, linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))])
 }
 
 func module(_ name: String, at path: String, knows: [String]) -> Target {
@@ -22,7 +22,7 @@ func module(_ name: String, at path: String, knows: [String]) -> Target {
 
 func program(_ name: String, at path: String, knows: [String]) -> Target {
     .executableTarget(name: name, dependencies: knows.map { .init(stringLiteral: $0) }, path: path,
-                      swiftSettings: strict)
+                      swiftSettings: strict, linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))])
 }
 
 func tests(_ name: String, at path: String, knows: [String]) -> Target {
