@@ -1,0 +1,135 @@
+// Pins as the state stores them. spec/crdt.md PIN-01..14.
+
+import Encoding
+import Kernel
+import Multiformats
+
+package enum PinCodingError: Error, Equatable, Sendable {
+    case malformed(ProtobufError)
+    case badAllocation
+    case badOrigin
+}
+
+extension CID {
+    /// PIN-01: "/" and the base32 of the whole binary CID.
+    package var stateKey: String { "/" + CID.stateBase.encode(bytes) }
+
+    /// Nil where the key names no CID: such entries are skipped (PIN-12).
+    package init?(stateKey key: some StringProtocol) {
+        guard key.hasPrefix("/"), let bytes = CID.stateBase.decode(key.dropFirst()), let cid = try? CID(bytes) else { return nil }
+        self = cid
+    }
+    private static let stateBase = Multibase.base32upper
+}
+
+extension PinType {
+    /// The number on disk (PIN-04).
+    fileprivate var number: UInt64 { UInt64(rawValue.trailingZeroBitCount) }
+    fileprivate init(number: UInt64) { self = number < 5 ? PinType(rawValue: 1 << number) ?? .bad : .bad }
+}
+
+extension Pin {
+    package var protobuf: Bytes {
+        var writer = ProtobufWriter(capacity: 160)
+        writer.bytes(1, cid.bytes)
+        writer.uint64(2, type.number)
+        for peer in allocations ?? [] { writer.explicit(3, bytes: peer.bytes) }
+        writer.sint64(4, Int64(maxDepth))
+        if let reference { writer.bytes(5, reference.bytes) }
+        writer.message(6) { options.write(to: &$0) }  // PIN-06: also when empty
+        writer.uint64(7, timestamp.storedSeconds)
+        return writer.bytes
+    }
+
+    /// The CID is that of the key (PIN-12). Unknown fields are ignored; a bad reference or update counts as none (PIN-11).
+    package init(protobuf bytes: some Collection<UInt8>, cid: CID) throws(PinCodingError) {
+        self.init(cid: cid)
+        type = .bad
+        maxDepth = 0
+        var peers: [PeerID] = []
+        do {
+            var reader = ProtobufReader(Bytes(bytes))
+            while let field = try reader.next() {
+                switch field.number {
+                case 2: type = PinType(number: try field.uint64())
+                case 3:
+                    guard let peer = try? PeerID(try field.bytes()) else { throw PinCodingError.badAllocation }
+                    peers.append(peer)
+                case 4: maxDepth = Int(try field.sint32())
+                case 5: reference = try? CID(try field.bytes())
+                case 6: try options.read(try field.message())
+                case 7: timestamp = WallTime(storedSeconds: try field.uint64())
+                default: break
+                }
+            }
+        } catch let error as PinCodingError { throw error } catch let error as ProtobufError {
+            throw .malformed(error)
+        } catch { unreachable("\(error)") }
+        allocations = peers
+        options.origins = options.origins ?? []
+        options.mode = maxDepth == 0 ? .direct : .recursive  // PIN-10
+    }
+}
+
+extension PinOptions {
+    fileprivate func write(to writer: inout ProtobufWriter) {
+        writer.sint64(1, Int64(replicationFactorMin))
+        writer.sint64(2, Int64(replicationFactorMax))
+        writer.string(3, name)
+        writer.uint64(4, shardSize)
+        if let pinUpdate { writer.bytes(7, pinUpdate.bytes) }
+        writer.uint64(8, expireAt.storedSeconds)
+        for origin in origins ?? [] { writer.explicit(9, bytes: origin.bytes) }
+        for pair in metadata?.pairs ?? [] {
+            writer.message(10) { $0.string(1, pair.key); $0.string(2, pair.value) }
+        }
+    }
+
+    fileprivate mutating func read(_ reader: ProtobufReader) throws {
+        var reader = reader
+        var legacy = Metadata(), sorted = Metadata()
+        var addresses: [Multiaddr] = []
+        while let field = try reader.next() {
+            switch field.number {
+            case 1: replicationFactorMin = Int(try field.sint32())
+            case 2: replicationFactorMax = Int(try field.sint32())
+            case 3: name = try field.string()
+            case 4: shardSize = try field.uint64()
+            case 6: try legacy.read(try field.message())
+            case 7: pinUpdate = try? CID(try field.bytes())
+            case 8: expireAt = WallTime(storedSeconds: try field.uint64())
+            case 9:
+                guard let address = try? Multiaddr(try field.bytes()) else { throw PinCodingError.badOrigin }
+                addresses.append(address)
+            case 10: try sorted.read(try field.message())
+            default: break
+            }
+        }
+        origins = addresses
+        for pair in sorted.pairs { legacy[pair.key] = pair.value }  // PIN-09: the sorted form wins
+        metadata = legacy.isEmpty ? nil : legacy
+    }
+}
+
+extension Metadata {
+    fileprivate mutating func read(_ reader: ProtobufReader) throws {
+        var reader = reader
+        var key = "", value = ""
+        while let field = try reader.next() {
+            switch field.number {
+            case 1: key = try field.string()
+            case 2: value = try field.string()
+            default: break
+            }
+        }
+        self[key] = value
+    }
+}
+
+extension WallTime {
+    /// PIN-08: whole Unix seconds; unset and the epoch are 0.
+    fileprivate var storedSeconds: UInt64 { isUnset ? 0 : UInt64(bitPattern: seconds) }
+    fileprivate init(storedSeconds: UInt64) {
+        self = storedSeconds == 0 ? .unset : WallTime(seconds: Int64(bitPattern: storedSeconds))
+    }
+}
