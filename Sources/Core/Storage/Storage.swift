@@ -1,1 +1,0 @@
-// Storage: to come.
