@@ -4,11 +4,6 @@
 import COpenSSL
 import Kernel
 
-package enum Curve: String, Sendable {
-    case p256 = "prime256v1"
-    case secp256k1
-}
-
 /// An OpenSSL key, freed with the last reference. Immutable after creation.
 final class KeyHandle: @unchecked Sendable {
     let pointer: OpaquePointer
@@ -48,9 +43,13 @@ package struct VerifyingKey: Sendable {
 
     /// A compressed secp256k1 point (KEY-05).
     package init?(secp256k1 point: some Collection<UInt8>) {
-        guard let handle = KeyHandle(ecKey(.secp256k1, point: Bytes(point), privateKey: nil)) else { return nil }
-        self.handle = handle
-        isHashed = true
+        guard point.count == 33 else { return nil }
+        // SubjectPublicKeyInfo of id-ecPublicKey over secp256k1 (RFC 5480).
+        let header: Bytes = [
+            0x30, 0x36, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b, 0x81, 0x04,
+            0x00, 0x0a, 0x03, 0x22, 0x00,
+        ]
+        self.init(subjectPublicKeyInfo: header + Bytes(point))
     }
 
     init(_ handle: KeyHandle, isHashed: Bool) {
@@ -82,17 +81,6 @@ package struct VerifyingKey: Sendable {
         defer { CRYPTO_free(pointer, #file, #line) }
         return Bytes(UnsafeBufferPointer(start: pointer, count: Int(count)))
     }
-
-    /// The compressed point of an elliptic-curve key.
-    package var compressedPoint: Bytes? {
-        EVP_PKEY_set_utf8_string_param(handle.pointer, OSSL_PKEY_PARAM_EC_POINT_CONVERSION_FORMAT, "compressed")
-        var out = Bytes(repeating: 0, count: 133)
-        var count = 0
-        guard EVP_PKEY_get_octet_string_param(handle.pointer, OSSL_PKEY_PARAM_PUB_KEY, &out, out.count, &count) == 1 else {
-            return nil
-        }
-        return Bytes(out[..<count])
-    }
 }
 
 /// A private key that signs.
@@ -122,11 +110,10 @@ package struct SigningKey: Sendable {
     }
 
     package init?(secp256k1 scalar: some Collection<UInt8>) {
-        guard scalar.count == 32, let point = secp256k1Point(Bytes(scalar)),
-            let handle = KeyHandle(ecKey(.secp256k1, point: point, privateKey: Bytes(scalar)))
-        else { return nil }
-        self.handle = handle
-        isHashed = true
+        guard scalar.count == 32 else { return nil }
+        // ECPrivateKey with the named curve secp256k1 (SEC 1, RFC 5915).
+        let header: Bytes = [0x30, 0x2e, 0x02, 0x01, 0x01, 0x04, 0x20]
+        self.init(der: header + Bytes(scalar) + [0xa0, 0x07, 0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a])
     }
 
     package var verifyingKey: VerifyingKey { VerifyingKey(handle, isHashed: isHashed) }
@@ -144,29 +131,8 @@ package struct SigningKey: Sendable {
     }
 }
 
-private func ecKey(_ curve: Curve, point: Bytes, privateKey: Bytes?) -> OpaquePointer? {
-    guard let builder = OSSL_PARAM_BLD_new(), let context = EVP_PKEY_CTX_new_from_name(nil, "EC", nil) else { return nil }
-    defer {
-        OSSL_PARAM_BLD_free(builder)
-        EVP_PKEY_CTX_free(context)
-    }
-    OSSL_PARAM_BLD_push_utf8_string(builder, OSSL_PKEY_PARAM_GROUP_NAME, curve.rawValue, 0)
-    OSSL_PARAM_BLD_push_octet_string(builder, OSSL_PKEY_PARAM_PUB_KEY, point, point.count)
-    let scalar = privateKey.flatMap { BN_bin2bn($0, Int32($0.count), nil) }
-    defer { BN_clear_free(scalar) }
-    if let scalar { OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_PRIV_KEY, scalar) }
-    guard let parameters = OSSL_PARAM_BLD_to_param(builder) else { return nil }
-    defer { OSSL_PARAM_free(parameters) }
-    var key: OpaquePointer?
-    let selection = privateKey == nil ? EVP_PKEY_PUBLIC_KEY_SELECTION : EVP_PKEY_KEYPAIR_SELECTION
-    guard EVP_PKEY_fromdata_init(context) == 1, EVP_PKEY_fromdata(context, &key, selection, parameters) == 1 else { return nil }
-    return key
-}
-
-private let EVP_PKEY_PUBLIC_KEY_SELECTION = Int32(0x84 | 0x02)  // all parameters, public key
-private let EVP_PKEY_KEYPAIR_SELECTION = Int32(0x84 | 0x02 | 0x01)
-
-private func secp256k1Point(_ scalar: Bytes) -> Bytes? {
+/// The compressed point that belongs to a scalar.
+package func secp256k1PublicKey(_ scalar: Bytes) -> Bytes? {
     guard let group = EC_GROUP_new_by_curve_name(NID_secp256k1), let point = EC_POINT_new(group) else { return nil }
     defer {
         EC_POINT_free(point)

@@ -150,8 +150,6 @@ extension CID {
             throw .badText("invalid cid: selected encoding not supported")
         }
         self = try CID(bytes)
-        // A CIDv0 has no multibase form.
-        guard version == 1 else { throw .badText("invalid cid: cid version 0 must not have a multibase prefix") }
     }
 
     package func text(in base: Multibase) -> String { String(base.prefix) + base.encode(bytes) }

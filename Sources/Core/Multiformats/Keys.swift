@@ -104,7 +104,7 @@ package struct IdentityKey: Sendable {
             return
         }
         let signer = type == .secp256k1 ? SigningKey(secp256k1: data) : SigningKey(der: data)
-        guard let signer, let shown = IdentityKey.publicData(type, signer.verifyingKey) else {
+        guard let signer, let shown = IdentityKey.publicData(type, signer.verifyingKey, data) else {
             throw .badKey("unusable \(type) private key")
         }
         self.init(signer: signer, publicKey: try PublicKey(type: type, data: shown), protobuf: bytes)
@@ -125,8 +125,8 @@ package struct IdentityKey: Sendable {
         }
     }
 
-    private static func publicData(_ type: KeyType, _ key: VerifyingKey) -> Bytes? {
-        type == .secp256k1 ? key.compressedPoint : key.subjectPublicKeyInfo
+    private static func publicData(_ type: KeyType, _ key: VerifyingKey, _ data: Bytes) -> Bytes? {
+        type == .secp256k1 ? secp256k1PublicKey(data) : key.subjectPublicKeyInfo
     }
 
     package var peerID: PeerID { publicKey.peerID }

@@ -35,7 +35,7 @@ package struct Multiaddr: Hashable, Comparable, Sendable, CustomStringConvertibl
             switch scheme.kind {
             case .none: count = 0
             case .fixed(let size): count = size
-            case .name, .path, .peer, .hash:
+            case .name, .escaped, .path, .peer, .hash:
                 guard let length = try? readVarint(bytes, at: &offset), length <= UInt64(bytes.count - offset) else {
                     throw .badMultiaddr("invalid value for \(scheme.name): truncated")
                 }

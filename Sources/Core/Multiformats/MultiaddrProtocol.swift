@@ -9,6 +9,8 @@ package struct MultiaddrProtocol: Hashable, Sendable {
         case fixed(Int)
         /// Length-prefixed text without a slash.
         case name
+        /// Length-prefixed text, percent-encoded where it is shown.
+        case escaped
         /// Length-prefixed text that takes the rest of the address.
         case path
         /// Length-prefixed multihash of a peer.
@@ -37,6 +39,7 @@ package struct MultiaddrProtocol: Hashable, Sendable {
         .init(code: 477, name: "ws", kind: .none), .init(code: 478, name: "wss", kind: .none),
         .init(code: 480, name: "http", kind: .none), .init(code: 443, name: "https", kind: .none),
         .init(code: 280, name: "webrtc-direct", kind: .none), .init(code: 281, name: "webrtc", kind: .none),
+        .init(code: 481, name: "http-path", kind: .escaped), .init(code: 777, name: "memory", kind: .fixed(8)),
         .init(code: 301, name: "udt", kind: .none), .init(code: 302, name: "utp", kind: .none),
     ]
     package static let byCode = Dictionary(uniqueKeysWithValues: all.map { ($0.code, $0) })
@@ -51,7 +54,7 @@ package struct MultiaddrProtocol: Hashable, Sendable {
         switch kind {
         case .none: break
         case .fixed: out.append(contentsOf: value)
-        case .name, .path, .peer, .hash:
+        case .name, .escaped, .path, .peer, .hash:
             appendVarint(UInt64(value.count), to: &out)
             out.append(contentsOf: value)
         }
@@ -61,6 +64,7 @@ package struct MultiaddrProtocol: Hashable, Sendable {
         switch kind {
         case .none: return value.isEmpty
         case .fixed(let size): return value.count == size
+        case .escaped: return !value.isEmpty
         case .name: return !value.isEmpty && !value.contains(UInt8(ascii: "/"))
         case .path: return value.count > 1 && value.first == UInt8(ascii: "/") && value.last != UInt8(ascii: "/")
         case .peer:
@@ -73,7 +77,9 @@ package struct MultiaddrProtocol: Hashable, Sendable {
     func value(of text: String) -> Bytes? {
         switch name {
         case "ip4": return ipv4(text)
-        case "ip6": return ipv6(text)
+        case "ip6": return ipv6(text) ?? ipv4(text).map { Bytes(repeating: 0, count: 10) + [0xff, 0xff] + $0 }
+        case "memory": return UInt64(text).map { number in (0..<8).map { UInt8(truncatingIfNeeded: number >> UInt64(56 - 8 * $0)) } }
+        case "http-path": return percentDecoded(text)
         case "ipcidr": return UInt8(text).map { [$0] }
         case "tcp", "udp", "dccp", "sctp": return UInt16(text).map { [UInt8($0 >> 8), UInt8($0 & 255)] }
         case "p2p": return (try? PeerID(text: text))?.bytes
@@ -89,6 +95,8 @@ package struct MultiaddrProtocol: Hashable, Sendable {
         case "ipcidr": String(value[0])
         case "tcp", "udp", "dccp", "sctp": String(UInt16(value[0]) << 8 | UInt16(value[1]))
         case "p2p": Multibase.base58btc.encode(value)
+        case "memory": String(value.reduce(UInt64(0)) { $0 << 8 | UInt64($1) })
+        case "http-path": percentEncoded(value)
         case "certhash": "u" + Multibase.base64url.encode(value)
         default: String(decoding: value, as: UTF8.self)
         }
@@ -172,4 +180,21 @@ package func ipv6Text(_ bytes: Bytes) -> String {
     let text = { (slice: ArraySlice<UInt16>) in slice.map { String($0, radix: 16) }.joined(separator: ":") }
     if best.count < 2 { return text(groups[...]) }
     return text(groups[..<best.start]) + "::" + text(groups[(best.start + best.count)...])
+}
+
+private func percentDecoded(_ text: String) -> Bytes? {
+    var out: Bytes = []
+    var rest = Bytes(text.utf8)[...]
+    while let byte = rest.popFirst() {
+        guard byte == UInt8(ascii: "%") else { out.append(byte); continue }
+        guard let decoded = bytes(hex: String(decoding: rest.prefix(2), as: UTF8.self)), decoded.count == 1 else { return nil }
+        out += decoded
+        rest = rest.dropFirst(2)
+    }
+    return out
+}
+
+private func percentEncoded(_ value: Bytes) -> String {
+    let plain = Set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~".utf8)
+    return value.map { plain.contains($0) ? String(UnicodeScalar($0)) : "%" + hex([$0]).uppercased() }.joined()
 }

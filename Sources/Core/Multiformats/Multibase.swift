@@ -33,15 +33,31 @@ package struct Multibase: Sendable, Equatable {
         bits.map { encodeBits(bytes, $0) } ?? encodePositional(bytes)
     }
 
-    /// Without the prefix. Nil where a character is outside the alphabet.
+    /// Bases whose digits mean the same in either case: all of one case only (as Go decodes them).
+    private var ignoresCase: Bool { !alphabet.contains { (0x61...0x7a).contains($0) } || !alphabet.contains { (0x41...0x5a).contains($0) } }
+
+    /// Without the prefix. Nil where a character is outside the alphabet. Line ends are passed over in RFC 4648 bases.
     package func decode(_ text: some StringProtocol) -> Bytes? {
+        let values = digitValues
         var digits: [UInt8] = []
         digits.reserveCapacity(text.utf8.count)
         for character in text.utf8 {
-            guard let digit = alphabet.firstIndex(of: character) else { return nil }
-            digits.append(UInt8(digit))
+            if bits != nil && (character == 0x0a || character == 0x0d) { continue }
+            let digit = values[Int(character)]
+            guard digit < 255 else { return nil }
+            digits.append(digit)
         }
         return bits.map { decodeBits(digits, $0) } ?? decodePositional(digits)
+    }
+
+    /// The value of each character, 255 for those outside the alphabet.
+    private var digitValues: [UInt8] {
+        var values = [UInt8](repeating: 255, count: 256)
+        for (digit, character) in alphabet.enumerated() {
+            values[Int(character)] = UInt8(digit)
+            if ignoresCase, (0x41...0x5a).contains(character & 0xdf) { values[Int(character ^ 0x20)] = UInt8(digit) }
+        }
+        return values
     }
 
     private func encodeBits(_ bytes: some Collection<UInt8>, _ bits: Int) -> String {
@@ -75,7 +91,7 @@ package struct Multibase: Sendable, Equatable {
                 out.append(UInt8(truncatingIfNeeded: buffer >> UInt32(held)))
             }
         }
-        return out
+        return held < bits ? out : nil  // a whole digit too many
     }
 
     private func encodePositional(_ bytes: some Collection<UInt8>) -> String {
