@@ -1,1 +1,0 @@
-// MerkleCRDT: to come.
