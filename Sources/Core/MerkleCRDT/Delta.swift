@@ -36,11 +36,11 @@ package struct Delta: Equatable, Sendable {
         return writer.bytes
     }
 
-    /// At least the encoded size, and close to it.
-    package var encodedSizeEstimate: Int {
-        elements.reduce(12) { $0 + $1.key.utf8.count + $1.value.count + 14 }
-            + tombstones.reduce(0) { $0 + $1.key.utf8.count + 72 }
+    private var encodedSizeEstimate: Int {
+        elements.reduce(12) { $0 + $1.encodedSize } + tombstones.reduce(0) { $0 + $1.encodedSize }
     }
+
+    fileprivate static func fieldSize(_ count: Int) -> Int { count == 0 ? 0 : 1 + varintLength(UInt64(count)) + count }
 
     /// Unknown fields and tombstones that name no block are ignored (CRDT-29).
     package init(decoding bytes: some Collection<UInt8>) throws(ProtobufError) {
@@ -79,6 +79,22 @@ package struct Delta: Equatable, Sendable {
     static func block(key: String) -> Multihash? {
         let text = key.hasPrefix("/") ? key.dropFirst() : key[...]
         return Multibase.base32upper.decode(text).flatMap { try? Multihash($0) }
+    }
+}
+
+extension Delta.Element {
+    /// Exact, in bytes within the encoded delta.
+    var encodedSize: Int {
+        let inner = Delta.fieldSize(key.utf8.count) + Delta.fieldSize(value.count)
+        return 1 + varintLength(UInt64(inner)) + inner
+    }
+}
+
+extension Delta.Tombstone {
+    var encodedSize: Int {
+        let idCount = 1 + (block.bytes.count * 8 + 4) / 5
+        let inner = Delta.fieldSize(key.utf8.count) + Delta.fieldSize(idCount)
+        return 1 + varintLength(UInt64(inner)) + inner
     }
 }
 

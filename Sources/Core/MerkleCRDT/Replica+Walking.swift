@@ -1,0 +1,92 @@
+// Hearing of other peers' heads and fetching their history. Newest first, merged as it comes; a branch whose end has not
+// been reached is continued after any interruption, because what is missing can be read off the log.
+// spec/crdt.md CRDT-55..62; bug zoo C11..C14, C17, C18.
+
+import Encoding
+import Kernel
+import Multiformats
+import Seams
+import Storage
+
+extension Replica {
+    /// The heads of another peer, by an author whom the caller trusts.
+    package mutating func onAnnouncement(_ payload: Bytes, now: Now, effects: inout [Effect]) {
+        guard let heads = Announcement.decode(payload), heads.count <= settings.announcedHeadsMax else {
+            return effects.append(.log(LogLine(.warning, "crdt", "an announcement cannot be read; ignored")))
+        }
+        var fresh: [CID] = []
+        for head in heads {
+            let hash = head.multihash
+            seenHeads.insert(hash)
+            guard head.codec == Codec.dagPB, hash.code == HashCode.sha2_256, !dag.has(hash), wanted[hash] == nil else { continue }
+            wanted[hash] = Want(isRoot: true, until: now.monotonic + settings.fetchTimeout)
+            fresh.append(CID(v1: Codec.dagPB, hash))
+        }
+        if !fresh.isEmpty { effects.append(.want(fresh)) }
+        wantAbsent(now, &effects)  // whoever speaks now may have what was missing before
+    }
+
+    /// Wants every link that is not here and not being fetched.
+    mutating func wantAbsent(_ now: Now, _ effects: inout [Effect]) {
+        var fresh: [CID] = []
+        for hash in dag.absent where wanted[hash] == nil {
+            wanted[hash] = Want(isRoot: false, until: now.monotonic + settings.fetchTimeout)
+            fresh.append(CID(v1: Codec.dagPB, hash))
+        }
+        if !fresh.isEmpty { effects.append(.want(fresh)) }
+    }
+
+    /// A block that was fetched. Ignored unless it is wanted and is what its name says.
+    package mutating func onBlock(_ cid: CID, _ bytes: Bytes, now: Now, effects: inout [Effect]) {
+        let hash = cid.multihash
+        guard let want = wanted[hash], !want.isArriving else { return }
+        do {
+            let block = try DeltaBlock(decoding: bytes, expecting: cid)
+            let (position, sequence) = try append(RecordKind.block, Replica.blockRecord(bytes, consumes: 0), &effects)
+            wanted[hash]?.isArriving = true
+            inFlight.append((sequence, .block(block, position, operations: [], isOwn: false, consumes: 0)))
+            sync(&effects)
+        } catch {
+            // CRDT-29, CRDT-58: a block that is no delta spoils its branch, nothing else.
+            wanted.remove(hash)
+            effects.append(.unwant([cid]))
+            if !want.isRoot { markDirty(true, &effects) }
+            effects.append(.log(LogLine(.error, "crdt", "block \(cid) is no delta (\(error)); its branch is left out")))
+        }
+    }
+
+    /// CRDT-58: an announced head that nobody serves is forgotten; a hole in a branch is remembered (C17).
+    mutating func giveUpWants(_ now: Now, _ effects: inout [Effect]) {
+        var given: [CID] = []
+        for (hash, want) in wanted where !want.isArriving && want.until <= now.monotonic {
+            wanted.remove(hash)
+            given.append(CID(v1: Codec.dagPB, hash))
+            if !want.isRoot { markDirty(true, &effects) }
+        }
+        guard !given.isEmpty else { return }
+        effects.append(.unwant(given))
+        effects.append(.log(LogLine(.warning, "crdt", "\(given.count) blocks could not be fetched in time, first \(given[0])")))
+    }
+
+    /// CRDT-62: tries again for what is missing; clean when nothing is.
+    mutating func repair(_ now: Now, _ effects: inout [Effect]) {
+        repairAt = now.monotonic + settings.repairInterval
+        guard isDirty else { return }
+        wantAbsent(now, &effects)
+        if dag.absent.isEmpty {
+            markDirty(false, &effects)
+            effects.append(.log(LogLine(.info, "crdt", "the DAG is complete; no longer dirty")))
+        }
+    }
+
+    /// Remembers across restarts whether something is known to be missing.
+    package mutating func markDirty(_ dirty: Bool, _ effects: inout [Effect]) {
+        guard dirty != isDirty else { return }
+        isDirty = dirty
+        do {
+            let (_, sequence) = try append(RecordKind.dirty, [dirty ? 1 : 0], &effects)
+            inFlight.append((sequence, .flag(dirty)))
+            sync(&effects)
+        } catch { effects.append(.log(LogLine(.error, "crdt", "\(error)"))) }
+    }
+}

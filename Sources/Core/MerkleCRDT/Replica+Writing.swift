@@ -1,0 +1,277 @@
+// The peer's own writes: one block each, or many in a batch. spec/crdt.md CRDT-130..140; bug zoo C25.
+
+import Encoding
+import Kernel
+import Multiformats
+import Seams
+import Storage
+
+extension Replica {
+    /// Sets a key. `finished` says when it is durable.
+    package mutating func put(_ key: String, _ value: Bytes, _ id: OperationID, now: Now, effects: inout [Effect]) {
+        guard key.utf8.count + value.count < settings.log.recordBytesLimit / 2 else {
+            return effects.append(.finished(id, .tooLarge))
+        }
+        accept(id, .put(key: key, value: value), now, &effects)
+    }
+
+    /// Removes what is known under a key. Unknown keys are no error.
+    package mutating func delete(_ key: String, _ id: OperationID, now: Now, effects: inout [Effect]) {
+        accept(id, .delete(key: key), now, &effects)
+    }
+
+    private mutating func accept(_ id: OperationID, _ change: BatchChange, _ now: Now, _ effects: inout [Effect]) {
+        if isStopping { return effects.append(.finished(id, .stopping)) }
+        if settings.isBatching {
+            guard pendingCount < settings.batchQueueMax else { return effects.append(.finished(id, .queueFull)) }
+            logOperation(id, resolved(change), now, &effects)
+        } else {
+            queue.append((id, change))
+            work(now, &effects)
+        }
+    }
+
+    /// A removal names what it removes when it is made, not when its batch is committed: what another peer adds meanwhile
+    /// stays (observed-remove, CRDT-53).
+    private func resolved(_ change: BatchChange) -> Change {
+        switch change {
+        case .put(let key, let value): .put(key: key, value: value)
+        case .delete(let key): .delete(key: key, blocks: liveBlocks(key))
+        }
+    }
+
+    /// The blocks whose elements of the key live, in the order of their datastore keys.
+    private func liveBlocks(_ key: String) -> [Multihash] {
+        let hashes = (state.entries[key]?.live ?? []).map { dag.blocks[$0.block].hash }
+        return hashes.sorted { Delta.blockKey($0).utf8.lexicographicallyPrecedes(Delta.blockKey($1).utf8) }
+    }
+
+    private mutating func logOperation(_ id: OperationID, _ change: Change, _ now: Now, _ effects: inout [Effect]) {
+        let accepted = Accepted(number: nextAccepted, change: change, since: now.monotonic)
+        do {
+            let (_, sequence) = try append(RecordKind.operation, Replica.encode(accepted), &effects)
+            nextAccepted += 1
+            inFlight.append((sequence, .operation(id, accepted)))
+            sync(&effects)
+        } catch { effects.append(.finished(id, .log("\(error)"))) }
+    }
+
+    // MARK: Committing
+
+    /// Whatever can be written now.
+    mutating func work(_ now: Now, _ effects: inout [Effect]) {
+        writeQueued(now, &effects)
+        if let due = commitDue, now.monotonic >= due { commit(now, &effects) }
+    }
+
+    /// A chain of blocks, one for each operation, that one sync makes durable. A key ends the chain where it comes again:
+    /// its removal must see what the block before added.
+    private mutating func writeQueued(_ now: Now, _ effects: inout [Effect]) {
+        guard !queue.isEmpty, !isCommitting else { return }
+        var tips = dag.heads
+        var keys: Set<String> = []
+        while let (id, change) = queue.first {
+            let resolved = resolved(change)
+            guard keys.insert(resolved.key).inserted else { break }
+            queue.removeFirst()
+            var builder = DeltaBuilder()
+            builder.add(resolved)
+            let delta = builder.delta
+            guard !delta.isEmpty else {  // nothing to remove: nothing to publish (CRDT-53)
+                effects.append(.finished(id, nil))
+                continue
+            }
+            guard let block = write(delta, on: tips, operations: [id], consumes: 0, &effects) else { continue }
+            tips = [(block.cid, block.delta.priority)]
+        }
+        if isCommitting { sync(&effects) }
+    }
+
+    /// When the batch must be committed: a function of what waits, never of how it came to wait (C25).
+    var commitDue: Instant? {
+        guard let oldest = batch.first, !isCommitting else { return nil }
+        let isFull = batch.count >= settings.batchSizeMax || batchBytes > settings.deltaBytesMax || isStopping
+        let due = isFull ? oldest.since : oldest.since + settings.batchAgeMax
+        return retryAt.map { max(due, $0) } ?? due
+    }
+
+    /// Puts the waiting operations into blocks.
+    mutating func commit(_ now: Now, _ effects: inout [Effect]) {
+        guard !batch.isEmpty, !isCommitting else { return }
+        retryAt = nil
+        var tips = dag.heads
+        for part in parts(of: batch.map(\.change)) {
+            let consumes = batch[part.count - 1].number
+            if let block = write(part.delta, on: tips, operations: [], consumes: consumes, &effects) {
+                tips = [(block.cid, block.delta.priority)]
+            }
+        }
+        sync(&effects)
+    }
+
+    /// Writes several changes as one batch, at once: `finished` says when all of it is durable.
+    package mutating func write(_ changes: [BatchChange], _ id: OperationID, now: Now, effects: inout [Effect]) {
+        guard !changes.isEmpty else { return effects.append(.finished(id, nil)) }
+        var tips = dag.heads
+        let parts = parts(of: changes.map { resolved($0) })
+        for (index, part) in parts.enumerated() {
+            let operations = index == parts.count - 1 ? [id] : []
+            guard let block = write(part.delta, on: tips, operations: operations, consumes: 0, &effects) else { return }
+            tips = [(block.cid, block.delta.priority)]
+        }
+        sync(&effects)
+    }
+
+    /// Cuts changes into deltas: a new one begins when the encoded size has passed the limit (CRDT-136). `count` says how
+    /// many changes there are up to its end. A later put or delete of a key replaces an earlier put of it in the same delta
+    /// (CRDT-135), so that no key stands twice (C08). Removals that remove nothing still make a block, an empty one, as
+    /// upstream's do (CRDT-137).
+    private func parts(of changes: [Change]) -> [(delta: Delta, count: Int)] {
+        var parts: [(delta: Delta, count: Int)] = []
+        var builder = DeltaBuilder()
+        for (index, change) in changes.enumerated() {
+            builder.add(change)
+            if builder.sizeBytes > settings.deltaBytesMax || index == changes.count - 1 {
+                parts.append((builder.delta, index + 1))
+                builder = DeltaBuilder()
+            }
+        }
+        return parts
+    }
+
+    private mutating func write(
+        _ delta: Delta, on tips: [(cid: CID, height: UInt64)], operations: [OperationID], consumes: UInt64,
+        _ effects: inout [Effect]
+    ) -> DeltaBlock? {
+        var delta = delta
+        delta.priority = 1 + (tips.map(\.height).max() ?? 0)  // CRDT-27
+        let bytes = DeltaBlock.encode(delta, heads: tips.map(\.cid))
+        do {
+            let block = try DeltaBlock(decoding: bytes)
+            let (position, sequence) = try append(RecordKind.block, Replica.blockRecord(bytes, consumes: consumes), &effects)
+            inFlight.append((sequence, .block(block, position, operations: operations, isOwn: true, consumes: consumes)))
+            isCommitting = true
+            return block
+        } catch {
+            for operation in operations { effects.append(.finished(operation, .log("\(error)"))) }
+            return nil
+        }
+    }
+
+    // MARK: Stopping
+
+    /// Orderly shutdown (CRDT-138): nothing more is accepted, and what was accepted is committed. Done when `isFlushed`.
+    package mutating func flush(now: Now, effects: inout [Effect]) {
+        isStopping = true
+        commit(now, &effects)
+    }
+    package var isFlushed: Bool { inFlight.isEmpty && queue.isEmpty && batch.isEmpty }
+
+    // MARK: Records
+
+    static func size(_ change: Change) -> Int {
+        switch change {
+        case .put(let key, let value): key.utf8.count + value.count + 14
+        case .delete(let key, let blocks): blocks.count * (key.utf8.count + 72)
+        }
+    }
+
+    static func encode(_ accepted: Accepted) -> Bytes {
+        var writer = ProtobufWriter()
+        writer.uint64(1, accepted.number)
+        switch accepted.change {
+        case .put(let key, let value):
+            writer.string(2, key)
+            writer.explicit(3, bytes: value)
+        case .delete(let key, let blocks):
+            writer.string(2, key)
+            for block in blocks { writer.explicit(4, bytes: block.bytes) }
+        }
+        return writer.bytes
+    }
+
+    static func decodeAccepted(_ payload: ArraySlice<UInt8>, _ now: Now) throws -> Accepted {
+        var reader = ProtobufReader(payload)
+        var number: UInt64 = 0
+        var key = ""
+        var value: Bytes?
+        var blocks: [Multihash] = []
+        while let field = try reader.next() {
+            switch field.number {
+            case 1: number = try field.uint64()
+            case 2: key = try field.string()
+            case 3: value = Bytes(try field.bytes())
+            case 4: blocks.append(try Multihash(try field.bytes()))
+            default: break
+            }
+        }
+        let change = value.map { Change.put(key: key, value: $0) } ?? .delete(key: key, blocks: blocks)
+        return Accepted(number: number, change: change, since: now.monotonic)
+    }
+}
+
+/// The delta of a batch while it grows.
+struct DeltaBuilder {
+    private var elements: [Delta.Element?] = []
+    private var indexByKey: [String: Int] = [:]
+    private var tombstones: [Delta.Tombstone] = []
+    private var removed: Set<Delta.Tombstone> = []
+    private(set) var sizeBytes = 0
+
+    mutating func add(_ change: Replica.Change) {
+        if let index = indexByKey.removeValue(forKey: change.key), let element = elements[index] {
+            sizeBytes -= element.encodedSize
+            elements[index] = nil
+        }
+        switch change {
+        case .put(let key, let value):
+            let element = Delta.Element(key: key, value: value)
+            indexByKey[key] = elements.count
+            elements.append(element)
+            sizeBytes += element.encodedSize
+        case .delete(let key, let blocks):
+            for block in blocks {
+                let tombstone = Delta.Tombstone(key: key, block: block)
+                guard removed.insert(tombstone).inserted else { continue }
+                tombstones.append(tombstone)
+                sizeBytes += tombstone.encodedSize
+            }
+        }
+    }
+
+    var delta: Delta {
+        var delta = Delta()
+        delta.elements = elements.compactMap { $0 }
+        delta.tombstones = tombstones
+        return delta
+    }
+}
+
+/// What the records of a log add up to.
+struct Rebuilt {
+    var dag = Dag()
+    var state = SetState()
+    var batch: [Replica.Accepted] = []
+    var nextAccepted: UInt64 = 1
+    var isDirty = false
+    var faults: [String] = []
+
+    mutating func take(_ position: LogPosition, _ kind: UInt8, _ payload: ArraySlice<UInt8>, _ now: Now) throws {
+        switch kind {
+        case Replica.RecordKind.block:
+            let consumes = Replica.consumed(payload)
+            let block = try DeltaBlock(decoding: Bytes(payload.dropFirst(Replica.blockHeaderBytes)))
+            guard !dag.has(block.cid.multihash) else { return }
+            let number = dag.number(block.cid.multihash)
+            _ = state.merge(block.delta, from: number) { dag.number($0.block) }
+            _ = dag.insert(block, at: position)
+            batch.removeAll { $0.number <= consumes }
+        case Replica.RecordKind.operation:
+            let accepted = try Replica.decodeAccepted(payload, now)
+            batch.append(accepted)
+            nextAccepted = accepted.number + 1
+        case Replica.RecordKind.dirty: isDirty = payload.first == 1
+        default: faults.append("the log holds a record of unknown kind \(kind): was it written by a newer version?")
+        }
+    }
+}
