@@ -1,1 +1,0 @@
-// Allocation: to come.

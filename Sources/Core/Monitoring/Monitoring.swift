@@ -1,1 +1,0 @@
-// Monitoring: to come.
