@@ -1,0 +1,128 @@
+// What this peer tells the others about itself, and when. spec/tracker-allocator-monitor.md INF-01..12.
+
+import Encoding
+import Kernel
+import Multiformats
+import Pinset
+
+package struct InformerSettings: Sendable {
+    package enum DiskMetric: String, Sendable { case freespace, reposize }
+    package var pingInterval = Span.seconds(15)
+    /// Nil where the section is missing: that informer does not run (INF-07).
+    package var disk: (ttl: Span, metric: DiskMetric)? = (.seconds(30), .freespace)
+    package var tags: (ttl: Span, tags: [(name: String, value: String)])? = (.seconds(30), [("group", "default")])
+    package var pinQueue: (ttl: Span, bucketSize: Int64)? = (.seconds(30), 100_000)
+    package var peerName = ""
+    package init() {}
+}
+
+package struct Informers: Sendable {
+    package enum Effect: Equatable, Sendable {
+        case needIPFSID
+        case needRepoStat
+        case publish(Metric)
+    }
+
+    private let settings: InformerSettings
+    private let me: PeerID
+    private var pingAt: Instant?
+    private var diskAt: Instant?
+    private var tagsAt: Instant?
+    private var pinQueueAt: Instant?
+    /// INF-02: reused while IPFS does not answer.
+    private var lastIPFS = IPFSID()
+
+    package init(settings: InformerSettings, me: PeerID) {
+        self.settings = settings
+        self.me = me
+    }
+
+    /// At readiness, and whenever all metrics are to be published at once (Join, IPFS-60).
+    package mutating func publishAll(now: Now) {
+        pingAt = now.monotonic
+        if settings.disk != nil { diskAt = now.monotonic }
+        if settings.tags != nil { tagsAt = now.monotonic }
+        if settings.pinQueue != nil { pinQueueAt = now.monotonic }
+    }
+
+    package var nextDeadline: Instant? { earliest(earliest(pingAt, diskAt), earliest(tagsAt, pinQueueAt)) }
+
+    package mutating func onTime(now: Now, queued: Int, effects: inout [Effect]) {
+        if let due = pingAt, due <= now.monotonic {
+            pingAt = now.monotonic + settings.pingInterval
+            effects.append(.needIPFSID)
+        }
+        if let due = diskAt, due <= now.monotonic, let disk = settings.disk {
+            diskAt = now.monotonic + disk.ttl / 2  // INF-08
+            effects.append(.needRepoStat)
+        }
+        if let due = tagsAt, due <= now.monotonic, let tags = settings.tags {
+            tagsAt = now.monotonic + tags.ttl / 2
+            for (name, value) in tags.tags {
+                effects.append(.publish(metric("tag:" + name, value, weight: 0, ttl: tags.ttl, isPartitionable: true, now)))
+            }
+        }
+        if let due = pinQueueAt, due <= now.monotonic, let queue = settings.pinQueue {
+            pinQueueAt = now.monotonic + queue.ttl / 2
+            let bucketed = queue.bucketSize > 0 ? Int64(queued) / queue.bucketSize : Int64(queued)
+            effects.append(.publish(metric("pinqueue", "\(queued)", weight: -bucketed, ttl: queue.ttl, now)))
+        }
+    }
+
+    /// Nil: IPFS did not answer.
+    package mutating func onIPFSID(_ id: IPFSID?, now: Now, effects: inout [Effect]) {
+        if let id, id.error.isEmpty { lastIPFS = id }
+        let value = Informers.pingValue(peerName: settings.peerName, ipfs: lastIPFS)
+        effects.append(.publish(metric("ping", value, weight: 0, ttl: settings.pingInterval * 2, now)))
+    }
+
+    /// Nil: IPFS did not answer; nothing is published and the next try comes sooner.
+    package mutating func onRepoStat(_ stat: IPFSRepoStat?, now: Now, effects: inout [Effect]) {
+        guard let disk = settings.disk else { return }
+        guard let stat else {
+            diskAt = now.monotonic + disk.ttl / 4
+            return
+        }
+        switch disk.metric {
+        case .freespace:
+            // A repository above its limit has no space, not 2^64 of it (bug zoo A07). Invalid metrics are not published.
+            guard stat.storageMax > stat.repoSize else { return }
+            let free = Int64(clamping: stat.storageMax - stat.repoSize)
+            effects.append(.publish(metric("freespace", "\(free)", weight: free, ttl: disk.ttl, now)))
+        case .reposize:
+            let size = Int64(clamping: stat.repoSize)
+            effects.append(.publish(metric("reposize", "\(size)", weight: -size, ttl: disk.ttl, now)))
+        }
+    }
+
+    private func metric(
+        _ name: String, _ value: String, weight: Int64, ttl: Span, isPartitionable: Bool = false, _ now: Now
+    ) -> Metric {
+        var metric = Metric(name: name, peer: me)
+        metric.value = value
+        metric.weight = weight
+        metric.isValid = true
+        metric.isPartitionable = isPartitionable
+        metric.expire = (now.wall + ttl).unixNanoseconds  // INF-09
+        return metric
+    }
+
+    /// INF-01, INF-02: empty parts are left out; addresses that others cannot reach as well.
+    package static func pingValue(peerName: String, ipfs: IPFSID) -> String {
+        var members: [JSON.Member] = []
+        if !peerName.isEmpty { members.append(JSON.Member("peer_name", .string(peerName))) }
+        if let id = ipfs.id { members.append(JSON.Member("ipfs_id", .string(id.description))) }
+        let addresses = (ipfs.addresses ?? []).filter { $0.isDNS || $0.isGlobalUnicast }
+        if !addresses.isEmpty {
+            members.append(JSON.Member("ipfs_addresses", .array(addresses.map { .string($0.description) })))
+        }
+        return JSON.object(members).encoded()
+    }
+
+    /// What a ping metric says of its peer.
+    package static func readPing(_ value: String) -> (peerName: String, ipfs: PeerID?, addresses: [Multiaddr]) {
+        guard let json = try? JSONReader.parse(value.utf8) else { return ("", nil, []) }
+        let addresses = (json["ipfs_addresses"]?.elements ?? []).compactMap { $0.text.flatMap { try? Multiaddr(text: $0) } }
+        return (json["peer_name"]?.text ?? "", json["ipfs_id"]?.text.flatMap { try? PeerID(text: $0) }, addresses)
+    }
+}
