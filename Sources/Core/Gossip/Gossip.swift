@@ -1,1 +1,407 @@
-// Gossip: to come.
+// Gossipsub as a machine: a mesh for each topic, lazy gossip beside it, signed messages, authors that topics trust.
+// spec/wire-pubsub-dht-bitswap.md part 1; libp2p specs: gossipsub 1.0 to 1.2.
+
+import Encoding
+import Kernel
+import Multiformats
+import Pinset
+import Seams
+
+package struct Gossip: Sendable {
+    package enum Effect: Equatable, Sendable {
+        case stream(StreamEffect)
+        case deliver(topic: String, author: PeerID, data: Bytes)
+        case log(LogLine)
+    }
+
+    /// GS-01, in order of preference; what 1.3 adds is not offered.
+    package static let protocols = ["/meshsub/1.2.0", "/meshsub/1.1.0", "/meshsub/1.0.0", "/floodsub/1.0.0"]
+
+    struct Peer: Sendable {
+        var isOutbound = false
+        var topics = SortedSet<Topic>()
+        var stream: StreamID?
+        var version = ""
+        var isOpen = false
+        var reopenAt: Instant?
+        var failures = 0
+        /// Frames that wait until the stream has drained, and bytes that are on their way.
+        var queue: [Bytes] = []
+        var sentBytes = 0
+        var announcements = 0
+        var asked = 0
+        var unwanted: [MessageID: Int] = [:]
+    }
+
+    let settings: Settings
+    private let me: PeerID
+    private let signer: any MessageSigner
+    private var streamIDs: StreamIDs
+    private var sequence: UInt64
+    private(set) var peers = SortedMap<PeerID, Peer>()
+    private var outbound: [StreamID: PeerID] = [:]
+    private var inbound: [StreamID: (peer: PeerID, reader: FrameReader)] = [:]
+    private var inboundOf: [PeerID: StreamID] = [:]
+    private var subscribed = SortedMap<Topic, Trust>()
+    private(set) var mesh = SortedMap<Topic, SortedSet<PeerID>>()
+    private var backOff = SortedMap<Topic, SortedMap<PeerID, Instant>>()
+    private var seen: SeenCache
+    private var cache: MessageCache
+    private var heartbeatAt: Instant
+
+    package init(
+        settings: Settings, me: PeerID, signer: any MessageSigner, owner: UInt8, firstSequenceNumber: UInt64, now: Now
+    ) {
+        self.settings = settings
+        self.me = me
+        self.signer = signer
+        streamIDs = StreamIDs(owner: owner)
+        sequence = firstSequenceNumber
+        seen = SeenCache(lifetime: settings.seenLifetime, maximum: settings.seenMaximum)
+        cache = MessageCache(length: settings.historyLength, maximumBytes: settings.cacheMaximumBytes)
+        heartbeatAt = now.monotonic + settings.firstHeartbeatAfter
+    }
+
+    package func meshPeers(_ topic: String) -> [PeerID] { mesh[Topic(topic)]?.elements ?? [] }
+
+    // MARK: Topics
+
+    /// Messages by authors that the topic does not trust are neither delivered nor passed on (GSC-03, A12).
+    package mutating func subscribe(_ name: String, trust: Trust, now: Now, choices: inout Choices, effects: inout [Effect]) {
+        let topic = Topic(name)
+        subscribed[topic] = trust
+        mesh[topic] = SortedSet()
+        for peer in peers.keys { send([.subscription(topic, true)], to: peer, &effects) }
+        fill(topic, now, &choices, &effects)
+    }
+
+    /// Signs and sends. Delivered to oneself as well (PSM-04).
+    package mutating func publish(_ name: String, _ data: Bytes, now: Now, choices: inout Choices, effects: inout [Effect]) {
+        sequence += 1
+        var message = GossipMessage()
+        message.from = me.bytes
+        message.data = data
+        message.sequence = (0..<8).map { UInt8(truncatingIfNeeded: sequence >> UInt64(56 - 8 * $0)) }
+        message.topic = Bytes(name.utf8)
+        message.signature = signer.sign(message.signedBytes)
+        message.key = signer.attachedKey
+        guard let id = message.id, message.encoded.count < settings.messageMaximumBytes - 64 else {
+            return effects.append(.log(LogLine(.error, "pubsub", "a message of \(data.count) bytes is too large for \(name)")))
+        }
+        _ = seen.insert(id, at: now.monotonic)
+        let topic = Topic(name)
+        if subscribed[topic] != nil { effects.append(.deliver(topic: name, author: me, data: data)) }
+        forward(message.encoded, id, topic, except: [], isOwn: true, &choices, &effects)
+    }
+
+    private mutating func forward(
+        _ message: Bytes, _ id: MessageID, _ topic: Topic, except: [PeerID], isOwn: Bool, _ choices: inout Choices,
+        _ effects: inout [Effect]
+    ) {
+        cache.insert(id, topic: topic, message: message)
+        let subscribers = peers.filter { $0.value.topics.contains(topic) }
+        let meshed = mesh[topic]?.elements ?? []
+        var targets = subscribers.filter { peer, state in
+            meshed.contains(peer) || state.version.hasPrefix("/floodsub") || (isOwn && settings.floodPublish)
+        }.map(\.key)
+        if subscribed[topic] == nil || (isOwn && targets.isEmpty) {
+            targets = choices.sample(subscribers.map(\.key), settings.meshTarget)  // fan-out
+        }
+        let item = GossipItem.publish(message)
+        for peer in targets where !except.contains(peer) && peers[peer]?.unwanted[id] == nil { send([item], to: peer, &effects) }
+    }
+
+    // MARK: Peers
+
+    package mutating func onConnected(_ peer: PeerID, outbound isOutbound: Bool) {
+        if peers[peer] == nil { peers[peer] = Peer() }
+        peers[peer]?.isOutbound = isOutbound
+    }
+
+    /// Opens our stream to a peer that speaks pubsub (GS-03, GS-06; N03).
+    package mutating func onIntroduced(_ peer: PeerID, _ introduction: PeerIntroduction, effects: inout [Effect]) {
+        guard introduction.protocols.contains(where: Gossip.protocols.contains) else { return }
+        if peers[peer] == nil { peers[peer] = Peer() }
+        if peers[peer]?.stream == nil { open(peer, &effects) }
+    }
+
+    private mutating func open(_ peer: PeerID, _ effects: inout [Effect]) {
+        let stream = streamIDs.next()
+        outbound[stream] = peer
+        peers[peer]?.stream = stream
+        peers[peer]?.reopenAt = nil
+        peers[peer]?.sentBytes = 0
+        peers[peer]?.queue = []
+        effects.append(.stream(.open(stream, to: peer, protocols: Gossip.protocols)))
+        let hello = subscribed.keys.map { GossipItem.subscription($0, true, isHello: true) }
+        if !hello.isEmpty { send(hello, to: peer, &effects) }
+    }
+
+    package mutating func onDisconnected(_ peer: PeerID) {
+        if let stream = peers[peer]?.stream { outbound[stream] = nil }
+        if let stream = inboundOf.removeValue(forKey: peer) { inbound[stream] = nil }
+        peers.remove(peer)
+        for topic in mesh.keys { mesh[topic]?.remove(peer) }
+    }
+
+    /// In frames, as the outbound queue allows: what does not fit is dropped (GS-07).
+    private mutating func send(_ items: [GossipItem], to peer: PeerID, _ effects: inout [Effect]) {
+        guard var state = peers[peer], let stream = state.stream else { return }
+        for frame in GossipItem.frames(items, limitBytes: settings.messageMaximumBytes) {
+            if state.sentBytes < settings.outboundWindowBytes && state.queue.isEmpty {
+                state.sentBytes += frame.count
+                effects.append(.stream(.send(stream, frame)))
+            } else if state.queue.count < settings.outboundQueueMaximum {
+                state.queue.append(frame)
+            }
+        }
+        peers[peer] = state
+    }
+
+    // MARK: Streams
+
+    package mutating func onStream(_ event: StreamEvent, now: Now, choices: inout Choices, effects: inout [Effect]) {
+        let stream = event.stream
+        if let peer = outbound[stream] { return onOutbound(event, stream, peer, now, &choices, &effects) }
+        switch event {
+        case .incoming(_, let peer, _):
+            if let old = inboundOf[peer] {  // GS-05: the newer one counts
+                inbound[old] = nil
+                effects.append(.stream(.reset(old)))
+            }
+            inboundOf[peer] = stream
+            inbound[stream] = (peer, FrameReader(limitBytes: settings.messageMaximumBytes))
+        case .received(_, let bytes): onBytes(stream, bytes, now, &choices, &effects)
+        case .remoteClosed, .reset, .failed:
+            if let (peer, _) = inbound.removeValue(forKey: stream), inboundOf[peer] == stream { inboundOf[peer] = nil }
+            if case .remoteClosed = event { effects.append(.stream(.closeWrite(stream))) }
+        case .opened, .drained: break
+        }
+    }
+
+    private mutating func onOutbound(
+        _ event: StreamEvent, _ stream: StreamID, _ peer: PeerID, _ now: Now, _ choices: inout Choices,
+        _ effects: inout [Effect]
+    ) {
+        switch event {
+        case .opened(_, let version):
+            peers[peer]?.version = version
+            peers[peer]?.isOpen = true
+            peers[peer]?.failures = 0
+            for topic in subscribed.keys { fill(topic, now, &choices, &effects) }
+        case .drained:
+            guard var state = peers[peer] else { return }
+            state.sentBytes = 0
+            while !state.queue.isEmpty && state.sentBytes < settings.outboundWindowBytes {
+                let frame = state.queue.removeFirst()
+                state.sentBytes += frame.count
+                effects.append(.stream(.send(stream, frame)))
+            }
+            peers[peer] = state
+        case .failed, .reset, .remoteClosed, .received:
+            // GS-04: nobody writes here; whatever comes ends the stream, and it is opened anew after a while.
+            outbound[stream] = nil
+            if case .remoteClosed = event { effects.append(.stream(.reset(stream))) }
+            if case .received = event { effects.append(.stream(.reset(stream))) }
+            guard var state = peers[peer] else { return }
+            (state.stream, state.isOpen) = (nil, false)
+            let factor = Int64(1) << Int64(min(state.failures, 10))
+            state.failures += 1
+            state.reopenAt = now.monotonic + min(settings.reopenAfter * factor, settings.reopenAfterMaximum)
+            peers[peer] = state
+        case .incoming: break
+        }
+    }
+
+    private mutating func onBytes(
+        _ stream: StreamID, _ bytes: Bytes, _ now: Now, _ choices: inout Choices, _ effects: inout [Effect]
+    ) {
+        guard inbound[stream] != nil else { return }
+        inbound[stream]?.reader.append(bytes)
+        do {
+            while let peer = inbound[stream]?.peer, let frame = try inbound[stream]?.reader.next() {
+                if !frame.isEmpty { take(try GossipRPC(decoding: frame), peer, now, &choices, &effects) }
+            }
+        } catch {
+            if let (peer, _) = inbound.removeValue(forKey: stream) {
+                inboundOf[peer] = nil
+                effects.append(.log(LogLine(.warning, "pubsub", "malformed RPC from \(peer): \(error)")))
+            }
+            effects.append(.stream(.reset(stream)))
+        }
+    }
+
+    private mutating func take(
+        _ rpc: GossipRPC, _ peer: PeerID, _ now: Now, _ choices: inout Choices, _ effects: inout [Effect]
+    ) {
+        if peers[peer] == nil { peers[peer] = Peer() }
+        for subscription in rpc.subscriptions { onSubscription(subscription, peer, now, &effects) }
+        for message in rpc.messages { onMessage(message, peer, now, &choices, &effects) }
+        let lifetime = settings.unwantedLifetimeHeartbeats
+        for id in rpc.unwanted.prefix(settings.unwantedRPCsPerHeartbeatMaximum) where (peers[peer]?.unwanted.count ?? 0) < 10_000 {
+            peers[peer]?.unwanted[id] = lifetime
+        }
+        var answer: [GossipItem] = []
+        for announcement in rpc.have { onHave(announcement, peer, now, &answer) }
+        for id in rpc.want.prefix(settings.idsPerAnnouncementMaximum) {
+            guard let message = cache.take(id, for: peer, timesMaximum: settings.retransmissionsMaximum) else { continue }
+            answer.append(.publish(message))
+        }
+        for topic in rpc.grafts { onGraft(topic, peer, now, &answer) }
+        for prune in rpc.prunes { onPrune(prune, peer, now) }
+        if !answer.isEmpty { send(answer, to: peer, &effects) }
+    }
+
+    private mutating func onSubscription(
+        _ subscription: GossipRPC.Subscription, _ peer: PeerID, _ now: Now, _ effects: inout [Effect]
+    ) {
+        if subscription.isSubscribed {
+            guard (peers[peer]?.topics.count ?? 0) < settings.topicsPerPeerMaximum else { return }
+            peers[peer]?.topics.insert(subscription.topic)
+            graft(subscription.topic, [peer], now, &effects)
+        } else {
+            peers[peer]?.topics.remove(subscription.topic)
+            mesh[subscription.topic]?.remove(peer)
+        }
+    }
+
+    /// GS-18, GS-19: signature, then seen, then the topic's trust in the author.
+    private mutating func onMessage(
+        _ message: GossipMessage, _ peer: PeerID, _ now: Now, _ choices: inout Choices, _ effects: inout [Effect]
+    ) {
+        guard let topicBytes = message.topic, let trust = subscribed[Topic(topicBytes)], let id = message.id,
+            let signature = message.signature, let from = message.from, let author = try? PeerID(from), author != me,
+            !seen.contains(id, at: now.monotonic),
+            signer.verify(message.signedBytes, signature: signature, author: author, key: message.key)
+        else { return }
+        _ = seen.insert(id, at: now.monotonic)
+        guard trust.trusts(author) else { return }
+        let topic = Topic(topicBytes)
+        effects.append(.deliver(topic: topic.name, author: author, data: message.data ?? []))
+        forward(message.encoded, id, topic, except: [peer, author], isOwn: false, &choices, &effects)
+    }
+
+    /// GS-26: asks for what was not seen.
+    private mutating func onHave(
+        _ announcement: GossipRPC.Announcement, _ peer: PeerID, _ now: Now, _ answer: inout [GossipItem]
+    ) {
+        guard mesh[announcement.topic] != nil, var state = peers[peer],
+            state.announcements < settings.announcementsPerHeartbeatMaximum
+        else { return }
+        state.announcements += 1
+        let room = settings.idsPerAnnouncementMaximum - state.asked
+        var unseen: [MessageID] = []
+        for id in announcement.ids.prefix(settings.idsPerAnnouncementMaximum) where unseen.count < room {
+            if !seen.contains(id, at: now.monotonic) { unseen.append(id) }
+        }
+        state.asked += unseen.count
+        peers[peer] = state
+        if !unseen.isEmpty { answer.append(.want(unseen)) }
+    }
+
+    // MARK: Mesh
+
+    /// GS-23.
+    private mutating func onGraft(_ topic: Topic, _ peer: PeerID, _ now: Now, _ answer: inout [GossipItem]) {
+        guard let members = mesh[topic], !members.contains(peer) else { return }
+        let isBackedOff = backOff[topic]?[peer].map { $0 > now.monotonic } ?? false
+        let isFull = members.count >= settings.meshHigh && peers[peer]?.isOutbound != true
+        guard !isBackedOff && !isFull else {
+            backOff[topic, default: SortedMap()][peer] = now.monotonic + settings.pruneBackOff
+            return answer.append(prune(topic, for: peer))
+        }
+        mesh[topic]?.insert(peer)
+    }
+
+    private func prune(_ topic: Topic, for peer: PeerID) -> GossipItem {
+        let isOld = peers[peer]?.version == "/meshsub/1.0.0"
+        return .prune(topic, backOffSeconds: isOld ? nil : UInt64(settings.pruneBackOff.nanoseconds / 1_000_000_000))
+    }
+
+    /// GS-24.
+    private mutating func onPrune(_ prune: GossipRPC.Prune, _ peer: PeerID, _ now: Now) {
+        mesh[prune.topic]?.remove(peer)
+        guard mesh[prune.topic] != nil else { return }
+        let asked = prune.backOffSeconds.map { Span.seconds(Int64(clamping: min($0, 1 << 30))) } ?? settings.pruneBackOff
+        backOff[prune.topic, default: SortedMap()][peer] = now.monotonic + min(asked, settings.backOffMaximum)
+    }
+
+    /// Grafts peers while the mesh is thinner than wanted.
+    private mutating func fill(_ topic: Topic, _ now: Now, _ choices: inout Choices, _ effects: inout [Effect]) {
+        let missing = settings.meshTarget - (mesh[topic]?.count ?? 0)
+        guard missing > 0 else { return }
+        graft(topic, choices.sample(candidates(topic, now), missing), now, &effects)
+    }
+
+    private func candidates(_ topic: Topic, _ now: Now) -> [PeerID] {
+        peers.filter { peer, state in
+            state.isOpen && state.topics.contains(topic) && !state.version.hasPrefix("/floodsub")
+                && mesh[topic]?.contains(peer) == false && (backOff[topic]?[peer].map { $0 <= now.monotonic } ?? true)
+        }.map(\.key)
+    }
+
+    private mutating func graft(_ topic: Topic, _ chosen: [PeerID], _ now: Now, _ effects: inout [Effect]) {
+        let allowed = candidates(topic, now)
+        for peer in chosen where allowed.contains(peer) && (mesh[topic]?.count ?? 0) < settings.meshTarget {
+            mesh[topic]?.insert(peer)
+            send([.graft(topic)], to: peer, &effects)
+        }
+    }
+
+    // MARK: Time
+
+    package var nextDeadline: Instant? {
+        var next = heartbeatAt
+        for (_, peer) in peers { if let at = peer.reopenAt { next = min(next, at) } }
+        return next
+    }
+
+    package mutating func onTime(now: Now, choices: inout Choices, effects: inout [Effect]) {
+        for (peer, state) in peers {
+            if let at = state.reopenAt, at <= now.monotonic { open(peer, &effects) }
+        }
+        guard heartbeatAt <= now.monotonic else { return }
+        heartbeatAt = now.monotonic + settings.heartbeatInterval
+        for peer in peers.keys { age(peer) }
+        for topic in mesh.keys { tend(topic, now, &choices, &effects) }
+        cache.shift()
+    }
+
+    private mutating func age(_ peer: PeerID) {
+        guard var state = peers[peer] else { return }
+        state.announcements = 0
+        state.asked = 0
+        state.unwanted = state.unwanted.mapValues { $0 - 1 }.filter { $0.value > 0 }
+        if state.failures >= settings.reopenAttemptsInMesh { for topic in mesh.keys { mesh[topic]?.remove(peer) } }
+        peers[peer] = state
+    }
+
+    /// GS-25, GS-26.
+    private mutating func tend(_ topic: Topic, _ now: Now, _ choices: inout Choices, _ effects: inout [Effect]) {
+        let old = (backOff[topic] ?? SortedMap()).filter { $0.value + settings.heartbeatInterval <= now.monotonic }.map(\.key)
+        for peer in old { backOff[topic]?.remove(peer) }
+        let count = mesh[topic]?.count ?? 0
+        if count < settings.meshLow { fill(topic, now, &choices, &effects) }
+        if count >= settings.meshHigh { thin(topic, now, &choices, &effects) }  // at the bound, not above it (N01)
+        announce(topic, &choices, &effects)
+    }
+
+    private mutating func thin(_ topic: Topic, _ now: Now, _ choices: inout Choices, _ effects: inout [Effect]) {
+        let members = choices.permuted(mesh[topic]?.elements ?? [])
+        let ours = members.filter { peers[$0]?.isOutbound == true }.prefix(settings.meshOutbound)
+        let kept = (ours + members.filter { !ours.contains($0) }).prefix(settings.meshTarget)
+        for peer in members where !kept.contains(peer) {
+            mesh[topic]?.remove(peer)
+            backOff[topic, default: SortedMap()][peer] = now.monotonic + settings.pruneBackOff
+            send([prune(topic, for: peer)], to: peer, &effects)
+        }
+    }
+
+    private mutating func announce(_ topic: Topic, _ choices: inout Choices, _ effects: inout [Effect]) {
+        let ids = Array(cache.ids(of: topic, heartbeats: settings.historyGossip).prefix(settings.idsPerAnnouncementMaximum))
+        guard !ids.isEmpty else { return }
+        let others = peers.filter { $0.value.topics.contains(topic) && mesh[topic]?.contains($0.key) == false }.map(\.key)
+        let count = max(settings.meshLazy, others.count / settings.gossipDivisor)
+        for peer in choices.sample(others, count) { send([.have(topic, ids)], to: peer, &effects) }
+    }
+}

@@ -1,0 +1,164 @@
+// Bitswap 1.2.0 messages. spec/wire-pubsub-dht-bitswap.md BS-04, BS-05.
+
+import Crypto
+import Encoding
+import Kernel
+import Multiformats
+
+package struct BitswapMessage: Equatable, Sendable {
+    package struct Entry: Equatable, Sendable {
+        package var cid: CID
+        package var priority: Int32 = .max
+        package var isCancel = false
+        /// Wants to know whether the block is there, not the block.
+        package var wantsHave = false
+        package var sendDontHave = false
+        package init(cid: CID) { self.cid = cid }
+    }
+    package struct Block: Equatable, Sendable {
+        package var cid: CID
+        package var data: Bytes
+        package init(cid: CID, data: Bytes) { self.cid = cid; self.data = data }
+    }
+    package struct Presence: Equatable, Sendable {
+        package var cid: CID
+        package var isHere: Bool
+        package init(cid: CID, isHere: Bool) { self.cid = cid; self.isHere = isHere }
+    }
+    package var wants: [Entry] = []
+    package var isFull = false
+    package var blocks: [Block] = []
+    package var presences: [Presence] = []
+    package init() {}
+
+    package var encoded: Bytes {
+        var writer = ProtobufWriter(capacity: 64 + blocks.reduce(0) { $0 + $1.data.count + 32 })
+        writer.message(1) { list in  // always there, even empty
+            for want in wants {
+                list.message(1) { entry in
+                    entry.explicit(1, bytes: want.cid.bytes)
+                    entry.int64(2, want.isCancel ? 0 : Int64(want.priority))
+                    entry.bool(3, want.isCancel)
+                    entry.bool(4, want.wantsHave)
+                    entry.bool(5, want.sendDontHave)
+                }
+            }
+            list.bool(2, isFull)
+        }
+        for block in blocks {
+            writer.message(3) { $0.explicit(1, bytes: block.cid.prefix); $0.bytes(2, block.data) }
+        }
+        for presence in presences {
+            writer.message(4) { $0.explicit(1, bytes: presence.cid.bytes); $0.bool(2, !presence.isHere) }
+        }
+        return writer.bytes
+    }
+
+    package enum Fault: Error, Equatable, Sendable {
+        case badCID
+        case unknownHash
+    }
+
+    /// BS-06: a bad CID or an unknown hash spoils the whole message.
+    package init(decoding bytes: ArraySlice<UInt8>) throws {
+        var reader = ProtobufReader(bytes)
+        while let field = try reader.next() {
+            switch field.number {
+            case 1: try readWantlist(try field.message())
+            case 3: blocks.append(try BitswapMessage.block(try field.message()))
+            case 4: presences.append(try BitswapMessage.presence(try field.message()))
+            default: break
+            }
+        }
+    }
+
+    private mutating func readWantlist(_ reader: ProtobufReader) throws {
+        var reader = reader
+        while let field = try reader.next() {
+            switch field.number {
+            case 1: wants.append(try BitswapMessage.entry(try field.message()))
+            case 2: isFull = try field.bool()
+            default: break
+            }
+        }
+    }
+
+    private static func entry(_ reader: ProtobufReader) throws -> Entry {
+        var reader = reader
+        var cid: CID?
+        var priority: Int32 = 0
+        var isCancel = false, wantsHave = false, sendDontHave = false
+        while let field = try reader.next() {
+            switch field.number {
+            case 1: cid = try? CID(try field.bytes())
+            case 2: priority = try field.int32()
+            case 3: isCancel = try field.bool()
+            case 4: wantsHave = try field.uint64() == 1
+            case 5: sendDontHave = try field.bool()
+            default: break
+            }
+        }
+        guard let cid else { throw Fault.badCID }
+        var entry = Entry(cid: cid)
+        (entry.priority, entry.isCancel, entry.wantsHave, entry.sendDontHave) = (priority, isCancel, wantsHave, sendDontHave)
+        return entry
+    }
+
+    /// The CID is computed from the data, never believed.
+    private static func block(_ reader: ProtobufReader) throws -> Block {
+        var reader = reader
+        var prefix: Bytes = []
+        var data: Bytes = []
+        while let field = try reader.next() {
+            switch field.number {
+            case 1: prefix = Bytes(try field.bytes())
+            case 2: data = Bytes(try field.bytes())
+            default: break
+            }
+        }
+        guard let cid = CID(prefix: prefix, data: data) else { throw Fault.unknownHash }
+        return Block(cid: cid, data: data)
+    }
+
+    private static func presence(_ reader: ProtobufReader) throws -> Presence {
+        var reader = reader
+        var cid: CID?
+        var isHere = true
+        while let field = try reader.next() {
+            switch field.number {
+            case 1: cid = try? CID(try field.bytes())
+            case 2: isHere = try field.uint64() == 0
+            default: break
+            }
+        }
+        guard let cid else { throw Fault.badCID }
+        return Presence(cid: cid, isHere: isHere)
+    }
+}
+
+extension CID {
+    /// Version, codec, hash function and digest length.
+    var prefix: Bytes {
+        varint(UInt64(version)) + varint(codec) + varint(multihash.code) + varint(UInt64(multihash.digest.count))
+    }
+
+    /// The CID of that form which the data has; nil for hash functions that are not spoken here.
+    init?(prefix: Bytes, data: Bytes) {
+        var offset = 0
+        guard let version = try? readVarint(prefix, at: &offset), let codec = try? readVarint(prefix, at: &offset),
+            let code = try? readVarint(prefix, at: &offset), let length = try? readVarint(prefix, at: &offset)
+        else { return nil }
+        let functions: [UInt64: HashFunction] = [
+            HashCode.sha2_256: .sha256, 0x13: .sha512, 0x11: .sha1, 0x14: .sha3_512, 0x16: .sha3_256, 0xb240: .blake2b512,
+            0xb260: .blake2s256,
+        ]
+        guard let function = functions[code], let digest = digest(function, data), length <= UInt64(digest.count) else { return nil }
+        let hash = Multihash(code: code, digest: digest.prefix(Int(length)))
+        if version == 0 {
+            guard let cid = try? CID(v0: hash) else { return nil }
+            self = cid
+        } else if version == 1 {
+            self.init(v1: codec, hash)
+        } else { return nil }
+    }
+}

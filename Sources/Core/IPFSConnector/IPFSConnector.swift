@@ -1,1 +1,0 @@
-// IPFSConnector: to come.
