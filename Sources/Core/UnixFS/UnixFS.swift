@@ -1,1 +1,0 @@
-// UnixFS: to come.
