@@ -1,0 +1,143 @@
+// Questions whose answers come in a later step: to the IPFS daemon, to other peers, to all members at once.
+
+import Encoding
+import IPFSConnector
+import Kernel
+import Multiformats
+import Pinset
+import RPC
+import Seams
+
+extension ClusterPeer {
+    /// A question to the IPFS daemon. `each` takes the items of a streamed answer.
+    struct IPFSCall: Sendable {
+        let each: Then<IPFSItem>?
+        let then: Then<Result<IPFSAnswer, IPFSFailure>>
+    }
+
+    /// A question to another peer, and its replies so far.
+    struct RPCPending: Sendable {
+        var replies: [Bytes] = []
+        let then: Then<Replies>
+    }
+
+    struct Replies: Sendable {
+        let values: [Bytes]
+        let failure: RPCFailure?
+    }
+
+    /// The same question to several peers: complete when each has answered, failed or run out of time.
+    struct Gather: Sendable {
+        var waiting: Int
+        var answers: [Answer] = []
+        let then: Then<[Answer]>
+
+        struct Answer: Sendable {
+            let peer: PeerID
+            let items: [GatherItem]
+            let failure: RPCFailure?
+        }
+    }
+
+    enum GatherItem: Equatable, Sendable {
+        case info(PinInfo)
+        case peer(PeerInfo)
+        case garbage(RepoGC)
+        case peers([PeerID])
+    }
+
+    mutating func number() -> UInt64 {
+        nextNumber += 1
+        return nextNumber
+    }
+
+    // MARK: IPFS
+
+    @discardableResult
+    mutating func askIPFS(
+        _ operation: IPFSOperation, each: Then<IPFSItem>? = nil,
+        then: @escaping Then<Result<IPFSAnswer, IPFSFailure>>
+    ) -> IPFSCallID {
+        let call = IPFSCallID(number())
+        ipfsCalls[call] = IPFSCall(each: each, then: then)
+        withIPFS { $0.start(operation, call, now: $1, effects: &$2) }
+        return call
+    }
+
+    // MARK: Other peers
+
+    /// Calls a method of another peer; a streaming method gets its arguments at once.
+    mutating func ask(
+        _ peer: PeerID, _ method: RPCMethod, _ arguments: [Bytes], within span: Span? = nil,
+        then: @escaping Then<Replies>
+    ) {
+        guard let entry = RPCTable.entry(method) else { unreachable("no method \(method.text)") }
+        let call = RPCCallID(number())
+        rpcCalls[call] = RPCPending(then: then)
+        let deadline = span.map { turn.now.monotonic + $0 }
+        withRPC { rpc, now, effects in
+            switch entry.kind {
+            case .unary:
+                rpc.call(call, to: peer, method, argument: arguments.first ?? [0x80], deadline: deadline, effects: &effects)
+            case .streaming:
+                rpc.call(call, to: peer, method, deadline: deadline, effects: &effects)
+                for argument in arguments { rpc.send(call, argument: argument, effects: &effects) }
+                rpc.endArguments(call, effects: &effects)
+            }
+        }
+    }
+
+    // MARK: All members
+
+    /// Asks each peer by `question`, which must answer by `gathered` exactly once.
+    mutating func gather(
+        _ peers: [PeerID], question: (inout ClusterPeer, PeerID, UInt64) -> Void, then: @escaping Then<[Gather.Answer]>
+    ) {
+        guard !peers.isEmpty else { return then(&self, []) }
+        let id = number()
+        gathers[id] = Gather(waiting: peers.count, then: then)
+        for peer in peers { question(&self, peer, id) }
+    }
+
+    mutating func gathered(_ id: UInt64, from peer: PeerID, _ items: [GatherItem], failure: RPCFailure? = nil) {
+        guard var gather = gathers[id] else { unreachable("an answer to a question that nobody asked") }
+        gather.answers.append(Gather.Answer(peer: peer, items: items, failure: failure))
+        gather.waiting -= 1
+        gathers[id] = gather.waiting > 0 ? gather : nil
+        if gather.waiting == 0 { gather.then(&self, gather.answers.sorted { $0.peer < $1.peer }) }
+    }
+
+    /// Asks a remote peer as part of a gather, decoding each reply.
+    mutating func askForGather<T: MessagePackCodable>(
+        _ peer: PeerID, _ id: UInt64, _ method: RPCMethod, _ arguments: [Bytes], within span: Span? = nil,
+        as type: T.Type, _ item: @escaping @Sendable (T) -> GatherItem
+    ) {
+        ask(peer, method, arguments, within: span) { cluster, replies in
+            var items: [GatherItem] = []
+            var failure = replies.failure
+            for bytes in replies.values {
+                do { items.append(item(try T(messagePack: bytes))) } catch {
+                    failure = failure ?? RPCFailure(.client, "undecodable reply of \(method.text): \(error)")
+                }
+            }
+            cluster.gathered(id, from: peer, items, failure: failure)
+        }
+    }
+}
+
+extension ClusterPeer {
+    mutating func route(_ effect: RPC.Effect) {
+        switch effect {
+        case .stream(let effect): emit(effect)
+        case .called(let stream, let method, let from): onCalled(stream, method, from)
+        case .argument(let stream, let bytes): onArgument(stream, bytes)
+        case .endOfArguments(let stream): onEndOfArguments(stream)
+        case .cancelled(let stream): onCancelled(stream)
+        case .reply(let call, let bytes): rpcCalls[call]?.replies.append(bytes)
+        case .finished(let call, let failure):
+            guard let pending = rpcCalls.removeValue(forKey: call) else { return }
+            pending.then(&self, Replies(values: pending.replies, failure: failure))
+        case .drained: break
+        }
+    }
+}

@@ -1,0 +1,246 @@
+// The operations of the API. spec/rest-api.md section 6.
+
+import Encoding
+import IPFSConnector
+import Kernel
+import Monitoring
+import Multiformats
+import Pinset
+import RPC
+import Seams
+import Tracking
+
+extension ClusterPeer {
+    mutating func onClient(_ client: ClientID, _ request: ClientRequest) {
+        guard phase == .awaitingIPFS || phase == .ready else {
+            return reply(client, .failure(ClientFailure("the peer is shutting down")))
+        }
+        switch request {
+        case .id: peerInfo { $0.reply(client, .success([.peer($1)])) }
+        case .version: reply(client, .success([.version(settings.version)]))
+        case .peers: allPeers { $0.reply(client, .success($1.map { .peer($0) })) }
+        case .peerAdd(let peer): addPeer(peer) { $0.reply(client, $1.map { [.peer($0)] }) }
+        case .peerRemove: reply(client, .failure(ClientFailure("crdt consensus component cannot remove peers")))
+        case .pin(let request): pin(request) { $0.reply(client, $1.map { [.pin($0)] }) }
+        case .unpin(let cid): unpin(cid) { $0.reply(client, $1.map { [.pin($0)] }) }
+        case .pinPath(let path): pinPath(path, client)
+        case .unpinPath(let path): unpinPath(path, client)
+        case .pinGet(let cid): reply(client, storedPin(cid).map { .success([.pin($0)]) } ?? .failure(.notPinned))
+        case .pins(let types): replyPins(client, types)
+        case .status, .statuses, .statusAll, .recover, .recoverAll: onStatusRequest(client, request)
+        case .metrics(let name): reply(client, .success([.metrics(monitor.latest(name, now: turn.now))]))
+        case .metricNames: reply(client, .success([.names(monitor.names)]))
+        case .alerts: reply(client, .success([.alerts(monitor.alertsNewestFirst)]))
+        case .repoGC(let isLocal): collectGarbage(client, isLocal)
+        case .connectGraph, .bandwidth, .add:
+            reply(client, .failure(ClientFailure("this peer does not offer that operation yet")))
+        }
+    }
+
+    mutating func reply(_ client: ClientID, _ outcome: Outcome<[ClientItem]>) {
+        switch outcome {
+        case .success(let items):
+            for item in items { turn.effects.append(.reply(client, .item(item))) }
+            turn.effects.append(.reply(client, .end))
+        case .failure(let failure): turn.effects.append(.reply(client, .failed(failure)))
+        }
+    }
+
+    private mutating func replyPins(_ client: ClientID, _ types: Set<PinType>) {
+        var items: [ClientItem] = []
+        eachPin { if types.contains($0.type) { items.append(.pin($0)) } }
+        reply(client, .success(items))
+    }
+
+    // MARK: Paths
+
+    private mutating func pinPath(_ path: PinPath, _ client: ClientID) {
+        resolve(path.path) { cluster, outcome in
+            switch outcome {
+            case .failure(let failure): cluster.reply(client, .failure(failure))
+            case .success(let cid):
+                var request = Pin(cid: cid, options: path.options)
+                request.maxDepth = path.options.mode.depth
+                cluster.pin(request) { $0.reply(client, $1.map { [.pin($0)] }) }
+            }
+        }
+    }
+
+    private mutating func unpinPath(_ path: PinPath, _ client: ClientID) {
+        resolve(path.path) { cluster, outcome in
+            switch outcome {
+            case .failure(let failure): cluster.reply(client, .failure(failure))
+            case .success(let cid): cluster.unpin(cid) { $0.reply(client, $1.map { [.pin($0)] }) }
+            }
+        }
+    }
+
+    private mutating func resolve(_ path: String, then: @escaping Then<Outcome<CID>>) {
+        askIPFS(.resolve(path)) { cluster, result in
+            switch result {
+            case .success(.resolved(let cid)): then(&cluster, .success(cid))
+            case .success: then(&cluster, .failure(ClientFailure("IPFS did not resolve \(path)")))
+            case .failure(let failure): then(&cluster, .failure(ClientFailure(failure.description)))
+            }
+        }
+    }
+
+    // MARK: Status
+
+    private mutating func onStatusRequest(_ client: ClientID, _ request: ClientRequest) {
+        switch request {
+        case .status(let cid, let isLocal): status(cid, isLocal) { $0.reply(client, .success([.info($1)])) }
+        case .statuses(let cids, let isLocal): statuses(cids[...], isLocal, [], client)
+        case .statusAll(let filter, true):
+            localStatusAll(filter) { $0.reply(client, $1.map { $0.map { .info(GlobalPinInfo($0)) } }) }
+        case .statusAll(let filter, false): globalStatusAll(filter) { $0.reply(client, $1.map { $0.map { .info($0) } }) }
+        case .recover(let cid, let isLocal): recover(cid, isLocal, client)
+        case .recoverAll(let isLocal): recoverAll(isLocal, client)
+        default: unreachable("no status request")
+        }
+    }
+
+    private mutating func status(_ cid: CID, _ isLocal: Bool, then: @escaping Then<GlobalPinInfo>) {
+        if isLocal { return localStatus(cid) { then(&$0, GlobalPinInfo($1)) } }
+        globalStatus(cid, method: RPCMethod("PinTracker", "Status")) { $0.localStatus(cid, then: $1) } then: { then(&$0, $1) }
+    }
+
+    private mutating func statuses(
+        _ cids: ArraySlice<CID>, _ isLocal: Bool, _ infos: [ClientItem], _ client: ClientID
+    ) {
+        guard let cid = cids.first else { return reply(client, .success(infos)) }
+        status(cid, isLocal) { $0.statuses(cids.dropFirst(), isLocal, infos + [.info($1)], client) }
+    }
+
+    private mutating func recover(_ cid: CID, _ isLocal: Bool, _ client: ClientID) {
+        if isLocal {
+            guard storedPin(cid) != nil else { return reply(client, .failure(.notPinned)) }
+            return localRecover(cid) { $0.reply(client, .success([.info(GlobalPinInfo($1.info))])) }
+        }
+        globalStatus(cid, method: RPCMethod("PinTracker", "Recover")) { cluster, then in
+            cluster.localRecover(cid) { then(&$0, $1.info) }
+        } then: { $0.reply(client, .success([.info($1)])) }
+    }
+
+    private mutating func recoverAll(_ isLocal: Bool, _ client: ClientID) {
+        if isLocal {
+            return localRecoverAll { $0.reply(client, $1.map { $0.map { .info(GlobalPinInfo($0)) } }) }
+        }
+        gather(members) { cluster, peer, gather in
+            if peer == cluster.id {
+                cluster.localRecoverAll { cluster, outcome in
+                    let infos = (try? outcome.get()) ?? []
+                    cluster.gathered(gather, from: peer, infos.map { .info($0) })
+                }
+            } else {
+                cluster.askForGather(peer, gather, RPCMethod("Cluster", "RecoverAllLocal"), [], as: PinInfo.self) { .info($0) }
+            }
+        } then: { cluster, answers in
+            cluster.reply(client, .success(cluster.merged(answers, showingErrors: false).map { .info($0) }))
+        }
+    }
+
+    // MARK: Peers
+
+    /// CLU-27.
+    mutating func peerInfo(then: @escaping Then<PeerInfo>) {
+        askIPFS(.id) { cluster, result in
+            var info = PeerInfo(id: cluster.id)
+            info.addresses = cluster.listenAddresses.map { $0.with(peer: cluster.id) }
+            info.clusterPeers = cluster.members
+            info.clusterPeersAddresses = cluster.addressesOfMembers
+            info.version = cluster.settings.version
+            info.rpcProtocolVersion = RPC.protocolID
+            info.peerName = cluster.settings.peerName
+            switch result {
+            case .success(.id(let id)): info.ipfs = id
+            case .success: break
+            case .failure(let failure): info.ipfs.error = failure.description
+            }
+            then(&cluster, info)
+        }
+    }
+
+    private var addressesOfMembers: [Multiaddr] {
+        let all = members.filter { $0 != id }.flatMap { peer in book.addresses(of: peer).map { $0.with(peer: peer) } }
+        let named = all.filter(\.isDNS)
+        return named.isEmpty ? all : named
+    }
+
+    /// CLU-26: a peer that fails is there with its error; one that refuses us is left out.
+    mutating func allPeers(then: @escaping Then<[PeerInfo]>) {
+        gather(members) { cluster, peer, gather in
+            if peer == cluster.id {
+                cluster.peerInfo { $0.gathered(gather, from: peer, [.peer($1)]) }
+            } else {
+                cluster.askForGather(
+                    peer, gather, RPCMethod("Cluster", "IDStream"), [], within: ClusterPeer.broadcastTimeout, as: PeerInfo.self
+                ) { .peer($0) }
+            }
+        } then: { cluster, answers in
+            then(&cluster, answers.compactMap { answer in
+                if case .peer(let info)? = answer.items.first { return info }
+                if answer.failure?.type == .authorization { return nil }
+                var info = PeerInfo(id: answer.peer)
+                info.error = answer.failure?.message ?? "no answer"
+                return info
+            })
+        }
+    }
+
+    mutating func addPeer(_ peer: PeerID, then: @escaping Then<Outcome<PeerInfo>>) {
+        ask(peer, RPCMethod("Cluster", "ID"), [Nothing().messagePack], within: ClusterPeer.broadcastTimeout) { cluster, replies in
+            guard let bytes = replies.values.first, var info = try? PeerInfo(messagePack: bytes) else {
+                return then(&cluster, .failure(ClientFailure(replies.failure?.message ?? "\(peer) gave no readable answer")))
+            }
+            info.clusterPeers = (info.clusterPeers ?? []) + [cluster.id]
+            then(&cluster, .success(info))
+        }
+    }
+
+    // MARK: Garbage
+
+    mutating func localGC(then: @escaping Then<RepoGC>) {
+        let collection = number()
+        collections[collection] = []
+        askIPFS(.repoGC) { cluster, item in
+            if case .collected(let key) = item { cluster.collections[collection]?.append(key) }
+        } then: { cluster, result in
+            var garbage = RepoGC(peer: cluster.id)
+            garbage.peerName = cluster.settings.peerName
+            garbage.keys = cluster.collections.removeValue(forKey: collection) ?? []
+            if case .failure(let failure) = result { garbage.error = failure.description }
+            then(&cluster, garbage)
+        }
+    }
+
+    private mutating func collectGarbage(_ client: ClientID, _ isLocal: Bool) {
+        gather(isLocal ? [id] : members) { cluster, peer, gather in
+            if peer == cluster.id {
+                cluster.localGC { $0.gathered(gather, from: peer, [.garbage($1)]) }
+            } else {
+                cluster.askForGather(peer, gather, RPCMethod("Cluster", "RepoGCLocal"), [Nothing().messagePack], as: RepoGC.self) { .garbage($0) }
+            }
+        } then: { cluster, answers in
+            let all = answers.compactMap { answer -> RepoGC? in
+                if case .garbage(let garbage)? = answer.items.first { return garbage }
+                if answer.failure?.type == .authorization { return nil }
+                var garbage = RepoGC(peer: answer.peer)
+                garbage.error = answer.failure?.message ?? "no answer"
+                return garbage
+            }
+            if isLocal, let failed = all.first, !failed.error.isEmpty {
+                return cluster.reply(client, .failure(ClientFailure(failed.error)))
+            }
+            cluster.reply(client, .success([.garbage(all)]))
+        }
+    }
+}
+
+extension GlobalPinInfo {
+    /// One peer's view, in the form of all.
+    init(_ info: PinInfo) {
+        self.init(cid: info.cid)
+        add(info)
+    }
+}

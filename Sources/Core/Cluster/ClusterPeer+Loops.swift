@@ -1,0 +1,184 @@
+// What a peer does by itself: becoming ready, state sync, recover, alerts, re-pinning, and stopping.
+// spec/tracker-allocator-monitor.md CLU-12..14, CLU-30..33, CLU-40, CLU-41, CLU-46; bug zoo A02..A06.
+
+import Allocation
+import Crypto
+import Gossip
+import Encoding
+import IPFSConnector
+import Kernel
+import MerkleCRDT
+import Monitoring
+import Multiformats
+import Pinset
+import RPC
+import Seams
+import Tracking
+
+extension ClusterPeer {
+    struct Loops: Sendable {
+        var askIPFSAt: Instant?
+        var stateSyncAt: Instant?
+        var recoverAt: Instant?
+        var repinAt: Instant?
+        /// Where the sweeps go on, in key order.
+        var stateSyncCursor = ""
+        var repinCursor = ""
+        /// Peers that were silent when the running sweep began.
+        var repinFor: [PeerID] = []
+        /// Pins whose re-allocation is being written.
+        var repinning: Set<CID> = []
+        var isRecovering = false
+
+        var nextDeadline: Instant? { earliest(earliest(askIPFSAt, stateSyncAt), earliest(recoverAt, repinAt)) }
+    }
+
+    // MARK: Starting
+
+    mutating func start() {
+        for (peer, addresses, isPermanent) in settings.bootPeers {
+            book.learn(peer, addresses, isPermanent: isPermanent, priority: isPermanent ? 0 : 1, now: turn.now)
+        }
+        if case .only(let trusted) = settings.trust {  // CRDT-104
+            for peer in trusted { book.learn(peer, [], isPermanent: true, priority: 0, now: turn.now) }
+        }
+        let (topic, trust) = (settings.replicaTopic, settings.trust)
+        withGossip { $0.subscribe(topic, trust: trust, now: $1.now, choices: &$1.choices, effects: &$2) }
+        withGossip { $0.subscribe(Monitor.topic, trust: .everyone, now: $1.now, choices: &$1.choices, effects: &$2) }
+        monitor.start(now: turn.now)
+        note(.info, "cluster", "Waiting for IPFS to be ready...")
+        awaitIPFS()
+    }
+
+    private mutating func awaitIPFS() {
+        loops.askIPFSAt = nil
+        askIPFS(.id) { peer, result in
+            guard peer.phase == .awaitingIPFS else { return }
+            if case .success(.id(let id)) = result { peer.becomeReady(id) } else {
+                peer.loops.askIPFSAt = peer.turn.now.monotonic + .seconds(1)
+            }
+        }
+    }
+
+    private mutating func becomeReady(_ ipfs: IPFSID) {
+        ipfsID = ipfs
+        phase = .ready
+        let name = ipfs.id.map { $0.description } ?? ""
+        note(.info, "cluster", "IPFS is ready. Peer ID: \(name)")
+        note(.info, "cluster", "** IPFS Cluster is READY **")
+        turn.effects.append(.ready)
+        informers.publishAll(now: turn.now)
+        loops.stateSyncAt = turn.now.monotonic + settings.stateSyncInterval
+        loops.recoverAt = turn.now.monotonic  // CLU-14: the first at once
+        if !settings.isRepinningDisabled { loops.repinAt = turn.now.monotonic + settings.repinInterval }
+    }
+
+    // MARK: Loops
+
+    mutating func runLoops() {
+        let now = turn.now.monotonic
+        if let due = loops.askIPFSAt, due <= now { awaitIPFS() }
+        if let due = loops.stateSyncAt, due <= now { syncState() }
+        if let due = loops.recoverAt, due <= now { recoverLoop() }
+        if let due = loops.repinAt, due <= now { repinSweep() }
+    }
+
+    private mutating func recoverLoop() {
+        loops.recoverAt = turn.now.monotonic + settings.recoverInterval
+        guard !loops.isRecovering else { return }
+        loops.isRecovering = true
+        localRecoverAll { peer, outcome in
+            peer.loops.isRecovering = false
+            if case .failure(let failure) = outcome { peer.note(.error, "cluster", "recover: \(failure.message)") }
+        }
+    }
+
+    /// CLU-12: expired pins are unpinned by the trusted peer closest to each. A slice at a time.
+    private mutating func syncState() {
+        var expired: [CID] = []
+        var cursor = loops.stateSyncCursor
+        var looked = 0
+        while looked < settings.sweepPinsMax, let (key, pin) = nextPin(after: cursor) {
+            looked += 1
+            cursor = key
+            if pin.isExpired(at: turn.now.wall), isClosest(to: pin.cid, without: []) { expired.append(pin.cid) }
+        }
+        let isDone = looked < settings.sweepPinsMax
+        loops.stateSyncCursor = isDone ? "" : cursor
+        loops.stateSyncAt = turn.now.monotonic + (isDone ? settings.stateSyncInterval : .milliseconds(10))
+        guard !settings.isFollower else { return }
+        for cid in expired { unpin(cid) { _, _ in } }
+    }
+
+    /// CLU-13: among the trusted members that are alive.
+    private func isClosest(to cid: CID, without dead: [PeerID]) -> Bool {
+        let others = members.filter { settings.trust.trusts($0) && !dead.contains($0) }
+        return Allocation.isClosest(id, to: cid, among: others, hash: { blake2b($0, count: 32) })
+    }
+
+    // MARK: Alerts and re-pinning
+
+    mutating func onMetric(_ metric: Metric) { monitor.onMetric(metric, now: turn.now) }
+
+    mutating func onAlert(_ alert: Alert) {
+        guard !settings.isFollower else { return }
+        monitor.record(alert)
+        note(.warning, "cluster", "metric alert for \(alert.metric.name): Peer: \(alert.metric.peer).")
+        if alert.metric.name == "ping", !settings.isRepinningDisabled { loops.repinAt = turn.now.monotonic }
+    }
+
+    /// Level-triggered: as long as a peer is silent, the pins that its silence leaves below their minimum are allocated
+    /// anew by the closest trusted peer that is alive. Who takes over a fallen closest peer follows by itself.
+    private mutating func repinSweep() {
+        guard phase == .ready, !settings.isFollower else { loops.repinAt = nil; return }
+        if loops.repinCursor.isEmpty { loops.repinFor = monitor.silentPeers("ping", now: turn.now) }
+        let silent = loops.repinFor
+        var cursor = loops.repinCursor
+        var looked = 0
+        var endangered: [Pin] = []
+        while !silent.isEmpty, looked < settings.sweepPinsMax, let (key, pin) = nextPin(after: cursor) {
+            looked += 1
+            cursor = key
+            let alive = (pin.allocations ?? []).filter { !silent.contains($0) }
+            guard !pin.isPinnedEverywhere, alive.count < pin.options.replicationFactorMin, pin.type != .meta,
+                !loops.repinning.contains(pin.cid), isClosest(to: pin.cid, without: silent)
+            else { continue }
+            endangered.append(pin)
+        }
+        let isDone = looked < settings.sweepPinsMax
+        loops.repinCursor = isDone ? "" : cursor
+        loops.repinAt = turn.now.monotonic + (isDone ? settings.repinInterval : .milliseconds(10))
+        for pin in endangered { repin(pin, without: silent) }
+    }
+
+    private mutating func repin(_ pin: Pin, without silent: [PeerID]) {
+        var request = pin
+        request.allocations = []
+        request.options.pinUpdate = nil
+        let cid = pin.cid
+        loops.repinning.insert(cid)
+        self.pin(request, without: silent) { peer, outcome in
+            peer.loops.repinning.remove(cid)
+            switch outcome {
+            case .success: peer.note(.info, "cluster", "repinned \(cid) out of its silent peers")
+            case .failure(let failure): peer.note(.warning, "cluster", "repinning \(cid): \(failure.message)")
+            }
+        }
+    }
+
+    // MARK: Stopping
+
+    mutating func shutDown() {
+        guard phase == .awaitingIPFS || phase == .ready else { return }
+        phase = .stopping
+        note(.info, "cluster", "shutting down Cluster")
+        withReplica { $0.flush(now: $1.now, effects: &$2) }
+    }
+
+    /// Stops when everything that was accepted is in the log (CRDT-138).
+    mutating func finishStopping() {
+        guard replica.isFlushed else { return }
+        phase = .stopped
+        turn.effects.append(.stopped)
+    }
+}

@@ -1,0 +1,188 @@
+// Pin, unpin, update. spec/tracker-allocator-monitor.md section 9 (CLU-01..11), spec/rest-api.md REST-090..094.
+
+import Allocation
+import Kernel
+import MerkleCRDT
+import Monitoring
+import Multiformats
+import Pinset
+import Seams
+import Tracking
+
+extension ClusterPeer {
+    static let followerRefusal = ClientFailure(
+        .failed, "this peer is configured to be in follower mode. Write operations are disabled")
+
+    /// CLU-01. The pin as it was written, or why not.
+    mutating func pin(_ request: Pin, without dead: [PeerID] = [], then: @escaping Then<Outcome<Pin>>) {
+        if settings.isFollower { return then(&self, .failure(Self.followerRefusal)) }
+        if let source = request.options.pinUpdate, source != request.cid {
+            return updatePin(from: source, request, then: then)
+        }
+        do {
+            var pin = request
+            let existing = storedPin(pin.cid)
+            try prepare(&pin, replacing: existing)
+            if pin.type != .meta, (pin.allocations ?? []).isEmpty {
+                pin.allocations = try allocations(for: pin, current: existing?.allocations ?? [], without: dead)
+            }
+            write(pin, then: then)
+        } catch {
+            then(&self, .failure(error))
+        }
+    }
+
+    /// Defaults, checks and the timestamp.
+    private func prepare(_ pin: inout Pin, replacing existing: Pin?) throws(ClientFailure) {
+        let factors = try factors(of: pin.options)
+        (pin.options.replicationFactorMin, pin.options.replicationFactorMax) = (factors.min, factors.max)
+        if pin.isPinnedEverywhere { pin.allocations = [] }
+        if pin.isExpired(at: turn.now.wall) { throw ClientFailure("pin.ExpireAt set before current time") }
+        if let existing { try check(pin, replacing: existing) }
+        pin.timestamp = turn.now.wall
+    }
+
+    func factors(of options: PinOptions) throws(ClientFailure) -> ReplicationFactors {
+        let asked = ReplicationFactors(min: options.replicationFactorMin, max: options.replicationFactorMax)
+        do { return try resolveFactors(asked, defaults: settings.factors) } catch { throw ClientFailure("\(error)") }
+    }
+
+    /// CLU-05: what a pin may not turn into. New pins skip this.
+    private func check(_ pin: Pin, replacing existing: Pin) throws(ClientFailure) {
+        guard pin.type == existing.type else {
+            throw ClientFailure(
+                "cannot repin CID with different tracking method, clear state with pin rm to proceed. "
+                    + "New: \(pin.type.text). Was: \(existing.type.text)")
+        }
+        if existing.options.mode == .recursive && pin.options.mode != .recursive {
+            throw ClientFailure(
+                "cannot repin a CID which is already pinned in recursive mode "
+                    + "(new pin is pinned as \(pin.options.mode.text)). Unpin it first.")
+        }
+        if let fault = typeFault(of: pin) { throw ClientFailure(fault) }
+    }
+
+    private func typeFault(of pin: Pin) -> String? {
+        switch pin.type {
+        case .data: pin.reference == nil ? nil : "data pins should not reference other pins"
+        case .shard: pin.maxDepth == 1 ? nil : "must pin shards go depth 1"
+        case .clusterDAG:
+            if pin.maxDepth != 0 { "must pin roots directly" }
+            else { pin.reference == nil ? "clusterDAG pins should reference a Meta pin" : nil }
+        case .meta:
+            if !(pin.allocations ?? []).isEmpty { "meta pin should not specify allocations" }
+            else { pin.reference == nil ? "metaPins should reference a ClusterDAG" : nil }
+        case .bad: "unrecognized pin type"
+        }
+    }
+
+    /// CLU-08: a copy of an existing pin under another CID.
+    private mutating func updatePin(from source: CID, _ request: Pin, then: @escaping Then<Outcome<Pin>>) {
+        guard let existing = storedPin(source) else { return then(&self, .failure(.notPinned)) }
+        guard existing.type == .data else { return then(&self, .failure(ClientFailure("this pin type cannot be updated"))) }
+        var pin = existing
+        pin.cid = request.cid
+        pin.options.pinUpdate = source
+        pin.timestamp = turn.now.wall
+        if !request.options.name.isEmpty { pin.options.name = request.options.name }
+        if !request.options.expireAt.isUnset && request.options.expireAt > turn.now.wall {
+            pin.options.expireAt = request.options.expireAt
+        }
+        write(pin, then: then)
+    }
+
+    /// CLU-09, CLU-10. The pin as it was.
+    mutating func unpin(_ cid: CID, then: @escaping Then<Outcome<Pin>>) {
+        if settings.isFollower { return then(&self, .failure(Self.followerRefusal)) }
+        guard let pin = storedPin(cid) else { return then(&self, .failure(.notPinned)) }
+        switch pin.type {
+        case .data: erase(pin, then: then)
+        case .shard:
+            then(&self, .failure(ClientFailure("cannot unpin a shard directly. Unpin content root CID instead")))
+        case .clusterDAG:
+            then(&self, .failure(ClientFailure("cannot unpin a Cluster DAG directly. Unpin content root CID instead")))
+        case .meta: erase(pin, then: then)
+        case .bad: then(&self, .failure(ClientFailure("unrecognized pin type")))
+        }
+    }
+
+    // MARK: Allocation
+
+    private func allocations(
+        for pin: Pin, current: [PeerID], without dead: [PeerID]
+    ) throws(ClientFailure) -> [PeerID] {
+        let factors = ReplicationFactors(min: pin.options.replicationFactorMin, max: pin.options.replicationFactorMax)
+        return try allocations(factors, current: current, preferred: pin.options.userAllocations ?? [], without: dead)
+    }
+
+    private func allocations(
+        _ factors: ReplicationFactors, current: [PeerID], preferred: [PeerID], without dead: [PeerID]
+    ) throws(ClientFailure) -> [PeerID] {
+        var metrics: [String: [Metric]] = [:]
+        for name in settings.allocateBy { metrics[name] = monitor.latest(name, now: turn.now) }
+        var request = AllocationRequest(factors: factors, allocateBy: settings.allocateBy, metrics: metrics)
+        (request.current, request.preferred, request.blacklist) = (current, preferred, dead)
+        let trust = settings.trust
+        if settings.pinsOnlyOnTrusted { request.isAllowed = { trust.trusts($0) } }
+        if settings.pinsOnlyOnUntrusted { request.isAllowed = { !trust.trusts($0) } }
+        do { return try allocate(request) } catch { throw ClientFailure("\(error)") }
+    }
+
+    /// ALC-18: where the blocks of an add go.
+    func blockAllocations(for options: PinOptions) throws(ClientFailure) -> [PeerID] {
+        if settings.isFollower { throw Self.followerRefusal }
+        let factors = try factors(of: options)
+        if factors.min < 0 { return members }
+        return try allocations(factors, current: [], preferred: options.userAllocations ?? [], without: [])
+    }
+
+    // MARK: State
+
+    package func storedPin(_ cid: CID) -> Pin? {
+        replica.value(cid.stateKey).flatMap { try? Pin(protobuf: $0, cid: cid) }
+    }
+
+    /// Every pin of the state in the order of the keys, from the one after `key`; what is no pin is passed over (PIN-12).
+    package func nextPin(after key: String) -> (key: String, pin: Pin)? {
+        var cursor = key
+        while let (next, value) = replica.next(after: cursor) {
+            if let cid = CID(stateKey: next), let pin = try? Pin(protobuf: value, cid: cid) { return (next, pin) }
+            cursor = next
+        }
+        return nil
+    }
+
+    func eachPin(_ body: (Pin) -> Void) {
+        var cursor = ""
+        while let (key, pin) = nextPin(after: cursor) {
+            body(pin)
+            cursor = key
+        }
+    }
+
+    private mutating func write(_ pin: Pin, then: @escaping Then<Outcome<Pin>>) {
+        let id = OperationID(number())
+        writes[id] = { peer, failure in
+            then(&peer, failure.map { .failure(ClientFailure($0.description)) } ?? .success(pin))
+        }
+        withReplica { $0.put(pin.cid.stateKey, pin.protobuf, id, now: $1.now, effects: &$2) }
+    }
+
+    private mutating func erase(_ pin: Pin, then: @escaping Then<Outcome<Pin>>) {
+        let id = OperationID(number())
+        writes[id] = { peer, failure in
+            then(&peer, failure.map { .failure(ClientFailure($0.description)) } ?? .success(pin))
+        }
+        withReplica { $0.delete(pin.cid.stateKey, id, now: $1.now, effects: &$2) }
+    }
+
+    /// A merge gave a key another value: what the tracker must know is what is true now (bug zoo C21).
+    mutating func onChange(_ key: String, _ value: Bytes?) {
+        guard let cid = CID(stateKey: key) else { return }
+        guard let value else { return withTracker { $0.untrack(cid, now: $1, effects: &$2) } }
+        guard let pin = try? Pin(protobuf: value, cid: cid) else {
+            return note(.error, "dsstate", "the pin of \(cid) cannot be read; ignored")
+        }
+        withTracker { $0.track(pin, now: $1, effects: &$2) }
+    }
+}

@@ -1,0 +1,236 @@
+// Where each machine's effects go, and each event.
+
+import Crypto
+import Exchange
+import Gossip
+import IPFSConnector
+import Kernel
+import MerkleCRDT
+import Monitoring
+import Multiformats
+import Pinset
+import RPC
+import Seams
+import Tracking
+
+extension ClusterPeer {
+    // MARK: Machines
+
+    mutating func withReplica(_ body: (inout Replica, inout Turn, inout [Replica.Effect]) -> Void) {
+        var effects: [Replica.Effect] = []
+        body(&replica, &turn, &effects)
+        for effect in effects { route(effect) }
+    }
+    mutating func withGossip(_ body: (inout Gossip, inout Turn, inout [Gossip.Effect]) -> Void) {
+        var effects: [Gossip.Effect] = []
+        body(&gossip, &turn, &effects)
+        for effect in effects {
+            switch effect {
+            case .stream(let effect): emit(effect)
+            case .deliver(let topic, let author, let data): onMessage(topic, author, data)
+            case .log(let line): turn.effects.append(.log(line))
+            }
+        }
+    }
+    /// Exchange looks blocks up in the replica while it works; neither is copied for it.
+    mutating func withExchange(_ body: (inout Exchange, Exchange.Blocks, Now, inout [Exchange.Effect]) -> Void) {
+        var effects: [Exchange.Effect] = []
+        var machine = Exchange(settings: settings.exchange, owner: Owner.exchange)
+        swap(&machine, &exchange)
+        body(&machine, { replica.block($0) }, turn.now, &effects)
+        swap(&machine, &exchange)
+        for effect in effects {
+            switch effect {
+            case .stream(let effect): emit(effect)
+            case .received(let cid, let bytes, _):
+                withReplica { $0.onBlock(cid, bytes, now: $1.now, effects: &$2) }
+            case .log(let line): turn.effects.append(.log(line))
+            }
+        }
+    }
+    mutating func withRPC(_ body: (inout RPC, Now, inout [RPC.Effect]) -> Void) {
+        var effects: [RPC.Effect] = []
+        body(&rpc, turn.now, &effects)
+        for effect in effects { route(effect) }
+    }
+    mutating func withIPFS(_ body: (inout KuboConnector, Now, inout [KuboConnector.Effect]) -> Void) {
+        var effects: [KuboConnector.Effect] = []
+        body(&ipfs, turn.now, &effects)
+        for effect in effects { route(effect) }
+    }
+    mutating func withTracker(_ body: (inout Tracker, Now, inout [Tracker.Effect]) -> Void) {
+        var effects: [Tracker.Effect] = []
+        body(&tracker, turn.now, &effects)
+        for effect in effects { route(effect) }
+    }
+    mutating func withInformers(_ body: (inout Informers, Now, inout [Informers.Effect]) -> Void) {
+        var effects: [Informers.Effect] = []
+        body(&informers, turn.now, &effects)
+        for effect in effects { route(effect) }
+    }
+
+    mutating func route(_ effect: Replica.Effect) {
+        switch effect {
+        case .disk(let effect): turn.effects.append(.disk(effect))
+        case .want(let cids): withExchange { $0.want(cids, now: $2, effects: &$3) }
+        case .unwant(let cids): withExchange { $0.cancel(cids, now: $2, effects: &$3) }
+        case .announce(let payload):
+            let topic = settings.replicaTopic
+            withGossip { $0.publish(topic, payload, now: $1.now, choices: &$1.choices, effects: &$2) }
+        case .finished(let id, let failure): writes.removeValue(forKey: id)?(&self, failure)
+        case .changed(let key, _, let new): onChange(key, new)
+        case .merged(let cid):
+            withExchange { $0.onBlocksAdded([cid], blocks: $1, effects: &$3) }
+        case .log(let line): turn.effects.append(.log(line))
+        }
+    }
+
+    private mutating func route(_ effect: Tracker.Effect) {
+        switch effect {
+        case .pin(let work, let pin): trackerCalls[work] = askTrackerWork(work, .pin(pin))
+        case .unpin(let work, let cid): trackerCalls[work] = askTrackerWork(work, .unpin(cid))
+        case .cancel(let work):
+            guard let call = trackerCalls.removeValue(forKey: work) else { return }
+            ipfsCalls[call] = nil
+            withIPFS { $0.cancel(call, effects: &$2) }
+        }
+    }
+
+    private mutating func askTrackerWork(_ work: WorkID, _ operation: IPFSOperation) -> IPFSCallID {
+        askIPFS(operation) { peer, result in
+            peer.trackerCalls[work] = nil
+            var failure: String?
+            if case .failure(let reason) = result { failure = reason.description }
+            peer.withTracker { $0.onDone(work, failure: failure, now: $1, effects: &$2) }
+        }
+    }
+
+    private mutating func route(_ effect: KuboConnector.Effect) {
+        switch effect {
+        case .exchange(let effect): turn.effects.append(.exchange(effect))
+        case .item(let call, let item): ipfsCalls[call]?.each?(&self, item)
+        case .finished(let call, let result): ipfsCalls.removeValue(forKey: call)?.then(&self, result)
+        case .drained: break
+        }
+    }
+
+    private mutating func route(_ effect: Informers.Effect) {
+        switch effect {
+        case .publish(let metric): publish(metric)
+        case .needIPFSID:
+            askIPFS(.id) { peer, result in
+                if case .success(.id(let id)) = result { peer.ipfsID = id }
+                let answer: IPFSID? = if case .success(.id(let id)) = result { id } else { nil }
+                peer.withInformers { $0.onIPFSID(answer, now: $1, effects: &$2) }
+            }
+        case .needRepoStat:
+            askIPFS(.repoStat) { peer, result in
+                let answer: IPFSRepoStat? = if case .success(.repoStat(let stat)) = result { stat } else { nil }
+                peer.withInformers { $0.onRepoStat(answer, now: $1, effects: &$2) }
+            }
+        }
+    }
+
+    private mutating func publish(_ metric: Metric) {
+        let payload = metric.messagePack
+        withGossip { $0.publish(Monitor.topic, payload, now: $1.now, choices: &$1.choices, effects: &$2) }
+    }
+
+    // MARK: Topics
+
+    private mutating func onMessage(_ topic: String, _ author: PeerID, _ data: Bytes) {
+        if topic == Monitor.topic {
+            if let metric = Monitor.decode(data) { onMetric(metric) }
+        } else if author != id {  // what we announced ourselves is here already
+            withReplica { $0.onAnnouncement(data, now: $1.now, effects: &$2) }
+        }
+    }
+
+    // MARK: Streams
+
+    /// Notes which directions of an inbound stream have ended, to forget it when both have.
+    func ended(_ stream: InboundStream) -> Bool { stream.localEnded && stream.remoteEnded }
+
+    mutating func emit(_ effect: StreamEffect) {
+        turn.effects.append(.stream(effect))
+        switch effect {
+        case .closeWrite(let id):
+            inbound[id]?.localEnded = true
+            if let stream = inbound[id], ended(stream) { inbound[id] = nil }
+        case .reset(let id): inbound[id] = nil
+        case .open, .send: break
+        }
+    }
+
+    mutating func onStream(_ event: StreamEvent) {
+        let stream = event.stream
+        var owner = stream.owner
+        if case .incoming(_, _, let proto) = event {
+            owner = ClusterPeer.owner(of: proto)
+            inbound[stream] = InboundStream(owner: owner)
+        } else if owner == 0 {
+            guard let known = inbound[stream] else { return }
+            owner = known.owner
+        }
+        if case .remoteClosed = event { inbound[stream]?.remoteEnded = true }
+        hand(event, to: owner)
+        switch event {
+        case .failed, .reset: inbound[stream] = nil
+        default: if let known = inbound[stream], ended(known) { inbound[stream] = nil }
+        }
+    }
+
+    private static func owner(of proto: String) -> UInt8 {
+        if proto == RPC.protocolID { return Owner.rpc }
+        return Gossip.protocols.contains(proto) ? Owner.gossip : Owner.exchange
+    }
+
+    private mutating func hand(_ event: StreamEvent, to owner: UInt8) {
+        switch owner {
+        case Owner.rpc: withRPC { $0.onStream(event, now: $1, effects: &$2) }
+        case Owner.gossip: withGossip { $0.onStream(event, now: $1.now, choices: &$1.choices, effects: &$2) }
+        case Owner.exchange: withExchange { $0.onStream(event, blocks: $1, now: $2, effects: &$3) }
+        default: unreachable("a stream of nobody's, \(event.stream)")
+        }
+    }
+
+    // MARK: Connections
+
+    mutating func onConnection(_ event: ConnectionEvent) {
+        switch event {
+        case .connected(let peer, let address, let outbound):
+            book.onConnected(peer, address: address, outbound: outbound, now: turn.now)
+            gossip.onConnected(peer, outbound: outbound)
+        case .introduced(let peer, let introduction):
+            book.learn(peer, introduction.listenAddresses, now: turn.now)
+            withGossip { $0.onIntroduced(peer, introduction, effects: &$2) }
+            withExchange { $0.onIntroduced(peer, introduction, now: $2, effects: &$3) }
+            learnPeers(of: peer)
+        case .disconnected(let peer):
+            book.onDisconnected(peer, now: turn.now, choices: &turn.choices)
+            gossip.onDisconnected(peer)
+            withExchange { $0.onDisconnected(peer, now: $2, effects: &$3) }
+        case .dialFailed(let peer, let reason):
+            book.onDialFailed(peer, now: turn.now)
+            note(.debug, "cluster", "dialling \(peer) failed: \(reason)")
+        case .listening(let addresses): listenAddresses = addresses
+        }
+    }
+
+    /// Without a DHT, peers learn of each other from each other: whoever is new tells whom it knows (CLU-27, DHT-19).
+    private mutating func learnPeers(of peer: PeerID) {
+        ask(peer, RPCMethod("Cluster", "ID"), [Nothing().messagePack], within: ClusterPeer.broadcastTimeout) { cluster, replies in
+            guard let bytes = replies.values.first, let info = try? PeerInfo(messagePack: bytes) else { return }
+            for address in info.clusterPeersAddresses ?? [] {
+                if let other = address.peerID { cluster.book.learn(other, [address.withoutPeer], now: cluster.turn.now) }
+            }
+        }
+    }
+}
+
+extension PeerSettings {
+    /// CRDT-110: base58 of the MD5 multihash of the cluster's name.
+    var replicaTopic: String {
+        Multibase.base58btc.encode(Multihash(code: HashCode.md5, digest: md5(Bytes(clusterName.utf8))).bytes)
+    }
+}

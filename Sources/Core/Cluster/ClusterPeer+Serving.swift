@@ -1,0 +1,141 @@
+// What other peers may ask of this one. spec/wire-rpc.md part 4 (MTH rows); trust is checked by the RPC machine.
+
+import Encoding
+import IPFSConnector
+import Kernel
+import Multiformats
+import Pinset
+import RPC
+import Seams
+import Tracking
+
+extension ClusterPeer {
+    /// A call of another peer that is being answered.
+    struct ServedCall: Sendable {
+        let method: RPCMethod
+        /// The block upload that it feeds.
+        var upload: IPFSCallID?
+    }
+
+    mutating func onCalled(_ stream: StreamID, _ method: RPCMethod, _ from: PeerID) {
+        served[stream] = ServedCall(method: method)
+    }
+
+    mutating func onCancelled(_ stream: StreamID) {
+        guard let call = served.removeValue(forKey: stream), let upload = call.upload else { return }
+        ipfsCalls[upload] = nil
+        withIPFS { $0.cancel(upload, effects: &$2) }
+    }
+
+    mutating func onArgument(_ stream: StreamID, _ bytes: Bytes) {
+        guard let call = served[stream] else { return }
+        do {
+            switch call.method.text {
+            case "Cluster.ID": peerInfo { $0.answer(stream, $1) }
+            case "Cluster.Version": answer(stream, VersionReply(version: settings.version))
+            case "Cluster.PeerAdd": servePeerAdd(stream, try PeerID(messagePack: bytes))
+            case "Cluster.RecoverLocal", "PinTracker.Recover":
+                localRecover(try CID(messagePack: bytes)) { $0.answer(stream, $1.info) }
+            case "PinTracker.Status": localStatus(try CID(messagePack: bytes)) { $0.answer(stream, $1) }
+            case "PinTracker.StatusAll":
+                localStatusAll(try TrackerStatus(messagePack: bytes)) { $0.answerAll(stream, $1) }
+            case "IPFSConnector.RepoStat": serveIPFS(stream, .repoStat) { if case .repoStat(let stat) = $0 { stat.messagePack } else { nil } }
+            case "IPFSConnector.SwarmPeers": serveIPFS(stream, .swarmPeers) { if case .peers(let peers) = $0 { peers.messagePack } else { nil } }
+            case "IPFSConnector.BlockStream": try serveBlock(stream, bytes)
+            case "Cluster.RepoGCLocal": localGC { $0.answer(stream, $1) }
+            case "Consensus.LogPin":
+                pin(try Pin(messagePack: bytes)) { $0.answerNothing(stream, $1) }
+            case "Consensus.LogUnpin": unpin(try Pin(messagePack: bytes).cid) { $0.answerNothing(stream, $1) }
+            case "Consensus.AddPeer": answer(stream, Nothing())  // CRDT-107
+            case "Consensus.RmPeer", "Cluster.PeerRemove":
+                refuse(stream, "crdt consensus component cannot remove peers")
+            default: break  // streaming calls without arguments begin when the caller has finished
+            }
+        } catch { refuse(stream, "error reading argument: \(error)") }
+    }
+
+    mutating func onEndOfArguments(_ stream: StreamID) {
+        guard let call = served[stream] else { return }
+        switch call.method.text {
+        case "Cluster.IDStream": peerInfo { $0.answer(stream, $1) }
+        case "Cluster.Peers": allPeers { cluster, infos in
+            for info in infos { cluster.withRPC { $0.reply(stream, info.messagePack, effects: &$2) } }
+            cluster.finish(stream)
+        }
+        case "Cluster.RecoverAllLocal": localRecoverAll { $0.answerAll(stream, $1) }
+        case "IPFSConnector.BlockStream":
+            guard let upload = call.upload else { return refuse(stream, "BlockStream: no blocks to peek in blocks channel") }
+            withIPFS { $0.endPut(upload, effects: &$2) }
+        default: break
+        }
+    }
+
+    private mutating func serveBlock(_ stream: StreamID, _ bytes: Bytes) throws {
+        let node = try NodeWithMeta(messagePack: bytes)
+        if served[stream]?.upload == nil {
+            let upload = askIPFS(.blockPut) { cluster, result in
+                switch result {
+                case .success: cluster.finish(stream)
+                case .failure(let failure): cluster.refuse(stream, failure.description)
+                }
+            }
+            served[stream]?.upload = upload
+        }
+        if let upload = served[stream]?.upload { withIPFS { $0.put(upload, node, now: $1, effects: &$2) } }
+    }
+
+    private mutating func serveIPFS(
+        _ stream: StreamID, _ operation: IPFSOperation, _ encode: @escaping @Sendable (IPFSAnswer) -> Bytes?
+    ) {
+        askIPFS(operation) { cluster, result in
+            switch result {
+            case .success(let found):
+                guard let bytes = encode(found) else { return cluster.refuse(stream, "IPFS gave an unexpected answer") }
+                cluster.withRPC { $0.reply(stream, bytes, effects: &$2) }
+                cluster.finish(stream)
+            case .failure(let failure): cluster.refuse(stream, failure.description)
+            }
+        }
+    }
+
+    /// CLU-45: adding is nothing in CRDT mode, but the new peer is asked who it is, and sees itself among the members.
+    private mutating func servePeerAdd(_ stream: StreamID, _ peer: PeerID) {
+        addPeer(peer) { cluster, outcome in
+            switch outcome {
+            case .success(let info): cluster.answer(stream, info)
+            case .failure(let failure): cluster.refuse(stream, failure.message)
+            }
+        }
+    }
+
+    // MARK: Answering
+
+    func isServed(_ stream: StreamID) -> Bool { served[stream] != nil }
+
+    private mutating func answer(_ stream: StreamID, _ value: some MessagePackCodable) {
+        withRPC { $0.reply(stream, value.messagePack, effects: &$2) }
+        finish(stream)
+    }
+    private mutating func answerNothing(_ stream: StreamID, _ outcome: Outcome<Pin>) {
+        switch outcome {
+        case .success: answer(stream, Nothing())
+        case .failure(let failure): refuse(stream, failure.message)
+        }
+    }
+    private mutating func answerAll(_ stream: StreamID, _ outcome: Outcome<[PinInfo]>) {
+        switch outcome {
+        case .success(let infos):
+            for info in infos { withRPC { $0.reply(stream, info.messagePack, effects: &$2) } }
+            finish(stream)
+        case .failure(let failure): refuse(stream, failure.message)
+        }
+    }
+    private mutating func finish(_ stream: StreamID) {
+        served[stream] = nil
+        withRPC { $0.finish(stream, effects: &$2) }
+    }
+    private mutating func refuse(_ stream: StreamID, _ text: String) {
+        served[stream] = nil
+        withRPC { $0.finish(stream, failure: text, effects: &$2) }
+    }
+}

@@ -1,0 +1,182 @@
+// A peer of the cluster, as a value. It composes the machines; nothing else knows more than one of them.
+
+import Crypto
+import Exchange
+import Gossip
+import IPFSConnector
+import Kernel
+import MerkleCRDT
+import Monitoring
+import Multiformats
+import Pinset
+import RPC
+import Seams
+import Tracking
+
+/// What comes of an operation.
+package typealias Outcome<T: Sendable> = Result<T, ClientFailure>
+
+package struct ClusterPeer: Sendable {
+    /// What to do with a result that comes in a later step. It holds no state of its own: whatever changes lives in the
+    /// peer, so that a copy of the peer is a peer.
+    typealias Then<T> = @Sendable (inout ClusterPeer, T) -> Void
+
+    /// The numbers by which answers find their machine.
+    enum Owner {
+        static let rpc: UInt8 = 1
+        static let gossip: UInt8 = 2
+        static let exchange: UInt8 = 3
+        static let replica: UInt8 = 4
+    }
+
+    enum Phase: Equatable, Sendable {
+        case awaitingIPFS  // asks for its IPFS daemon every second (IPFS-07)
+        case ready  // all loops run
+        case stopping  // flushes what it has accepted
+        case stopped
+    }
+
+    /// What a net must accept streams for, in the order of preference.
+    package static let protocols = [RPC.protocolID] + Gossip.protocols + Exchange.protocols
+
+    let settings: PeerSettings
+    var turn = Turn()
+    var phase = Phase.awaitingIPFS
+    private var wakeAt: Instant?
+
+    var book: PeerBook
+    var gossip: Gossip
+    var exchange: Exchange
+    var rpc: RPC
+    package internal(set) var replica: Replica
+    package internal(set) var tracker: Tracker
+    package internal(set) var monitor: Monitor
+    var informers: Informers
+    var ipfs: KuboConnector
+
+    /// The machine that serves each inbound stream, and which of its directions have ended.
+    var inbound: [StreamID: InboundStream] = [:]
+    var listenAddresses: [Multiaddr] = []
+    /// What the IPFS daemon said of itself last.
+    var ipfsID = IPFSID()
+
+    // Answers that are waited for. See ClusterPeer+Calls.
+    var nextNumber: UInt64 = 0
+    var writes: [OperationID: Then<ReplicaError?>] = [:]
+    var ipfsCalls: [IPFSCallID: IPFSCall] = [:]
+    var trackerCalls: [WorkID: IPFSCallID] = [:]
+    var rpcCalls: [RPCCallID: RPCPending] = [:]
+    var served: [StreamID: ServedCall] = [:]
+    var gathers: [UInt64: Gather] = [:]
+    /// IPFS pinsets that are being listed.
+    var listings: [UInt64: [CID: IPFSPinStatus]] = [:]
+    /// What garbage collections under way have removed.
+    var collections: [UInt64: [IPFSRepoGC]] = [:]
+    var loops = Loops()
+
+    struct InboundStream: Sendable {
+        let owner: UInt8
+        var localEnded = false
+        var remoteEnded = false
+    }
+
+    /// Opens the log and rebuilds the state. The effects must be carried out before the first step.
+    package init(
+        settings: PeerSettings, disk: any DiskReader, signer: any MessageSigner, at now: Now, choices: inout Choices,
+        effects: inout [PeerEffect]
+    ) throws {
+        self.settings = settings
+        book = PeerBook(settings: settings.book, me: settings.me)
+        gossip = Gossip(
+            settings: settings.gossip, me: settings.me, signer: signer, owner: Owner.gossip,
+            firstSequenceNumber: UInt64(bitPattern: now.wall.unixNanoseconds), now: now)
+        exchange = Exchange(settings: settings.exchange, owner: Owner.exchange)
+        rpc = RPC(settings: settings.rpc, owner: Owner.rpc, trust: settings.trust)
+        tracker = Tracker(settings: settings.tracker, me: settings.me)
+        monitor = Monitor(settings: settings.monitor)
+        informers = Informers(settings: settings.informers, me: settings.me)
+        ipfs = KuboConnector(settings: settings.kubo)
+        var opening: [Replica.Effect] = []
+        replica = try Replica(
+            settings: settings.replica, owner: Owner.replica, reader: disk, now: now, choices: &choices, effects: &opening)
+        turn.now = now
+        swap(&turn.choices, &choices)
+        swap(&turn.effects, &effects)
+        for effect in opening { route(effect) }
+        swap(&turn.choices, &choices)
+        swap(&turn.effects, &effects)
+    }
+
+    package var id: PeerID { settings.me }
+    package var isReady: Bool { phase == .ready }
+
+    /// Takes one input. Effects are appended in the order in which they must happen.
+    package mutating func step(
+        _ input: PeerInput, at now: Now, choices: inout Choices, effects: inout [PeerEffect]
+    ) {
+        turn.now = now
+        swap(&turn.choices, &choices)
+        swap(&turn.effects, &effects)
+        take(input)
+        if phase == .stopping { finishStopping() }
+        rearm()
+        swap(&turn.choices, &choices)
+        swap(&turn.effects, &effects)
+    }
+
+    private mutating func take(_ input: PeerInput) {
+        guard phase != .stopped else { return }
+        switch input {
+        case .start: start()
+        case .wake: wakeAt = nil; onTime()
+        case .connection(let event): onConnection(event)
+        case .stream(let event): onStream(event)
+        case .disk(let event): withReplica { $0.onDisk(event, now: $1.now, effects: &$2) }
+        case .exchange(let event): withIPFS { $0.onExchange(event, now: $1, effects: &$2) }
+        case .client(let client, let request): onClient(client, request)
+        case .clientInput, .clientGone: break
+        case .shutdown: shutDown()
+        }
+    }
+
+    /// One wake-up for the earliest deadline of all machines.
+    private mutating func rearm() {
+        let next = phase == .stopped ? nil : nextDeadline
+        guard next != wakeAt else { return }
+        wakeAt = next
+        turn.effects.append(.wake(at: next))
+    }
+
+    private var nextDeadline: Instant? {
+        var next = earliest(replica.nextDeadline, gossip.nextDeadline)
+        next = earliest(next, exchange.nextDeadline)
+        next = earliest(next, rpc.nextDeadline)
+        next = earliest(next, ipfs.nextDeadline)
+        next = earliest(next, book.nextDeadline)
+        next = earliest(next, monitor.nextDeadline)
+        next = earliest(next, informers.nextDeadline)
+        return earliest(next, loops.nextDeadline)
+    }
+
+    private mutating func onTime() {
+        withReplica { $0.onTime(now: $1.now, choices: &$1.choices, effects: &$2) }
+        withGossip { $0.onTime(now: $1.now, choices: &$1.choices, effects: &$2) }
+        withExchange { $0.onTime(now: $2, effects: &$3) }
+        withRPC { $0.onTime(now: $1, effects: &$2) }
+        withIPFS { $0.onTime(now: $1, effects: &$2) }
+        var dials: [ConnectionEffect] = []
+        book.onTime(now: turn.now, effects: &dials)
+        turn.effects += dials.map(PeerEffect.connection)
+        let queued = tracker.pinQueueSize
+        withInformers { $0.onTime(now: $1, queued: queued, effects: &$2) }
+        for alert in monitor.onTime(now: turn.now) { onAlert(alert) }
+        runLoops()
+    }
+
+    func log(_ level: LogLevel, _ component: String, _ message: String) -> PeerEffect {
+        .log(LogLine(level, component, message))
+    }
+    mutating func note(_ level: LogLevel, _ component: String, _ message: String) {
+        turn.effects.append(log(level, component, message))
+    }
+}

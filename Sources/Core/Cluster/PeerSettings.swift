@@ -1,0 +1,52 @@
+// Everything that can be set of a peer, with upstream's defaults.
+
+import Allocation
+import Exchange
+import Gossip
+import IPFSConnector
+import Kernel
+import MerkleCRDT
+import Monitoring
+import Multiformats
+import Pinset
+import RPC
+import Tracking
+
+package struct PeerSettings: Sendable {
+    package var me: PeerID
+    package var peerName = ""
+    package var version = "1.1.6"
+    package var clusterName = "ipfs-cluster"
+    /// Includes oneself.
+    package var trust: Trust
+    package var factors = ReplicationFactors(min: -1, max: -1)
+    package var allocateBy = ["tag:group", "freespace"]
+    package var isRepinningDisabled = true  // CLU-61
+    package var isFollower = false
+    package var pinsOnlyOnTrusted = false
+    package var pinsOnlyOnUntrusted = false
+    package var peersetMetric = "ping"
+    package var stateSyncInterval = Span.minutes(5)
+    package var recoverInterval = Span.minutes(12)
+    /// How long after a ping has run out its peer's pins are looked at again, while they stay below their minimum.
+    package var repinInterval = Span.seconds(30)
+    /// Pins looked at in one step of a sweep.
+    package var sweepPinsMax = 1000
+    /// Peers that are dialled from the start: configured ones first, then those of the peerstore file.
+    package var bootPeers: [(peer: PeerID, addresses: [Multiaddr], isPermanent: Bool)] = []
+
+    package var book = PeerBookSettings()
+    package var gossip = Gossip.Settings()
+    package var exchange = ExchangeSettings()
+    package var rpc = RPCSettings()
+    package var replica = ReplicaSettings()
+    package var tracker = TrackerSettings()
+    package var monitor = MonitorSettings()
+    package var informers = InformerSettings()
+    package var kubo = KuboSettings()
+
+    package init(me: PeerID, trust: Trust = .everyone) {
+        self.me = me
+        self.trust = trust
+    }
+}

@@ -1,0 +1,10 @@
+// One turn of a peer: the time, the choices and the effects of the step that is running.
+
+import Kernel
+import Seams
+
+struct Turn: Sendable {
+    var now = Now(monotonic: .origin, wall: .epoch)
+    var choices = Choices(seed: 0)
+    var effects: [PeerEffect] = []
+}
