@@ -1,1 +1,83 @@
-print("not yet")
+// ipfs-cluster-sim: runs the peers' code through partitions, crashes and churn, from one number.
+
+import Foundation
+import Kernel
+import SimNet
+
+let usage = """
+    ipfs-cluster-sim: runs IPFS Cluster peers on a simulated network.
+
+    USAGE:
+      ipfs-cluster-sim run --seed N [--quiet]     one run: a line for each event, then the verdict
+      ipfs-cluster-sim sweep --seeds K [--from N] K runs from seed N (default 1): failures and figures
+
+    A failing seed is replayed by: ipfs-cluster-sim run --seed N
+    Exit status: 0 if everything held, 1 if not, 2 for wrong usage.
+    """
+
+func fail(_ text: String) -> Never {
+    FileHandle.standardError.write(Data("\(text)\n\n\(usage)\n".utf8))
+    exit(2)
+}
+
+/// The value of `--name`, or nil where it is not given.
+func option(_ name: String, in arguments: [String]) -> UInt64? {
+    guard let index = arguments.firstIndex(of: name) else { return nil }
+    guard index + 1 < arguments.count, let value = UInt64(arguments[index + 1]) else { fail("\(name) needs a number") }
+    return value
+}
+
+func checkOptions(_ arguments: [String], allowed: [String]) {
+    var rest = arguments[...]
+    while let word = rest.popFirst() {
+        guard allowed.contains(word) else { fail("unknown option \(word)") }
+        if word != "--quiet" { _ = rest.popFirst() }
+    }
+}
+
+func seconds(_ span: Span) -> String { String(format: "%.1f s", Double(span.nanoseconds) / 1e9) }
+
+func report(_ verdict: Verdict) {
+    print("seed \(verdict.seed): \(verdict.options)")
+    print("\(verdict.events) events, \(seconds(verdict.virtualTime)) of virtual time, \(verdict.acknowledged) operations acknowledged")
+    if let settle = verdict.settleTime { print("settled \(seconds(settle)) after the faults had ended") }
+    print("trace digest \(verdict.digest)")
+    print(verdict.failure.map { "FAILED: \($0)" } ?? "everything held")
+}
+
+let arguments = Array(CommandLine.arguments.dropFirst())
+switch arguments.first {
+case "run":
+    let rest = Array(arguments.dropFirst())
+    checkOptions(rest, allowed: ["--seed", "--quiet"])
+    guard let seed = option("--seed", in: rest) else { fail("run needs --seed N") }
+    let run = Run(seed: seed, log: rest.contains("--quiet") ? nil : { print($0) })
+    let verdict = run.execute()
+    report(verdict)
+    exit(verdict.failure == nil ? 0 : 1)
+case "sweep":
+    let rest = Array(arguments.dropFirst())
+    checkOptions(rest, allowed: ["--seeds", "--from"])
+    guard let count = option("--seeds", in: rest) else { fail("sweep needs --seeds K") }
+    let first = option("--from", in: rest) ?? 1
+    var failures: [Verdict] = []
+    var events: UInt64 = 0
+    var virtualTime = 0.0
+    let began = Date()
+    for seed in first..<first + count {
+        let verdict = Run(seed: seed).execute()
+        events += verdict.events
+        virtualTime += Double(verdict.virtualTime.nanoseconds) / 1e9
+        if let failure = verdict.failure {
+            failures.append(verdict)
+            print("seed \(seed) FAILED: \(failure)")
+            print("  replay: ipfs-cluster-sim run --seed \(seed)")
+        }
+    }
+    let wall = Date().timeIntervalSince(began)
+    print(String(format: "%d seeds in %.1f s: %.1f seeds/s, %.0f events/s, %.0f s of virtual time a second", Int(count), wall, Double(count) / wall, Double(events) / wall, virtualTime / wall))
+    print(failures.isEmpty ? "no failures" : "\(failures.count) failures")
+    exit(failures.isEmpty ? 0 : 1)
+case "--help", "-h", "help": print(usage)
+default: fail(arguments.first.map { "unknown command \($0)" } ?? "a command is needed")
+}

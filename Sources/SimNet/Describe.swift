@@ -1,0 +1,129 @@
+// Events in one line, and as numbers for the digest of a run.
+
+import Cluster
+import Kernel
+import Multiformats
+import Pinset
+import Seams
+
+extension PeerInput {
+    var kindCode: UInt64 {
+        switch self {
+        case .start: 1
+        case .wake: 2
+        case .connection: 3
+        case .stream: 4
+        case .disk: 5
+        case .exchange: 6
+        case .client: 7
+        case .clientInput: 8
+        case .clientGone: 9
+        case .shutdown: 10
+        }
+    }
+    func mixPayload(into digest: inout TraceDigest) {
+        switch self {
+        case .stream(let event):
+            digest.mix(event.stream.raw)
+            if case .received(_, let bytes) = event { digest.mix(bytes) }
+        case .exchange(.body(_, let bytes)): digest.mix(bytes)
+        default: break
+        }
+    }
+}
+
+extension PeerEffect {
+    var kindCode: UInt64 {
+        switch self {
+        case .wake: 1
+        case .connection: 2
+        case .stream: 3
+        case .disk: 4
+        case .exchange: 5
+        case .reply: 6
+        case .log: 7
+        case .ready: 8
+        case .stopped: 9
+        case .fatal: 10
+        }
+    }
+    func mixPayload(into digest: inout TraceDigest) {
+        switch self {
+        case .wake(let at): digest.mix(UInt64(bitPattern: at?.nanoseconds ?? -1))
+        case .stream(.send(let id, let bytes)):
+            digest.mix(id.raw)
+            digest.mix(bytes)
+        case .disk(.append(let name, let bytes)):
+            digest.mix(name.utf8)
+            digest.mix(bytes)
+        case .exchange(.start(_, let request)): digest.mix(request.target.utf8)
+        case .reply(let client, _): digest.mix(client.number)
+        case .log(let line): digest.mix(line.message.utf8)
+        default: break
+        }
+    }
+}
+
+func describe(_ input: PeerInput) -> String {
+    switch input {
+    case .start: "start"
+    case .wake: "wake"
+    case .connection(let event): describe(event)
+    case .stream(let event): describe(event)
+    case .disk(.synced(let ticket)): "synced \(ticket.owner).\(ticket.number)"
+    case .disk(.syncFailed(let ticket, let error)): "sync \(ticket.owner).\(ticket.number) failed: \(error)"
+    case .exchange(let event): describe(event)
+    case .client(let client, let request): "client \(client.number) asks \(request)"
+    case .clientInput(let client, _): "client \(client.number) uploads"
+    case .clientGone(let client): "client \(client.number) hangs up"
+    case .shutdown: "shutdown"
+    }
+}
+
+private func describe(_ event: ConnectionEvent) -> String {
+    switch event {
+    case .connected(let peer, _, let outbound): "connected \(short(peer)) \(outbound ? "outbound" : "inbound")"
+    case .introduced(let peer, _): "introduced \(short(peer))"
+    case .disconnected(let peer): "disconnected \(short(peer))"
+    case .dialFailed(let peer, let reason): "dial \(short(peer)) failed: \(reason)"
+    case .listening(let addresses): "listening on \(addresses.count) addresses"
+    }
+}
+
+private func describe(_ event: StreamEvent) -> String {
+    switch event {
+    case .opened(let id, let proto): "stream \(id) open \(proto)"
+    case .failed(let id, let reason): "stream \(id) failed: \(reason)"
+    case .incoming(let id, let from, let proto): "stream \(id) from \(short(from)) \(proto)"
+    case .received(let id, let bytes): "stream \(id) \(bytes.count) bytes"
+    case .remoteClosed(let id): "stream \(id) closed by the other side"
+    case .reset(let id): "stream \(id) reset"
+    case .drained(let id): "stream \(id) drained"
+    }
+}
+
+private func describe(_ event: ExchangeEvent) -> String {
+    switch event {
+    case .head(let id, let status): "ipfs \(id.number) status \(status)"
+    case .body(let id, let bytes): "ipfs \(id.number) \(bytes.count) bytes"
+    case .end(let id, _): "ipfs \(id.number) end"
+    case .failed(let id, let reason): "ipfs \(id.number) failed: \(reason)"
+    case .drained(let id): "ipfs \(id.number) drained"
+    }
+}
+
+func describe(_ reply: ClientReply) -> String {
+    switch reply {
+    case .item(.pin(let pin)): "pin \(pin.cid)"
+    case .item(.info(let info)):
+        "info \(info.cid) " + info.peers.map { "\(short($0.key))=\($0.value.status.text)" }.joined(separator: " ")
+    case .item: "item"
+    case .end: "end"
+    case .failed(let failure): "failed: \(failure.message)"
+    case .pause: "pause"
+    case .resume: "resume"
+    }
+}
+
+/// The last letters of a peer ID: the first are the same for all.
+func short(_ peer: PeerID) -> String { "…" + peer.description.suffix(5) }

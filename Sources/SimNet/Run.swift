@@ -1,0 +1,251 @@
+// A whole run from one seed: peers, a workload of clients, faults, then healing, and what must hold while and after.
+
+import Allocation
+import Cluster
+import Crypto
+import IPFSConnector
+import Kernel
+import MerkleCRDT
+import Monitoring
+import Multiformats
+import Pinset
+import Seams
+import Tracking
+
+/// Everything that shapes a run. `random` draws it from the seed; scenarios write it down.
+package struct RunOptions: Equatable, Sendable {
+    package var peers = 3
+    package var operations = 40
+    package var workloadLength = Span.minutes(3)
+    package var factorMin = 2
+    package var factorMax = 3
+    package var isBatching = false
+    package var crashes = 0
+    package var crashesMidStep = false
+    package var partitions = 0
+    package var connectionLosses = 0
+    package var ipfsOutages = 0
+    package var losesReplies = false
+    package var fullDisks = 0
+    package var syncFailures = 0
+    package var suspensions = 0
+    package var clockDriftMax: Int64 = 0
+    /// After the faults everything is healed, and the cluster has this long to agree.
+    package var settleLimit = Span.minutes(20)
+    package init() {}
+
+    /// Families of faults are on or off for a whole run, so that some runs see few kinds of them, at high intensity.
+    package static func random(_ draws: Draws) -> RunOptions {
+        var choices = draws.stream(.options)
+        var options = RunOptions()
+        options.peers = 2 + choices.below(4)
+        options.operations = 20 + choices.below(60)
+        options.factorMin = 1 + choices.below(2)
+        options.factorMax = options.factorMin + choices.below(2)
+        options.isBatching = choices.chance(1, in: 2)
+        func family(_ max: Int) -> Int { choices.chance(1, in: 2) ? 1 + choices.below(max) : 0 }
+        options.crashes = family(5)
+        options.crashesMidStep = choices.chance(1, in: 3)
+        options.partitions = family(4)
+        options.connectionLosses = family(6)
+        options.ipfsOutages = family(3)
+        options.losesReplies = choices.chance(1, in: 4)
+        options.fullDisks = family(2)
+        options.syncFailures = family(2)
+        options.suspensions = family(2)
+        options.clockDriftMax = choices.chance(1, in: 2) ? Int64(choices.below(500)) : 0
+        return options
+    }
+}
+
+/// What came of a run.
+package struct Verdict: Sendable {
+    package let seed: UInt64
+    package let options: RunOptions
+    /// The oracle's name and what it saw, or nil.
+    package let failure: String?
+    package let digest: TraceDigest
+    package let events: UInt64
+    package let virtualTime: Span
+    package let settleTime: Span?
+    package let acknowledged: Int
+}
+
+package final class Run {
+    package let world: World
+    package let options: RunOptions
+    private let seed: UInt64
+    /// What clients were told is done: the pin's stored value, by the operation.
+    var acknowledgedPins: [(at: Int, pin: Pin)] = []
+    /// Writes that a peer has accepted, by their order: what may replace an earlier one in an open batch.
+    private var acceptedWrites: [(at: Int, cid: CID, when: WallTime)] = []
+    private var acknowledged = 0
+    private var settledAfter: Span?
+
+    package init(seed: UInt64, options: RunOptions? = nil, log: ((String) -> Void)? = nil) {
+        self.seed = seed
+        let options = options ?? .random(Draws(seed: seed))
+        self.options = options
+        var settings = WorldSettings()
+        settings.crashOneStepIn = options.crashesMidStep ? 4000 : 0
+        world = World(seed: seed, settings: settings)
+        world.log = log
+        world.addPeers(options.peers) { peer in
+            peer.factors = ReplicationFactors(min: options.factorMin, max: options.factorMax)
+            peer.isRepinningDisabled = false
+            peer.replica.repairInterval = .minutes(10)
+            peer.tracker.concurrentPins = 3
+            peer.kubo.pinTimeout = .seconds(20)
+            peer.recoverInterval = .minutes(2)
+            if options.isBatching { (peer.replica.batchSizeMax, peer.replica.batchAgeMax) = (10, .seconds(5)) }
+        }
+        drawClocks()
+        world.afterStep = { [unowned self] _, index, _, _ in checkStep(index) }
+    }
+
+    private func drawClocks() {
+        guard options.clockDriftMax > 0 else { return }
+        for index in world.peers.indices {
+            var choices = world.draws.stream(.clock, UInt64(index))
+            let width = Int(2 * options.clockDriftMax + 1)
+            world.peers[index].clock.drift = Int64(choices.below(width)) - options.clockDriftMax
+            world.peers[index].clock.wallOffset = .milliseconds(Int64(choices.below(2000)) - 1000)
+        }
+    }
+
+    /// Runs it all. The same seed and options give the same verdict, digest included.
+    package func execute() -> Verdict {
+        world.startAll()
+        world.run(for: .seconds(40))
+        scheduleWorkload()
+        scheduleFaults()
+        world.run(for: options.workloadLength)
+        if world.failure == nil { settle() }
+        return Verdict(
+            seed: seed, options: options, failure: world.failure, digest: world.digest, events: world.eventCount,
+            virtualTime: Span(nanoseconds: world.now), settleTime: settledAfter, acknowledged: acknowledged)
+    }
+
+    // MARK: Workload
+
+    /// A small set of CIDs, so that operations meet.
+    private func content(_ number: Int) -> CID { CID(v1: Codec.raw, .sha2_256(of: Bytes("content \(number)".utf8))) }
+
+    private func scheduleWorkload() {
+        for operation in 0..<options.operations {
+            var choices = world.draws.stream(.workload, UInt64(operation))
+            let at = world.now + choices.span(.zero, options.workloadLength).nanoseconds
+            world.at(at) { [unowned self] _ in perform(choices) }
+        }
+    }
+
+    private func perform(_ choices: Choices) {
+        var choices = choices
+        let up = world.peers.indices.filter { world.peers[$0].isUp }
+        guard !up.isEmpty else { return }
+        let index = up[choices.below(up.count)]
+        let cid = content(choices.below(12))
+        switch choices.below(10) {
+        case 0..<6:
+            var pin = Pin(cid: cid)
+            pin.options.name = "name \(choices.below(1000))"
+            if choices.chance(1, in: 4) { pin.options.replicationFactorMin = -1; pin.options.replicationFactorMax = -1 }
+            world.ask(index, .pin(pin)) { [unowned self] _, reply in
+                if case .item(.pin(let pin)) = reply { acknowledge(index, pin) }
+            }
+        case 6..<8:
+            world.ask(index, .unpin(cid)) { [unowned self] world, reply in
+                guard case .end = reply else { return }
+                acknowledged += 1
+                acceptedWrites.append((index, cid, world.peers[index].clock.reading(world.now).wall))
+            }
+        case 8: world.ask(index, .status(cid, isLocal: choices.chance(1, in: 2))) { _, _ in }
+        default: world.ask(index, .statusAll(.undefined, isLocal: choices.chance(1, in: 2))) { _, _ in }
+        }
+    }
+
+    private func acknowledge(_ index: Int, _ pin: Pin) {
+        acknowledged += 1
+        acknowledgedPins.append((index, pin))
+        acceptedWrites.append((index, pin.cid, world.peers[index].clock.reading(world.now).wall))
+    }
+
+    /// Has that peer accepted another write of the CID after the one of that time?
+    func laterWrites(_ index: Int, _ cid: CID, since time: WallTime) -> Bool {
+        acceptedWrites.filter { $0.at == index && $0.cid == cid && $0.when > time }.count > 1
+    }
+
+    // MARK: Faults
+
+    private func scheduleFaults() {
+        let window = options.workloadLength
+        var number: UInt64 = 0
+        func schedule(_ count: Int, _ fault: @escaping (World, inout Choices) -> Void) {
+            for _ in 0..<count {
+                number += 1
+                var choices = world.draws.stream(.faults, 1 << 40 | number)
+                let at = world.now + choices.span(.zero, window).nanoseconds
+                world.at(at) { fault($0, &choices) }
+            }
+        }
+        let count = options.peers
+        schedule(options.crashes) { world, choices in
+            let index = choices.below(count)
+            world.crash(index)
+            world.after(choices.span(.seconds(1), .seconds(60))) { $0.start(index) }
+        }
+        schedule(options.partitions) { world, choices in
+            let order = choices.permuted(Array(0..<count))
+            let cut = 1 + choices.below(max(1, count - 1))
+            let (side, others) = (Array(order[..<cut]), Array(order[cut...]))
+            world.partition(side, from: others, oneWay: choices.chance(1, in: 3))
+            world.after(choices.span(.seconds(5), .seconds(90))) { $0.heal() }
+        }
+        schedule(options.connectionLosses) { world, choices in world.breakConnection(choices.below(count), choices.below(count)) }
+        schedule(options.ipfsOutages) { world, choices in
+            let index = choices.below(count)
+            world.peers[index].ipfs.isDown = true
+            world.after(choices.span(.seconds(5), .seconds(60))) { $0.peers[index].ipfs.isDown = false }
+        }
+        schedule(options.fullDisks) { world, choices in
+            let index = choices.below(count)
+            world.peers[index].disk.capacityBytes = world.peers[index].disk.usedBytes + choices.below(2000)
+            world.after(choices.span(.seconds(5), .seconds(60))) { $0.peers[index].disk.capacityBytes = .max }
+        }
+        schedule(options.syncFailures) { world, choices in world.peers[choices.below(count)].disk.failSyncs = 1 + choices.below(2) }
+        schedule(options.suspensions) { world, choices in
+            let index = choices.below(count)
+            world.suspend(index)
+            world.after(choices.span(.seconds(1), .seconds(50))) { $0.resume(index) }
+        }
+        if options.losesReplies { for index in 0..<count { world.peers[index].ipfs.losesReplyOneIn = 10 } }
+        if options.crashesMidStep {
+            for beat in 1...Int(window.nanoseconds / 5_000_000_000) {
+                world.after(.seconds(Int64(beat) * 5)) { world in
+                    for index in 0..<count where !world.peers[index].isUp { world.start(index) }
+                }
+            }
+        }
+    }
+
+    // MARK: Healing
+
+    private func settle() {
+        world.note("-- faults end; everything is healed --")
+        world.stopCrashing()
+        world.heal()
+        for index in world.peers.indices {
+            world.peers[index].ipfs.isDown = false
+            world.peers[index].ipfs.losesReplyOneIn = 0
+            world.peers[index].disk.capacityBytes = .max
+            world.peers[index].disk.failSyncs = 0
+            world.resume(index)
+            world.start(index)
+        }
+        let began = world.now
+        let agreed = world.run(until: { [unowned self] _ in unsettled() == nil }, within: options.settleLimit, every: .seconds(5))
+        if world.failure == nil && !agreed { world.fail(unsettled() ?? "SETTLE: did not settle in time") }
+        settledAfter = Span(nanoseconds: world.now - began)
+        if world.failure == nil { checkEnd() }
+    }
+}

@@ -1,0 +1,183 @@
+// A disk that forgets what was not synced, tears writes, fills up and fails to sync. It survives its peer's crashes.
+
+import Kernel
+import Seams
+
+/// Used by one peer of a single-threaded simulation.
+package final class SimDisk: DiskReader, @unchecked Sendable {
+    private struct File {
+        var bytes: Bytes = []
+        /// What a crash cannot take away: the content at the last completed sync.
+        var syncedCount = 0
+        /// Synced content beyond a cut that has not been synced yet.
+        var cutTail: Bytes = []
+        var isEntrySynced = false
+        /// An append failed: nothing may follow the hole until the file is cut (see DiskEffect).
+        var isBroken: DiskError?
+    }
+    private var files = SortedMap<FileName, File>()
+    /// Renames and removals that a crash may undo, oldest first.
+    private var undo: [(name: FileName, file: File?)] = []
+
+    /// Faults, switched by the run.
+    package var capacityBytes = Int.max
+    package var failSyncs = 0
+    package private(set) var usedBytes = 0
+    package private(set) var lostBytes = 0
+
+    package init() {}
+
+    // MARK: Reading
+
+    package func list(_ prefix: FileName) throws(DiskError) -> [FileName] { files.keys.filter { $0.hasPrefix(prefix) } }
+
+    package func size(_ file: FileName) throws(DiskError) -> Int {
+        guard let found = files[file] else { throw .notFound(file) }
+        return found.bytes.count
+    }
+
+    package func read(_ file: FileName, at offset: Int, count: Int) throws(DiskError) -> Bytes {
+        guard let found = files[file] else { throw .notFound(file) }
+        let start = min(max(0, offset), found.bytes.count)
+        return Bytes(found.bytes[start..<min(found.bytes.count, start + max(0, count))])
+    }
+
+    // MARK: Writing
+
+    /// Carries out everything but syncs, whose end takes time: see `beginSync`.
+    package func apply(_ effect: DiskEffect) {
+        switch effect {
+        case .append(let name, let bytes): append(name, bytes)
+        case .truncate(let name, let count): truncate(name, count)
+        case .rename(let name, let new): rename(name, new)
+        case .remove(let name):
+            undo.append((name, files[name]))
+            usedBytes -= files.remove(name)?.bytes.count ?? 0
+        case .sync: unreachable("a sync is begun, not applied")
+        }
+    }
+
+    private func append(_ name: FileName, _ bytes: Bytes) {
+        var file = files.remove(name) ?? File()
+        defer { files[name] = file }
+        if file.isBroken != nil { return }
+        guard usedBytes + bytes.count <= capacityBytes else {
+            // A full disk takes what fits: the hole starts in mid-record.
+            let fits = max(0, capacityBytes - usedBytes)
+            file.bytes.append(contentsOf: bytes.prefix(fits))
+            usedBytes += fits
+            file.isBroken = .full(name)
+            return
+        }
+        file.bytes.append(contentsOf: bytes)
+        usedBytes += bytes.count
+    }
+
+    private func truncate(_ name: FileName, _ count: Int) {
+        guard var file = files[name] else { return }
+        file.isBroken = nil
+        guard count < file.bytes.count else { files[name] = file; return }
+        if count < file.syncedCount { file.cutTail = Bytes(file.bytes[count..<file.syncedCount]) + file.cutTail }
+        usedBytes -= file.bytes.count - count
+        file.bytes.removeSubrange(count...)
+        file.syncedCount = min(file.syncedCount, count)
+        files[name] = file
+    }
+
+    private func rename(_ name: FileName, _ new: FileName) {
+        guard let file = files[name] else { return }
+        undo.append((new, files[new]))
+        undo.append((name, file))
+        files.remove(name)
+        usedBytes -= files[new]?.bytes.count ?? 0
+        files[new] = file
+    }
+
+    /// What will be durable when this sync ends.
+    package struct PendingSync: Sendable {
+        package let name: FileName
+        let count: Int
+        let failure: DiskError?
+    }
+
+    package func beginSync(_ name: FileName) -> PendingSync {
+        if failSyncs > 0 {
+            failSyncs -= 1
+            return PendingSync(name: name, count: 0, failure: .failed(name, reason: "input/output error"))
+        }
+        guard let file = files[name] else { return PendingSync(name: name, count: 0, failure: .notFound(name)) }
+        return PendingSync(name: name, count: file.bytes.count, failure: file.isBroken)
+    }
+
+    package func endSync(_ pending: PendingSync) -> DiskError? {
+        if let failure = pending.failure { return failure }
+        guard var file = files[pending.name] else { return .notFound(pending.name) }
+        file.syncedCount = max(file.syncedCount, min(pending.count, file.bytes.count))
+        file.cutTail = []
+        file.isEntrySynced = true
+        files[pending.name] = file
+        undo.removeAll { $0.name == pending.name }
+        return nil
+    }
+
+    // MARK: Crashing
+
+    /// Power is lost: of what was not synced, a random part survives, torn at any byte.
+    package func crash(_ choices: inout Choices) {
+        for (name, before) in undo.reversed() where choices.chance(1, in: 2) {
+            files[name] = before
+        }
+        undo = []
+        for name in files.keys {
+            guard var file = files[name] else { continue }
+            if !file.isEntrySynced && choices.chance(1, in: 2) {
+                lostBytes += file.bytes.count
+                files.remove(name)
+                continue
+            }
+            loseUnsynced(&file, &choices)
+            file.isBroken = nil
+            file.isEntrySynced = true
+            files[name] = file
+        }
+        usedBytes = files.values.reduce(0) { $0 + $1.bytes.count }
+    }
+
+    private func loseUnsynced(_ file: inout File, _ choices: inout Choices) {
+        let unsynced = file.bytes.count - file.syncedCount
+        if unsynced > 0 {
+            let kept = choices.below(unsynced + 1)
+            lostBytes += unsynced - kept
+            file.bytes.removeSubrange((file.syncedCount + kept)...)
+            // A sector that was being written may hold anything.
+            if kept > 0 && choices.chance(1, in: 4) {
+                let at = file.syncedCount + choices.below(kept)
+                file.bytes[at] ^= UInt8(1 + choices.below(255))
+            }
+        }
+        if !file.cutTail.isEmpty && choices.chance(1, in: 2) && file.bytes.count == file.syncedCount {
+            file.bytes.append(contentsOf: file.cutTail)  // the cut was lost
+        }
+        file.cutTail = []
+        file.syncedCount = file.bytes.count
+    }
+
+    /// Flips one stored bit: decay that only a checksum can see.
+    package func rot(_ choices: inout Choices, prefix: FileName = "") -> (FileName, Int)? {
+        let candidates = files.filter { $0.key.hasPrefix(prefix) && $0.value.syncedCount > 0 }.map(\.key)
+        guard !candidates.isEmpty else { return nil }
+        let name = candidates[choices.below(candidates.count)]
+        guard var file = files[name] else { return nil }
+        let offset = choices.below(file.syncedCount)
+        file.bytes[offset] ^= 1 << UInt8(choices.below(8))
+        files[name] = file
+        return (name, offset)
+    }
+
+    /// A disk that is gone and replaced by an empty one.
+    package func wipe() {
+        files.removeAll()
+        undo = []
+        usedBytes = 0
+    }
+}
