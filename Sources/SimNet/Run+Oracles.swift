@@ -36,6 +36,9 @@ extension Run {
             if machine.replica.absentCount > 0 { return "COVER: \(world.name(index)) misses \(machine.replica.absentCount) blocks" }
             if machine.replica.pendingCount > 0 { return "ACCEPTED: \(world.name(index)) has uncommitted operations" }
             if machine.members.count != machines.count { return "LIVE: \(world.name(index)) sees \(machine.members.count) members" }
+            if machine.replica.heads.map(\.cid) != machines[0].replica.heads.map(\.cid) {
+                return "COVER: \(world.name(index)) and \(world.name(0)) have different heads"
+            }
             if machine.replica.digest != machines[0].replica.digest {
                 return "COVER: \(world.name(index)) and \(world.name(0)) have different states"
             }
@@ -56,7 +59,8 @@ extension Run {
             if wanted != peer.ipfs.pins {
                 let missing = wanted.keys.filter { peer.ipfs.pins[$0] == nil }.count
                 let extra = peer.ipfs.pins.keys.filter { wanted[$0] == nil }.count
-                return "SETTLE: \(world.name(peer.index))'s IPFS lacks \(missing) pins and has \(extra) too many"
+                let example = (wanted.keys.filter { peer.ipfs.pins[$0] == nil } + peer.ipfs.pins.keys.filter { wanted[$0] == nil }).first?.description ?? "a pin of another kind"
+                return "SETTLE: \(world.name(peer.index))'s IPFS lacks \(missing) pins and has \(extra) too many, such as \(example)"
             }
         }
         return nil
@@ -118,16 +122,11 @@ extension Run {
                 stored.insert(Delta.Tombstone(key: element.key, block: .sha2_256(of: element.value)))
             }
         }
-        for (index, pin) in acknowledgedPins {
+        for (index, asked, pin) in acknowledgedPins {
             let mark = Delta.Tombstone(key: pin.cid.stateKey, block: .sha2_256(of: pin.protobuf))
-            if stored.contains(mark) || isSuperseded(index, pin) { continue }
+            if stored.contains(mark) || isSuperseded(index, pin.cid, askedAt: asked) { continue }
             return world.fail("DURABLE: \(world.name(index)) acknowledged a pin of \(pin.cid) (\(pin.options.name)) that is nowhere")
         }
-    }
-
-    /// In a batch a later write of the same peer replaces an earlier one before it is ever published.
-    private func isSuperseded(_ index: Int, _ pin: Pin) -> Bool {
-        options.isBatching && laterWrites(index, pin.cid, since: pin.timestamp)
     }
 
     /// ALLOC: the factors are obeyed, and nobody unknown is named.

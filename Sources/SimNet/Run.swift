@@ -76,9 +76,9 @@ package final class Run {
     package let options: RunOptions
     private let seed: UInt64
     /// What clients were told is done: the pin's stored value, by the operation.
-    var acknowledgedPins: [(at: Int, pin: Pin)] = []
-    /// Writes that a peer has accepted, by their order: what may replace an earlier one in an open batch.
-    private var acceptedWrites: [(at: Int, cid: CID, when: WallTime)] = []
+    var acknowledgedPins: [(at: Int, asked: Int64, pin: Pin)] = []
+    /// Writes that were asked of a peer: what may replace an earlier one in an open batch, acknowledged or not.
+    private var askedWrites: [(at: Int, cid: CID, when: Int64)] = []
     private var acknowledged = 0
     private var settledAfter: Span?
 
@@ -150,29 +150,24 @@ package final class Run {
             var pin = Pin(cid: cid)
             pin.options.name = "name \(choices.below(1000))"
             if choices.chance(1, in: 4) { pin.options.replicationFactorMin = -1; pin.options.replicationFactorMax = -1 }
+            let asked = world.now
+            askedWrites.append((index, cid, asked))
             world.ask(index, .pin(pin)) { [unowned self] _, reply in
-                if case .item(.pin(let pin)) = reply { acknowledge(index, pin) }
+                guard case .item(.pin(let pin)) = reply else { return }
+                acknowledged += 1
+                acknowledgedPins.append((index, asked, pin))
             }
         case 6..<8:
-            world.ask(index, .unpin(cid)) { [unowned self] world, reply in
-                guard case .end = reply else { return }
-                acknowledged += 1
-                acceptedWrites.append((index, cid, world.peers[index].clock.reading(world.now).wall))
-            }
+            askedWrites.append((index, cid, world.now))
+            world.ask(index, .unpin(cid)) { [unowned self] _, reply in if case .end = reply { acknowledged += 1 } }
         case 8: world.ask(index, .status(cid, isLocal: choices.chance(1, in: 2))) { _, _ in }
         default: world.ask(index, .statusAll(.undefined, isLocal: choices.chance(1, in: 2))) { _, _ in }
         }
     }
 
-    private func acknowledge(_ index: Int, _ pin: Pin) {
-        acknowledged += 1
-        acknowledgedPins.append((index, pin))
-        acceptedWrites.append((index, pin.cid, world.peers[index].clock.reading(world.now).wall))
-    }
-
-    /// Has that peer accepted another write of the CID after the one of that time?
-    func laterWrites(_ index: Int, _ cid: CID, since time: WallTime) -> Bool {
-        acceptedWrites.filter { $0.at == index && $0.cid == cid && $0.when > time }.count > 1
+    /// In an open batch a later write of the same peer replaces an earlier one before it is ever published.
+    func isSuperseded(_ index: Int, _ cid: CID, askedAt time: Int64) -> Bool {
+        options.isBatching && askedWrites.contains { $0.at == index && $0.cid == cid && $0.when > time }
     }
 
     // MARK: Faults

@@ -3,6 +3,7 @@
 import Encoding
 import IPFSConnector
 import Kernel
+import MerkleCRDT
 import Monitoring
 import Multiformats
 import Pinset
@@ -56,7 +57,7 @@ extension ClusterPeer {
         guard Tracker.needsState(filter) else {
             return then(&self, .success(tracker.operations(matching: filter).map(decorated)))
         }
-        guard Tracker.needsIPFS(filter) else { return then(&self, .success(listed([:], filter))) }
+        guard Tracker.needsIPFS(filter) else { return then(&self, .success(listed(SortedMap(), filter))) }
         listIPFS { peer, outcome in
             switch outcome {
             case .failure(let failure): then(&peer, .failure(failure))
@@ -65,7 +66,7 @@ extension ClusterPeer {
         }
     }
 
-    private func listed(_ pinned: [CID: IPFSPinStatus], _ filter: TrackerStatus) -> [PinInfo] {
+    private func listed(_ pinned: SortedMap<CID, IPFSPinStatus>, _ filter: TrackerStatus) -> [PinInfo] {
         var infos: [PinInfo] = []
         eachPin { pin in
             if let info = tracker.listed(pin, ipfs: pinned[pin.cid], filter: filter) { infos.append(decorated(info)) }
@@ -74,13 +75,13 @@ extension ClusterPeer {
     }
 
     /// All that IPFS pins. A listing that fails is a failure, never a shorter listing (T07).
-    private mutating func listIPFS(then: @escaping Then<Outcome<[CID: IPFSPinStatus]>>) {
+    private mutating func listIPFS(then: @escaping Then<Outcome<SortedMap<CID, IPFSPinStatus>>>) {
         let listing = number()
-        listings[listing] = [:]
+        listings[listing] = SortedMap()
         askIPFS(.pinLs([.recursive, .direct])) { peer, item in
             if case .pinned(let cid, let status) = item { peer.listings[listing]?[cid] = status }
         } then: { peer, result in
-            let found = peer.listings.removeValue(forKey: listing) ?? [:]
+            let found = peer.listings.removeValue(forKey: listing) ?? SortedMap()
             switch result {
             case .success: then(&peer, .success(found))
             case .failure(let failure):
@@ -197,20 +198,31 @@ extension ClusterPeer {
         }
     }
 
-    /// TRK-49, and what is left of failed unpins, which upstream does not reach (TRK-48).
+    /// TRK-49, failed unpins included, which upstream does not reach (TRK-48). What IPFS still pins although the cluster has
+    /// removed it or given it to others, because this peer was away meanwhile, is unpinned.
     mutating func localRecoverAll(then: @escaping Then<Outcome<[PinInfo]>>) {
-        localStatusAll([.pinError, .unexpectedlyUnpinned, .unpinError]) { peer, outcome in
-            guard case .success(let infos) = outcome else { return then(&peer, outcome) }
+        listIPFS { peer, outcome in
+            guard case .success(let pinned) = outcome else { return then(&peer, outcome.map { _ in [] }) }
+            let infos = peer.listed(pinned, [.pinError, .unexpectedlyUnpinned])
             var requeued: [PinInfo] = []
-            let failedUnpins = peer.tracker.operations(matching: .unpinError)
-            for info in infos + failedUnpins.filter({ failed in !infos.contains { $0.cid == failed.cid } }) {
+            for info in infos + peer.tracker.operations(matching: .unpinError) {
                 let pin = peer.storedPin(info.cid)
                 var isQueued = false
                 peer.withTracker { isQueued = $0.recover(info.cid, in: info.short.status, pin: pin, now: $1, effects: &$2) }
                 guard isQueued, let now = peer.tracker.settledStatus(of: info.cid, pin: pin, now: peer.turn.now) else { continue }
                 requeued.append(peer.decorated(now))
             }
+            for (cid, _) in pinned { peer.dropLeftover(cid) }
             then(&peer, .success(requeued))
+        }
+    }
+
+    private mutating func dropLeftover(_ cid: CID) {
+        guard !tracker.isBusy(with: cid) else { return }
+        if let pin = storedPin(cid) {
+            if pin.isRemote(for: id) { withTracker { $0.track(pin, now: $1, effects: &$2) } }
+        } else if replica.hasRemoved(cid.stateKey) {
+            withTracker { $0.untrack(cid, now: $1, effects: &$2) }
         }
     }
 }

@@ -69,7 +69,7 @@ package struct ClusterPeer: Sendable {
     var served: [StreamID: ServedCall] = [:]
     var gathers: [UInt64: Gather] = [:]
     /// IPFS pinsets that are being listed.
-    var listings: [UInt64: [CID: IPFSPinStatus]] = [:]
+    var listings: [UInt64: SortedMap<CID, IPFSPinStatus>] = [:]
     /// What garbage collections under way have removed.
     var collections: [UInt64: [IPFSRepoGC]] = [:]
     var loops = Loops()

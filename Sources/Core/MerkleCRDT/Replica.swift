@@ -169,6 +169,8 @@ package struct Replica: Sendable {
     // MARK: Reading
 
     package func value(_ key: String) -> Bytes? { state.value(key) }
+    /// The key was here once and is not any more.
+    package func hasRemoved(_ key: String) -> Bool { state.entries[key].map { $0.live.isEmpty } ?? false }
     package var count: Int { state.count }
     package var digest: StateDigest { state.digest }
     package var heads: [(cid: CID, height: UInt64)] { dag.heads }

@@ -87,6 +87,12 @@ package struct Tracker: Sendable {
     /// Pins that wait (TRK-32).
     package var pinQueueSize: Int { priorityQueue.count + pinQueue.count }
     package var operationCount: Int { operations.count }
+    /// Something is queued or under way for it.
+    package func isBusy(with cid: CID) -> Bool {
+        guard let operation = operations[cid] else { return false }
+        if case .failed = operation.phase { return false }
+        return true
+    }
 
     // MARK: Intents
 
