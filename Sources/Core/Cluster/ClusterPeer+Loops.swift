@@ -96,12 +96,13 @@ extension ClusterPeer {
     /// CLU-12: expired pins are unpinned by the trusted peer closest to each. A slice at a time.
     private mutating func syncState() {
         var expired: [CID] = []
+        let pending = replica.pendingKeys  // may just be given a later expiry
         var cursor = loops.stateSyncCursor
         var looked = 0
         while looked < settings.sweepPinsMax, let (key, pin) = nextPin(after: cursor) {
             looked += 1
             cursor = key
-            if pin.isExpired(at: turn.now.wall), isClosest(to: pin.cid, without: []) { expired.append(pin.cid) }
+            if pin.isExpired(at: turn.now.wall), !pending.contains(key), isClosest(to: pin.cid, without: []) { expired.append(pin.cid) }
         }
         let isDone = looked < settings.sweepPinsMax
         loops.stateSyncCursor = isDone ? "" : cursor
@@ -136,12 +137,14 @@ extension ClusterPeer {
         var cursor = loops.repinCursor
         var looked = 0
         var endangered: [Pin] = []
+        // An update that waits in a batch would be undone by a copy of the state's pin: it is looked at when it is merged.
+        let pending = replica.pendingKeys
         while !silent.isEmpty, looked < settings.sweepPinsMax, let (key, pin) = nextPin(after: cursor) {
             looked += 1
             cursor = key
             let alive = (pin.allocations ?? []).filter { !silent.contains($0) }
             guard !pin.isPinnedEverywhere, alive.count < pin.options.replicationFactorMin, pin.type != .meta,
-                !loops.repinning.contains(pin.cid), isClosest(to: pin.cid, without: silent)
+                !loops.repinning.contains(pin.cid), !pending.contains(key), isClosest(to: pin.cid, without: silent)
             else { continue }
             endangered.append(pin)
         }

@@ -180,6 +180,24 @@ package struct Replica: Sendable {
     /// Operations that were accepted and are not in a block yet.
     package var pendingCount: Int { batch.count + queue.count + inFlight.count }
 
+    /// Keys with accepted writes that no merged block holds yet: what the state says of them is out of date.
+    package var pendingKeys: Set<String> {
+        var keys = Set(batch.map(\.change.key))
+        for (_, change) in queue {
+            switch change {
+            case .put(let key, _), .delete(let key): keys.insert(key)
+            }
+        }
+        for (_, item) in inFlight {
+            switch item {
+            case .operation(_, let accepted): keys.insert(accepted.change.key)
+            case .block(let block, _, _, true, _): keys.formUnion(block.delta.elements.map(\.key) + block.delta.tombstones.map(\.key))
+            case .block, .flag: break
+            }
+        }
+        return keys
+    }
+
     /// The next key with a value after `key`, in key order; from the beginning with "".
     package func next(after key: String) -> (key: String, value: Bytes)? {
         var cursor = key
