@@ -32,7 +32,7 @@ package final class World {
     package private(set) var now: Int64 = 0
     package private(set) var digest = TraceDigest()
     package private(set) var eventCount: UInt64 = 0
-    package internal(set) var peers: [SimPeer] = []
+    package var peers: [SimPeer] = []
     var queue: EventQueue<WorldEvent>
     var network: SimNetwork
     var transits: [UInt64: Transit] = [:]

@@ -1,0 +1,72 @@
+// What scenarios are written in: a small cluster, its clients, and looks at what came of it.
+
+import Allocation
+import Cluster
+import IPFSConnector
+import Kernel
+import MerkleCRDT
+import Monitoring
+import Multiformats
+import Pinset
+import Seams
+import SimNet
+import Testing
+
+final class Stage {
+    let world: World
+
+    init(peers: Int = 3, seed: UInt64 = 7, settings shape: @escaping (inout PeerSettings) -> Void = { _ in }) {
+        world = World(seed: seed)
+        world.addPeers(peers) { peer in
+            peer.factors = ReplicationFactors(min: 2, max: 2)
+            peer.isRepinningDisabled = false
+            peer.recoverInterval = .minutes(1)
+            shape(&peer)
+        }
+        world.startAll()
+        run(.seconds(40))
+    }
+
+    func run(_ span: Span) {
+        world.run(for: span)
+        #expect(world.failure == nil)
+    }
+
+    static func content(_ number: Int) -> CID { CID(v1: Codec.raw, .sha2_256(of: Bytes("content \(number)".utf8))) }
+
+    /// Asks and waits for the end of the answer.
+    @discardableResult
+    func ask(_ peer: Int, _ request: ClientRequest, within limit: Span = .seconds(30)) throws -> [ClientItem] {
+        var items: [ClientItem] = []
+        var end: Outcome<Void>?
+        world.ask(peer, request) { _, reply in
+            switch reply {
+            case .item(let item): items.append(item)
+            case .end: end = .success(())
+            case .failed(let failure): end = .failure(failure)
+            case .pause, .resume: break
+            }
+        }
+        _ = world.run(until: { _ in end != nil }, within: limit, every: .milliseconds(50))
+        try #require(end, "no answer within the limit").get()
+        return items
+    }
+
+    @discardableResult
+    func pin(_ peer: Int, _ number: Int, name: String = "") throws -> Pin {
+        var pin = Pin(cid: Stage.content(number))
+        pin.options.name = name
+        guard case .pin(let answer)? = try ask(peer, .pin(pin)).first else { throw ClientFailure("no pin in the answer") }
+        return answer
+    }
+
+    func machine(_ index: Int) throws -> ClusterPeer { try #require(world.peers[index].machine) }
+
+    /// Whose IPFS daemons pin it.
+    func holders(_ number: Int) -> [Int] { world.peers.indices.filter { world.peers[$0].ipfs.pins[Stage.content(number)] != nil } }
+    func allocations(_ number: Int, seenBy peer: Int) throws -> [Int] {
+        let pin = try #require(try machine(peer).storedPin(Stage.content(number)))
+        return (pin.allocations ?? []).compactMap { id in world.peers.firstIndex { $0.id == id } }.sorted()
+    }
+    func digests() -> [StateDigest] { world.peers.compactMap { $0.machine?.replica.digest } }
+}
