@@ -32,8 +32,7 @@ func tests(_ name: String, at path: String, knows: [String]) -> Target {
 let floor0 = ["Kernel", "Encoding", "Crypto", "Multiformats"]
 let floor1 = floor0 + ["Pinset", "Seams"]
 let machines = [
-    "Storage", "Gossip", "Exchange", "UnixFS", "RPC", "MerkleCRDT", "Allocation", "Tracking", "Monitoring",
-    "IPFSConnector",
+    "Storage", "Gossip", "Exchange", "RPC", "MerkleCRDT", "Allocation", "Tracking", "Monitoring", "IPFSConnector",
 ]
 let wholeCore = floor1 + machines + ["Cluster"]
 
@@ -41,8 +40,6 @@ let package = Package(
     name: "ipfs-cluster-swift",
     platforms: [.macOS(.v15)],
     products: [
-        .executable(name: "ipfs-cluster-service", targets: ["ipfs-cluster-service"]),
-        .executable(name: "ipfs-cluster-ctl", targets: ["ipfs-cluster-ctl"]),
         .executable(name: "ipfs-cluster-sim", targets: ["ipfs-cluster-sim"]),
     ],
     dependencies: [],
@@ -63,53 +60,30 @@ let package = Package(
         core("Storage", knows: floor1),
         core("Gossip", knows: floor1),
         core("Exchange", knows: floor1),
-        core("UnixFS", knows: floor1),
         core("RPC", knows: floor1),
         core("MerkleCRDT", knows: floor1 + ["Storage"]),
         core("Allocation", knows: floor1),
         core("Tracking", knows: floor1),
         core("Monitoring", knows: floor1),
-        core("IPFSConnector", knows: floor1 + ["Storage", "UnixFS"]),
+        core("IPFSConnector", knows: floor1),
 
         // Floor 4: the peer.
         core("Cluster", knows: floor1 + machines),
 
-        // Floor 5: the two worlds that interpret a peer's effects.
+        // Floor 5: the worlds that interpret a peer's effects. The real one is still to come.
         module("SimNet", at: "Sources/SimNet", knows: wholeCore),
-        module("Transport", at: "Sources/RealNet/Transport", knows: floor1),
-        module("HTTP", at: "Sources/RealNet/HTTP", knows: floor1),
-        module("RealNet", at: "Sources/RealNet/Runtime", knows: wholeCore + ["Transport", "HTTP", "COpenSSL"]),
 
         // Floor 6: what people run.
-        module("Configuration", at: "Sources/Daemon/Configuration", knows: wholeCore),
-        module("CommandLineTools", at: "Sources/Daemon/CommandLine", knows: floor1),
-        module("API", at: "Sources/Daemon/API", knows: wholeCore + ["HTTP"]),
-        program("ipfs-cluster-service", at: "Sources/Daemon/Service",
-                knows: wholeCore + ["RealNet", "Transport", "HTTP", "API", "Configuration", "CommandLineTools"]),
-        program("ipfs-cluster-ctl", at: "Sources/Daemon/Control",
-                knows: wholeCore + ["RealNet", "HTTP", "CommandLineTools"]),
-        program("ipfs-cluster-sim", at: "Sources/Daemon/Simulator", knows: wholeCore + ["SimNet", "CommandLineTools"]),
+        program("ipfs-cluster-sim", at: "Sources/Daemon/Simulator", knows: wholeCore + ["SimNet"]),
 
         // Tests/Property: one folder for each area, so that an area is tested without building the others.
         module("TestSupport", at: "Tests/Property/Support", knows: floor1),
         tests("VocabularyTests", at: "Tests/Property/Vocabulary", knows: floor1 + ["TestSupport"]),
         tests("StorageTests", at: "Tests/Property/Storage", knows: floor1 + ["Storage", "TestSupport"]),
         tests("CRDTTests", at: "Tests/Property/CRDT", knows: floor1 + ["Storage", "MerkleCRDT", "TestSupport"]),
-        tests("NetworkTests", at: "Tests/Property/Network", knows: floor1 + ["Gossip", "Exchange", "RPC", "TestSupport"]),
         tests("PinningTests", at: "Tests/Property/Pinning",
               knows: floor1 + ["Allocation", "Tracking", "Monitoring", "TestSupport"]),
-        tests("ContentTests", at: "Tests/Property/Content",
-              knows: floor1 + ["Storage", "UnixFS", "IPFSConnector", "TestSupport"]),
-        tests("TransportTests", at: "Tests/Property/Transport", knows: floor1 + ["Transport", "TestSupport"]),
-        tests("HTTPTests", at: "Tests/Property/HTTP", knows: wholeCore + ["HTTP", "API", "TestSupport"]),
-        tests("DaemonTests", at: "Tests/Property/Daemon",
-              knows: wholeCore + ["Configuration", "CommandLineTools", "TestSupport"]),
         tests("TidyTests", at: "Tests/Property/Tidy", knows: ["TestSupport"]),
-        tests("ClusterTests", at: "Tests/Property/Cluster", knows: wholeCore + ["TestSupport"]),
-        tests("RealNetTests", at: "Tests/Property/RealNet",
-              knows: wholeCore + ["RealNet", "Transport", "HTTP", "TestSupport"]),
         tests("Scenarios", at: "Tests/Scenarios", knows: wholeCore + ["SimNet", "TestSupport"]),
-
-        program("benchmarks", at: "Benchmarks", knows: wholeCore + ["RealNet", "SimNet"]),
     ]
 )

@@ -68,9 +68,10 @@ package struct Log: Sendable {
     /// What has been appended and is not durable yet: reads may come before the disk has it.
     private var fresh: [LogPosition: Bytes] = [:]
 
-    /// The next record comes after a durable end, and says so by a mark before it. A mark tells damage from a torn end:
-    /// what lies before one was durable.
-    private var needsMark = true
+    /// The next record comes after an end of its segment that is durable, and says so by a mark before it. A mark tells
+    /// damage from a torn end: what lies before one was durable. Nothing is known of a segment before its first sync.
+    private var needsMark = false
+    private var syncedSegment: UInt32?
 
     static let magic = Bytes("ICLOG\u{1}\r\n".utf8)
     static let markKind: UInt8 = 0
@@ -128,6 +129,7 @@ package struct Log: Sendable {
         segment = number
         effects.append(.append(name(number), Log.magic))
         segmentEnd = Log.magic.count
+        needsMark = false
         unsynced.insert(number)
         if appended == durable { durableEnd = (number, segmentEnd) }
     }
@@ -207,7 +209,8 @@ package struct Log: Sendable {
         let (sequence, segment, offset) = appendedEndAtSync
         durable = sequence
         durableEnd = (segment, offset)
-        needsMark = true
+        syncedSegment = segment
+        needsMark = segment == self.segment
         forgetFresh()
         if wantsSync {
             wantsSync = false
@@ -233,7 +236,7 @@ package struct Log: Sendable {
         fresh.removeAll()
         syncFailure = nil
         wantsSync = false
-        needsMark = true
+        needsMark = syncedSegment == segment
         return .lost(after: durable, failure)
     }
 
@@ -294,7 +297,8 @@ package struct Log: Sendable {
         let file = name(number)
         let bytes = try reader.read(file, at: 0, count: try reader.size(file))
         guard bytes.starts(with: Log.magic) else {
-            if isLast && bytes.count < Log.magic.count { return 0 }
+            // The crash may have torn the header with all that followed; nothing of it was durable then.
+            if isLast && !hasMark(in: bytes, after: 0) { return 0 }
             throw LogError.notALog(file)
         }
         var offset = Log.magic.count

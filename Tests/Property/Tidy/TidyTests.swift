@@ -59,8 +59,8 @@ enum Tidy {
     /// Names declared as Set or Dictionary in this file.
     static func unorderedNames(in lines: [String]) -> Set<String> {
         let declarations = [
-            #"(?:var|let)\s+(\w+)\s*:\s*(?:Set<|Dictionary<|\[[^\[\]]+:\s*[^\]]+\])"#,
-            #"(?:var|let)\s+(\w+)\s*=\s*(?:Set[<(]|Dictionary[<(]|\[[^\[\]]+:\s*[^\]]+\]\()"#,
+            #"(?:var|let)\s+(\w+)\s*:\s*(?:Set<|Dictionary<|\[[^\[\](]+:\s*[^\]]+\])"#,
+            #"(?:var|let)\s+(\w+)\s*=\s*(?:Set[<(]|Dictionary[<(]|\[[^\[\](]+:\s*[^\]]+\]\()"#,
         ]
         return Set(lines.flatMap { line in declarations.compactMap { match(line, $0) } })
     }
@@ -143,6 +143,7 @@ enum Tidy {
     @Test(arguments: [
         "import Kernel", "// import Foundation", "let text = \"print(1)\"", "var seen: Set<Int> = []\nlet a = seen.contains(1)",
         "var names: [String: Int] = [:]\nlet v = names[\"a\"]",
+        "var pairs: [(key: Int, value: Int)] = []\nfor pair in pairs {}",
     ])
     func soundSourcesPass(_ source: String) {
         #expect(Tidy.offences(file: "sound", module: "Cluster", source: source).isEmpty, "\(source)")

@@ -1,0 +1,105 @@
+// The log keeps what it said was durable, and never serves anything else.
+
+import Kernel
+import Seams
+import Storage
+import TestSupport
+import Testing
+
+private final class Opened {
+    var log: Log
+    let disk: MemoryDisk
+    var records: [Bytes] = []
+    var damages: [LogDamage] = []
+    var outcomes: [Log.Outcome] = []
+
+    init(_ disk: MemoryDisk, segmentBytes: Int = 1 << 20) throws {
+        self.disk = disk
+        var settings = LogSettings()
+        settings.segmentBytes = segmentBytes
+        var effects: [DiskEffect] = []
+        var records: [Bytes] = []
+        log = try Log(
+            folder: "log", owner: 1, reader: disk, settings: settings, visit: { records.append(Bytes($2)) },
+            damages: &damages, effects: &effects)
+        self.records = records
+        carryOut(effects)
+    }
+
+    func carryOut(_ effects: [DiskEffect]) {
+        var queue = effects
+        while !queue.isEmpty {
+            guard let event = disk.carryOut(queue.removeFirst()) else { continue }
+            if let outcome = log.onDisk(event, effects: &queue) { outcomes.append(outcome) }
+        }
+    }
+    @discardableResult
+    func append(_ payload: Bytes, sync: Bool = true) throws -> LogPosition {
+        var effects: [DiskEffect] = []
+        let position = try log.append(kind: 7, payload, effects: &effects).position
+        if sync { log.sync(effects: &effects) }
+        carryOut(effects)
+        return position
+    }
+}
+
+@Suite struct LogTests {
+    private func payload(_ number: Int) -> Bytes { Bytes(repeating: UInt8(number), count: 5 + number) }
+
+    @Test func recordsComeBackInOrderAcrossSegments() throws {
+        let disk = MemoryDisk()
+        let first = try Opened(disk, segmentBytes: 60)
+        let positions = try (0..<20).map { try first.append(payload($0)) }
+        #expect(positions.last?.segment ?? 0 > 3)
+        let second = try Opened(disk, segmentBytes: 60)
+        #expect(second.records == (0..<20).map(payload))
+        for (number, position) in positions.enumerated() { #expect(try second.log.read(position) == payload(number)) }
+    }
+
+    /// Whatever the crash leaves of the unsynced bytes, and whichever of them it spoils.
+    @Test func aCrashKeepsAPrefixThatHoldsAllThatWasDurable() throws {
+        for durable in 0..<3 {
+            for kept in 0..<60 {
+                for spoiled in [nil, 0, 3, 9, 20] as [Int?] {
+                    let disk = MemoryDisk()
+                    let log = try Opened(disk)
+                    for number in 0..<durable { try log.append(payload(number)) }
+                    let safe = durable == 0 ? 0 : disk.contents("log/00000001.log").count
+                    for number in durable..<durable + 3 { try log.append(payload(number), sync: false) }
+                    disk.crash(keeping: kept)
+                    let left = disk.contents("log/00000001.log").count
+                    if let spoiled, safe + spoiled < left { disk.flipBit("log/00000001.log", at: safe + spoiled) }
+                    let again = try Opened(disk)
+                    #expect(again.records.count >= durable)
+                    #expect(again.records == (0..<again.records.count).map(payload))
+                    try again.append([1, 2, 3])
+                    #expect(try Opened(disk).records == again.records + [[1, 2, 3]])
+                }
+            }
+        }
+    }
+
+    @Test func damageOfDurableRecordsIsReportedAndSteppedOver() throws {
+        let disk = MemoryDisk()
+        let log = try Opened(disk)
+        let positions = try (0..<5).map { try log.append(payload($0)) }
+        disk.flipBit("log/00000001.log", at: Int(positions[2].offset) + 12)
+        #expect(throws: LogError.self) { try log.log.read(positions[2]) }
+        let again = try Opened(disk)
+        #expect(again.damages.count == 1)
+        #expect(again.damages.first?.file == "log/00000001.log" && again.damages.first?.offset == Int(positions[2].offset))
+        #expect(again.records == [0, 1, 3, 4].map(payload))
+    }
+
+    @Test func aFailedSyncUndoesWhatItShouldHaveKept() throws {
+        let disk = MemoryDisk()
+        let log = try Opened(disk)
+        try log.append([1])
+        disk.isFull = true
+        try log.append([2])
+        #expect(log.outcomes.last == .lost(after: 1, .full("log/00000001.log")))
+        disk.isFull = false
+        try log.append([3])
+        #expect(try Opened(disk).records == [[1], [3]])
+    }
+}
