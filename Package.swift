@@ -32,7 +32,8 @@ func tests(_ name: String, at path: String, knows: [String]) -> Target {
 let floor0 = ["Kernel", "Encoding", "Crypto", "Multiformats"]
 let floor1 = floor0 + ["Pinset", "Seams"]
 let machines = [
-    "Storage", "Gossip", "Exchange", "RPC", "MerkleCRDT", "Allocation", "Tracking", "Monitoring", "IPFSConnector",
+    "Storage", "Gossip", "Exchange", "UnixFS", "RPC", "MerkleCRDT", "Allocation", "Tracking", "Monitoring",
+    "IPFSConnector",
 ]
 let wholeCore = floor1 + machines + ["Cluster"]
 
@@ -60,6 +61,7 @@ let package = Package(
         core("Storage", knows: floor1),
         core("Gossip", knows: floor1),
         core("Exchange", knows: floor1),
+        core("UnixFS", knows: floor1),
         core("RPC", knows: floor1),
         core("MerkleCRDT", knows: floor1 + ["Storage"]),
         core("Allocation", knows: floor1),
@@ -83,6 +85,7 @@ let package = Package(
         tests("CRDTTests", at: "Tests/Property/CRDT", knows: floor1 + ["Storage", "MerkleCRDT", "TestSupport"]),
         tests("PinningTests", at: "Tests/Property/Pinning",
               knows: floor1 + ["Allocation", "Tracking", "Monitoring", "TestSupport"]),
+        tests("ContentTests", at: "Tests/Property/Content", knows: floor1 + ["UnixFS", "TestSupport"]),
         tests("TidyTests", at: "Tests/Property/Tidy", knows: ["TestSupport"]),
         tests("Scenarios", at: "Tests/Scenarios", knows: wholeCore + ["SimNet", "TestSupport"]),
     ]
