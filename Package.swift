@@ -83,6 +83,8 @@ let package = Package(
         tests("VocabularyTests", at: "Tests/Property/Vocabulary", knows: floor1 + ["TestSupport"]),
         tests("StorageTests", at: "Tests/Property/Storage", knows: floor1 + ["Storage", "TestSupport"]),
         tests("CRDTTests", at: "Tests/Property/CRDT", knows: floor1 + ["Storage", "MerkleCRDT", "TestSupport"]),
+        tests("NetworkTests", at: "Tests/Property/Network",
+              knows: floor1 + ["Gossip", "Exchange", "TestSupport"]),
         tests("PinningTests", at: "Tests/Property/Pinning",
               knows: floor1 + ["Allocation", "Tracking", "Monitoring", "TestSupport"]),
         tests("ContentTests", at: "Tests/Property/Content", knows: floor1 + ["UnixFS", "TestSupport"]),
