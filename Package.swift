@@ -67,7 +67,7 @@ let package = Package(
         core("Allocation", knows: floor1),
         core("Tracking", knows: floor1),
         core("Monitoring", knows: floor1),
-        core("IPFSConnector", knows: floor1),
+        core("IPFSConnector", knows: floor1 + ["Storage", "UnixFS"]),
 
         // Floor 4: the peer.
         core("Cluster", knows: floor1 + machines),
@@ -87,7 +87,8 @@ let package = Package(
               knows: floor1 + ["Gossip", "Exchange", "TestSupport"]),
         tests("PinningTests", at: "Tests/Property/Pinning",
               knows: floor1 + ["Allocation", "Tracking", "Monitoring", "TestSupport"]),
-        tests("ContentTests", at: "Tests/Property/Content", knows: floor1 + ["UnixFS", "TestSupport"]),
+        tests("ContentTests", at: "Tests/Property/Content",
+              knows: floor1 + ["Storage", "UnixFS", "IPFSConnector", "TestSupport"]),
         tests("TidyTests", at: "Tests/Property/Tidy", knows: ["TestSupport"]),
         tests("Scenarios", at: "Tests/Scenarios", knows: wholeCore + ["SimNet", "TestSupport"]),
     ]

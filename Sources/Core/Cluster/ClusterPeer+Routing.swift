@@ -111,6 +111,9 @@ extension ClusterPeer {
         case .item(let call, let item): ipfsCalls[call]?.each?(&self, item)
         case .finished(let call, let result): ipfsCalls.removeValue(forKey: call)?.then(&self, result)
         case .drained: break
+        case .publishMetrics: withInformers { informers, now, _ in informers.publishAll(now: now) }
+        case .log(let line): turn.effects.append(.log(line))
+        case .disk, .want, .unwant, .stored: unreachable("Kubo keeps blocks of its own")
         }
     }
 

@@ -1,6 +1,5 @@
 // Bitswap 1.2.0 messages. spec/wire-pubsub-dht-bitswap.md BS-04, BS-05.
 
-import Crypto
 import Encoding
 import Kernel
 import Multiformats
@@ -148,12 +147,8 @@ extension CID {
         guard let version = try? readVarint(prefix, at: &offset), let codec = try? readVarint(prefix, at: &offset),
             let code = try? readVarint(prefix, at: &offset), let length = try? readVarint(prefix, at: &offset)
         else { return nil }
-        let functions: [UInt64: HashFunction] = [
-            HashCode.sha2_256: .sha256, 0x13: .sha512, 0x11: .sha1, 0x14: .sha3_512, 0x16: .sha3_256, 0xb240: .blake2b512,
-            0xb260: .blake2s256,
-        ]
-        guard let function = functions[code], let digest = digest(function, data), length <= UInt64(digest.count) else { return nil }
-        let hash = Multihash(code: code, digest: digest.prefix(Int(length)))
+        guard let whole = Multihash.of(data, with: code)?.digest, length <= UInt64(whole.count) else { return nil }
+        let hash = Multihash(code: code, digest: whole.prefix(Int(length)))
         if version == 0 {
             guard let cid = try? CID(v0: hash) else { return nil }
             self = cid

@@ -1,8 +1,10 @@
-// What a peer asks of its IPFS daemon, and what it hears. spec/adder-and-ipfs.md IPFS-10..61.
+// What a peer asks of its IPFS node, and what it hears, whichever node it has. spec/adder-and-ipfs.md IPFS-10..61.
 
+import Encoding
 import Kernel
 import Multiformats
 import Pinset
+import Seams
 
 package struct IPFSCallID: Hashable, Comparable, Sendable {
     package let number: UInt64
@@ -26,6 +28,8 @@ package enum IPFSOperation: Equatable, Sendable {
     case blockGet(CID)
     /// The blocks follow by `put` and `endPut`.
     case blockPut
+    /// One value of the daemon's configuration, such as "Datastore/StorageMax".
+    case configKey(String)
 }
 
 package enum IPFSItem: Equatable, Sendable {
@@ -41,6 +45,7 @@ package enum IPFSAnswer: Equatable, Sendable {
     case peers([PeerID])
     case resolved(CID)
     case block(Bytes)
+    case value(JSON)
 }
 
 /// The text is upstream's where it has one, since status shows it.
@@ -49,12 +54,37 @@ package struct IPFSFailure: Error, Equatable, Sendable, CustomStringConvertible 
     package init(_ description: String) { self.description = description }
 }
 
-package struct KuboSettings: Sendable {
-    package var requestTimeout = Span.minutes(5)
-    /// Time without a block fetched after which a pin is given up (IPFS-22).
-    package var pinTimeout = Span.minutes(2)
-    package var unpinTimeout = Span.hours(3)
-    package var repoGCTimeout = Span.hours(24)
-    package var isUnpinDisabled = false
-    package init() {}
+package enum IPFSEffect: Equatable, Sendable {
+    /// To the HTTP API of a daemon.
+    case exchange(ExchangeEffect)
+    /// To the embedded node's own log.
+    case disk(DiskEffect)
+    /// Blocks to be fetched from other peers. Each comes back by `onBlock`, unless it is not wanted any more.
+    case want([CID])
+    case unwant([CID])
+    /// Blocks that are here and durable now: other peers may have them.
+    case stored([CID])
+    case item(IPFSCallID, IPFSItem)
+    /// Once for each call that was not cancelled, after its items.
+    case finished(IPFSCallID, Result<IPFSAnswer, IPFSFailure>)
+    /// The blocks that were put have left the buffers: more may follow.
+    case drained(IPFSCallID)
+    /// IPFS-60: enough has been pinned, put or collected for the metrics to be told anew.
+    case publishMetrics
+    case log(LogLine)
+}
+
+/// Counts what changes the metrics (IPFS-60).
+struct MetricTrigger: Sendable {
+    let interval: Int
+    private var count = 0
+    init(interval: Int) { self.interval = interval }
+
+    mutating func hit(_ effects: inout [IPFSEffect]) {
+        guard interval > 0 else { return }
+        count += 1
+        guard count >= interval else { return }
+        count = 0
+        effects.append(.publishMetrics)
+    }
 }
