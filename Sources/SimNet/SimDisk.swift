@@ -23,7 +23,6 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
     package var capacityBytes = Int.max
     package var failSyncs = 0
     package private(set) var usedBytes = 0
-    package private(set) var lostBytes = 0
 
     package init() {}
 
@@ -131,7 +130,6 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
         for name in files.keys {
             guard var file = files[name] else { continue }
             if !file.isEntrySynced && choices.chance(1, in: 2) {
-                lostBytes += file.bytes.count
                 files.remove(name)
                 continue
             }
@@ -147,7 +145,6 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
         let unsynced = file.bytes.count - file.syncedCount
         if unsynced > 0 {
             let kept = choices.below(unsynced + 1)
-            lostBytes += unsynced - kept
             file.bytes.removeSubrange((file.syncedCount + kept)...)
             // A sector that was being written may hold anything.
             if kept > 0 && choices.chance(1, in: 4) {
@@ -160,24 +157,5 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
         }
         file.cutTail = []
         file.syncedCount = file.bytes.count
-    }
-
-    /// Flips one stored bit: decay that only a checksum can see.
-    package func rot(_ choices: inout Choices, prefix: FileName = "") -> (FileName, Int)? {
-        let candidates = files.filter { $0.key.hasPrefix(prefix) && $0.value.syncedCount > 0 }.map(\.key)
-        guard !candidates.isEmpty else { return nil }
-        let name = candidates[choices.below(candidates.count)]
-        guard var file = files[name] else { return nil }
-        let offset = choices.below(file.syncedCount)
-        file.bytes[offset] ^= 1 << UInt8(choices.below(8))
-        files[name] = file
-        return (name, offset)
-    }
-
-    /// A disk that is gone and replaced by an empty one.
-    package func wipe() {
-        files.removeAll()
-        undo = []
-        usedBytes = 0
     }
 }

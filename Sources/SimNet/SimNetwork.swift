@@ -34,7 +34,6 @@ enum Packet {
     case drained(stream: UInt64)
     case closeWrite(stream: UInt64)
     case reset(stream: UInt64)
-    case lost
 }
 
 struct Transit {

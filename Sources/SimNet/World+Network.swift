@@ -124,7 +124,6 @@ extension World {
             let known = id(of: stream, at: to).flatMap { network.stream($0, of: to) } != nil
             network.forget(stream)
             if known { feedStream(to, stream) { .reset($0) } }
-        case .lost: break
         }
     }
 

@@ -29,7 +29,7 @@ extension World {
 
     /// Starts a peer on what its disk holds.
     package func start(_ index: Int) {
-        guard !peers[index].isUp, !peers[index].hasLeft else { return }
+        guard !peers[index].isUp else { return }
         peers[index].epoch += 1
         peers[index].inboundStreams = 0
         peers[index].suspended = nil

@@ -190,11 +190,6 @@ package final class World {
         return client
     }
 
-    package func send(_ index: Int, _ client: ClientID, _ input: ClientInput) {
-        queue.schedule(
-            .input(peer: index, epoch: peers[index].epoch, .clientInput(client, input)), at: now, ordered: true)
-    }
-
     // MARK: Digest
 
     private func mix(_ index: Int, _ input: PeerInput) {

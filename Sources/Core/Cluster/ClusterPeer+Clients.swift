@@ -129,8 +129,12 @@ extension ClusterPeer {
         gather(members) { cluster, peer, gather in
             if peer == cluster.id {
                 cluster.localRecoverAll { cluster, outcome in
-                    let infos = (try? outcome.get()) ?? []
-                    cluster.gathered(gather, from: peer, infos.map { .info($0) })
+                    switch outcome {
+                    case .success(let infos): cluster.gathered(gather, from: peer, infos.map { .info($0) })
+                    case .failure(let failure):
+                        cluster.note(.error, "cluster", "recover: \(failure.message)")
+                        cluster.gathered(gather, from: peer, [], failure: RPCFailure(.application, failure.message))
+                    }
                 }
             } else {
                 cluster.askForGather(peer, gather, RPCMethod("Cluster", "RecoverAllLocal"), [], as: PinInfo.self) { .info($0) }

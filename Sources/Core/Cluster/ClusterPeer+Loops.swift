@@ -97,24 +97,32 @@ extension ClusterPeer {
     private mutating func syncState() {
         var expired: [CID] = []
         let pending = replica.pendingKeys  // may just be given a later expiry
+        let rivals = trustedMembers(without: [])
         var cursor = loops.stateSyncCursor
         var looked = 0
         while looked < settings.sweepPinsMax, let (key, pin) = nextPin(after: cursor) {
             looked += 1
             cursor = key
-            if pin.isExpired(at: turn.now.wall), !pending.contains(key), isClosest(to: pin.cid, without: []) { expired.append(pin.cid) }
+            if pin.isExpired(at: turn.now.wall), !pending.contains(key), isClosest(to: pin.cid, among: rivals) { expired.append(pin.cid) }
         }
         let isDone = looked < settings.sweepPinsMax
         loops.stateSyncCursor = isDone ? "" : cursor
         loops.stateSyncAt = turn.now.monotonic + (isDone ? settings.stateSyncInterval : .milliseconds(10))
         guard !settings.isFollower else { return }
-        for cid in expired { unpin(cid) { _, _ in } }
+        for cid in expired {
+            unpin(cid) { peer, outcome in
+                guard case .failure(let failure) = outcome else { return }
+                peer.note(.error, "cluster", "unpinning the expired \(cid): \(failure.message)")
+            }
+        }
     }
 
-    /// CLU-13: among the trusted members that are alive.
-    private func isClosest(to cid: CID, without dead: [PeerID]) -> Bool {
-        let others = members.filter { settings.trust.trusts($0) && !dead.contains($0) }
-        return Allocation.isClosest(id, to: cid, among: others, hash: { blake2b($0, count: 32) })
+    /// CLU-13: who may act for a pin. Looked up once a sweep, since members do not change within a step.
+    private func trustedMembers(without dead: [PeerID]) -> [PeerID] {
+        members.filter { settings.trust.trusts($0) && !dead.contains($0) }
+    }
+    private func isClosest(to cid: CID, among others: [PeerID]) -> Bool {
+        Allocation.isClosest(id, to: cid, among: others, hash: { blake2b($0, count: 32) })
     }
 
     // MARK: Alerts and re-pinning
@@ -139,12 +147,13 @@ extension ClusterPeer {
         var endangered: [Pin] = []
         // An update that waits in a batch would be undone by a copy of the state's pin: it is looked at when it is merged.
         let pending = replica.pendingKeys
+        let rivals = trustedMembers(without: silent)
         while !silent.isEmpty, looked < settings.sweepPinsMax, let (key, pin) = nextPin(after: cursor) {
             looked += 1
             cursor = key
             let alive = (pin.allocations ?? []).filter { !silent.contains($0) }
             guard !pin.isPinnedEverywhere, alive.count < pin.options.replicationFactorMin, pin.type != .meta,
-                !loops.repinning.contains(pin.cid), !pending.contains(key), isClosest(to: pin.cid, without: silent)
+                !loops.repinning.contains(pin.cid), !pending.contains(key), isClosest(to: pin.cid, among: rivals)
             else { continue }
             endangered.append(pin)
         }

@@ -128,14 +128,6 @@ extension ClusterPeer {
         do { return try allocate(request) } catch { throw ClientFailure("\(error)") }
     }
 
-    /// ALC-18: where the blocks of an add go.
-    func blockAllocations(for options: PinOptions) throws(ClientFailure) -> [PeerID] {
-        if settings.isFollower { throw Self.followerRefusal }
-        let factors = try factors(of: options)
-        if factors.min < 0 { return members }
-        return try allocations(factors, current: [], preferred: options.userAllocations ?? [], without: [])
-    }
-
     // MARK: State
 
     package func storedPin(_ cid: CID) -> Pin? {

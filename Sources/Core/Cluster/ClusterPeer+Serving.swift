@@ -110,8 +110,6 @@ extension ClusterPeer {
 
     // MARK: Answering
 
-    func isServed(_ stream: StreamID) -> Bool { served[stream] != nil }
-
     private mutating func answer(_ stream: StreamID, _ value: some MessagePackCodable) {
         withRPC { $0.reply(stream, value.messagePack, effects: &$2) }
         finish(stream)

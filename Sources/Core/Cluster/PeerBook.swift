@@ -49,8 +49,6 @@ package struct PeerBook: Sendable {
     }
 
     package func addresses(of peer: PeerID) -> [Multiaddr] { entries[peer]?.addresses ?? [] }
-    package func isConnected(_ peer: PeerID) -> Bool { entries[peer]?.state == .connected }
-    package var connected: [PeerID] { entries.filter { $0.value.state == .connected }.map(\.key) }
     /// Every known address with its peer, first priority first: what the peerstore file holds (CFG-219).
     package var known: [(peer: PeerID, addresses: [Multiaddr])] {
         entries.sorted { ($0.value.priority, $0.key) < ($1.value.priority, $1.key) }

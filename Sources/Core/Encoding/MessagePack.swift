@@ -82,7 +82,6 @@ package enum MessagePackError: Error, Equatable, Sendable {
     case truncated
     case wrongType(offset: Int, wanted: String)
     case badCode(offset: Int, code: UInt8)
-    case tooDeep
     case badValue(offset: Int, String)
 }
 
@@ -90,7 +89,6 @@ package enum MessagePackError: Error, Equatable, Sendable {
 package struct MessagePackReader: Sendable {
     private let bytes: ArraySlice<UInt8>
     package private(set) var offset: Int
-    package static let depthLimit = 1024  // MP-36
 
     package init(_ bytes: ArraySlice<UInt8>) {
         self.bytes = bytes

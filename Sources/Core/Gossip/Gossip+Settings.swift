@@ -19,13 +19,9 @@ extension Gossip {
         package var gossipDivisor = 4
         package var retransmissionsMaximum = 3
         package var pruneBackOff = Span.seconds(60)
-        package var leaveBackOff = Span.seconds(10)
         /// The longest back-off that another peer can impose.
         package var backOffMaximum = Span.hours(1)
-        package var fanoutLifetime = Span.seconds(60)
-        package var unwantedThresholdBytes = 1024
         package var unwantedLifetimeHeartbeats = 3
-        package var unwantedIDsPerRPCMaximum = 10
         package var unwantedRPCsPerHeartbeatMaximum = 1000
         /// RPCs that wait for a slow peer; what comes on top is dropped (GS-07).
         package var outboundQueueMaximum = 128

@@ -124,9 +124,6 @@ enum GossipItem: Sendable {
             if let backOffSeconds { writer.explicit(3, varint: backOffSeconds) }
         }
     }
-    static func unwanted(_ ids: [MessageID]) -> GossipItem {
-        control(5) { writer in for id in ids { writer.explicit(1, bytes: id) } }
-    }
     private static func control(_ number: Int, _ build: (inout ProtobufWriter) -> Void) -> GossipItem {
         var writer = ProtobufWriter()
         writer.message(number, build)

@@ -35,15 +35,14 @@ struct Dag: Sendable {
 
     func position(_ hash: Multihash) -> LogPosition? { numbers[hash].flatMap { blocks[$0].position } }
     func has(_ hash: Multihash) -> Bool { position(hash) != nil }
-    var maxHeight: UInt64 { headSet.values.reduce(0) { max($0, blocks[$1].height) } }
 
     /// In the order of their CIDs' bytes.
     var heads: [(cid: CID, height: UInt64)] {
         headSet.map { (CID(v1: Codec.dagPB, $0.key), blocks[$0.value].height) }
     }
 
-    /// A block is here. Returns what became complete by it, itself first.
-    mutating func insert(_ block: DeltaBlock, at position: LogPosition) -> [BlockNumber] {
+    /// A block is here: it, and whatever waited for it, may be complete now.
+    mutating func insert(_ block: DeltaBlock, at position: LogPosition) {
         let number = number(block.cid.multihash)
         invariant(blocks[number].position == nil, "block \(block.cid) is inserted twice")
         processedCount += 1
@@ -62,15 +61,13 @@ struct Dag: Sendable {
         blocks[number].position = position
         blocks[number].height = block.delta.priority
         blocks[number].links = links
-        return blocks[number].missing == 0 ? complete(number) : []
+        if blocks[number].missing == 0 { complete(number) }
     }
 
-    private mutating func complete(_ first: BlockNumber) -> [BlockNumber] {
-        var completed: [BlockNumber] = []
+    private mutating func complete(_ first: BlockNumber) {
         var stack = [first]
         while let number = stack.popLast() {
             blocks[number].isComplete = true
-            completed.append(number)
             for link in blocks[number].links { headSet.remove(blocks[link].hash) }
             headSet[blocks[number].hash] = number
             for waiter in blocks[number].waiters {
@@ -79,6 +76,5 @@ struct Dag: Sendable {
             }
             blocks[number].waiters = []
         }
-        return completed
     }
 }

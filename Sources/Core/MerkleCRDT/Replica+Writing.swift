@@ -264,7 +264,7 @@ struct Rebuilt {
             guard !dag.has(block.cid.multihash) else { return }
             let number = dag.number(block.cid.multihash)
             _ = state.merge(block.delta, from: number) { dag.number($0.block) }
-            _ = dag.insert(block, at: position)
+            dag.insert(block, at: position)
             batch.removeAll { $0.number <= consumes }
         case Replica.RecordKind.operation:
             let accepted = try Replica.decodeAccepted(payload, now)

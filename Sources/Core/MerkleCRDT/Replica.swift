@@ -300,7 +300,7 @@ package struct Replica: Sendable {
         wanted.remove(block.cid.multihash)
         let number = dag.number(block.cid.multihash)
         let changes = state.merge(block.delta, from: number) { dag.number($0.block) }
-        _ = dag.insert(block, at: position)
+        dag.insert(block, at: position)
         if consumes > 0 {
             batch.removeAll { $0.number <= consumes }
             batchBytes = batch.reduce(0) { $0 + Replica.size($1.change) }

@@ -12,7 +12,6 @@ package enum MultiformatError: Error, Equatable, Sendable {
     case badMultihash(String)
     case badKey(String)
     case badMultiaddr(String)
-    case trailingBytes
 }
 
 /// Multicodec numbers of hash functions.

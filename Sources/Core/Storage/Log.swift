@@ -1,5 +1,4 @@
-// A durable log of checksummed records in segment files. Nothing in it changes once it is durable; whole old segments can
-// be dropped. Records are durable in the order in which they were appended: a crash keeps a prefix.
+// A durable log of checksummed records in segment files. Nothing in it changes once it is durable. Records are durable in the order in which they were appended: a crash keeps a prefix.
 
 import Kernel
 import Seams
@@ -77,8 +76,6 @@ package struct Log: Sendable {
     static let markKind: UInt8 = 0
     static let frameBytes = 9  // length, checksum, kind
 
-    package var openSegment: UInt32 { segment }
-    package var totalBytes: Int { (firstSegment..<segment + 1).reduce(0) { $0 + ((try? reader.size(name($1))) ?? 0) } }
 
     /// Opens or creates the log, handing every record to `visit` in order. A torn end is cut off (it was never durable);
     /// damage elsewhere is stepped over and returned. The effects must be carried out before any other.
@@ -238,20 +235,6 @@ package struct Log: Sendable {
         wantsSync = false
         needsMark = syncedSegment == segment
         return .lost(after: durable, failure)
-    }
-
-    /// Removes whole segments at the beginning. What is still needed of them must have been appended again and be durable.
-    package mutating func dropSegments(before number: UInt32, effects: inout [DiskEffect]) {
-        invariant(number <= durableEnd.segment, "only durable history may be dropped")
-        while firstSegment < number {
-            effects.append(.remove(name(firstSegment)))
-            firstSegment += 1
-        }
-    }
-
-    /// Starts a new segment with the next record.
-    package mutating func roll(effects: inout [DiskEffect]) {
-        if segmentEnd > Log.magic.count { begin(segment + 1, &effects) }
     }
 
     // MARK: Reading
