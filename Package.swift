@@ -56,6 +56,7 @@ let package = Package(
         // Floor 1: the vocabulary, and the seams to the two worlds.
         core("Pinset", knows: floor0),
         core("Seams", knows: floor0 + ["Pinset"]),
+        core("HTTP", knows: floor0),
 
         // Floor 2 and 3: the machines. None knows another, except where named.
         core("Storage", knows: floor1),

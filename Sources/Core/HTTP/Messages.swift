@@ -1,0 +1,98 @@
+// HTTP messages as values. RFC 9110, RFC 9112.
+
+import Kernel
+
+/// Header fields in the order in which they came. Names match without regard to ASCII case.
+package struct HTTPFields: Sendable, Equatable, ExpressibleByDictionaryLiteral {
+    package struct Field: Sendable, Equatable {
+        package let name: String
+        package let value: String
+        package init(_ name: String, _ value: String) { self.name = name; self.value = value }
+    }
+    package private(set) var fields: [Field] = []
+    package init() {}
+    package init(dictionaryLiteral elements: (String, String)...) { for (n, v) in elements { add(n, v) } }
+
+    package mutating func add(_ name: String, _ value: String) { fields.append(Field(name, value)) }
+    package func all(_ name: String) -> [String] {
+        fields.filter { HTTPFields.same($0.name, name) }.map(\.value)
+    }
+    /// Reads the first value of that name; setting replaces all of them, nil removes them.
+    package subscript(name: String) -> String? {
+        get { fields.first { HTTPFields.same($0.name, name) }?.value }
+        set {
+            fields.removeAll { HTTPFields.same($0.name, name) }
+            if let newValue { add(name, newValue) }
+        }
+    }
+    /// Whether a comma-separated list of tokens, such as Connection, holds one.
+    package func holds(_ name: String, token: String) -> Bool {
+        all(name).contains { $0.split(separator: ",").contains { HTTPFields.same(trimmed($0), token) } }
+    }
+    package static func same(_ a: String, _ b: String) -> Bool {
+        a.utf8.count == b.utf8.count && zip(a.utf8, b.utf8).allSatisfy { lower($0) == lower($1) }
+    }
+    private static func lower(_ byte: UInt8) -> UInt8 { (0x41...0x5a).contains(byte) ? byte | 0x20 : byte }
+}
+
+/// Without the spaces and tabs around it.
+package func trimmed(_ text: some StringProtocol) -> String {
+    let blank: (UInt8) -> Bool = { $0 == 0x20 || $0 == 0x09 }
+    var bytes = Array(text.utf8)[...]
+    while let first = bytes.first, blank(first) { bytes.removeFirst() }
+    while let last = bytes.last, blank(last) { bytes.removeLast() }
+    return String(decoding: bytes, as: UTF8.self)
+}
+
+package struct HTTPRequest: Sendable, Equatable {
+    package var method: String
+    /// As on the request line: path and query, still percent-encoded.
+    package var target: String
+    package var headers: HTTPFields
+    package init(method: String, target: String, headers: HTTPFields = [:]) {
+        self.method = method
+        self.target = target
+        self.headers = headers
+    }
+}
+
+package struct HTTPResponse: Sendable, Equatable {
+    package var status: Int
+    package var headers: HTTPFields
+    package init(status: Int, headers: HTTPFields = [:]) {
+        self.status = status
+        self.headers = headers
+    }
+}
+
+/// One request to our server with its answer. Never reused within a run.
+package struct ServedID: Hashable, Comparable, Sendable {
+    package let number: UInt64
+    package init(_ number: UInt64) { self.number = number }
+    package static func < (a: Self, b: Self) -> Bool { a.number < b.number }
+}
+
+/// What a server hears of one request. `end` or `gone` is the last.
+package enum ServedEvent: Sendable, Equatable {
+    case request(HTTPRequest, remote: String)
+    case body(Bytes)
+    /// The request is whole.
+    case end
+    /// The client hung up, or sent what is no HTTP: nothing more can be answered.
+    case gone
+    /// All that was answered so far has left the buffers.
+    case drained
+}
+
+/// What a server answers: a head, pieces, an end. Framing, length, date and connection headers are the net's.
+package enum ServedAnswer: Sendable, Equatable {
+    case head(HTTPResponse)
+    case body(Bytes)
+    /// Trailers are sent only where the answer was chunked.
+    case end(trailers: HTTPFields)
+    /// Breaks the connection off, so that the client cannot take the answer for whole.
+    case abort
+    /// Stop and go on reading the request's body.
+    case pause
+    case resume
+}
