@@ -30,7 +30,7 @@ func tests(_ name: String, at path: String, knows: [String]) -> Target {
 }
 
 let floor0 = ["Kernel", "Encoding", "Crypto", "Multiformats"]
-let floor1 = floor0 + ["Pinset", "Seams"]
+let floor1 = floor0 + ["Pinset", "Seams", "HTTP"]
 let machines = [
     "Storage", "Gossip", "Exchange", "UnixFS", "RPC", "MerkleCRDT", "Allocation", "Tracking", "Monitoring",
     "IPFSConnector",
@@ -73,8 +73,12 @@ let package = Package(
         // Floor 4: the peer.
         core("Cluster", knows: floor1 + machines),
 
-        // Floor 5: the worlds that interpret a peer's effects. The real one is still to come.
+        // Floor 5: the worlds that interpret a peer's effects.
         module("SimNet", at: "Sources/SimNet", knows: wholeCore),
+        .systemLibrary(name: "CEvents", path: "Sources/RealNet/CEvents"),
+        .target(name: "RealNet", dependencies: (wholeCore + ["COpenSSL", "CEvents"]).map { .init(stringLiteral: $0) },
+                path: "Sources/RealNet", exclude: ["CEvents"], swiftSettings: strict,
+                linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))]),
 
         // Floor 6: what people run.
         program("ipfs-cluster-sim", at: "Sources/Daemon/Simulator", knows: wholeCore + ["SimNet"]),
@@ -90,6 +94,7 @@ let package = Package(
               knows: floor1 + ["Allocation", "Tracking", "Monitoring", "TestSupport"]),
         tests("ContentTests", at: "Tests/Property/Content",
               knows: floor1 + ["Storage", "UnixFS", "IPFSConnector", "TestSupport"]),
+        tests("HTTPTests", at: "Tests/Property/HTTP", knows: floor0 + ["HTTP"]),
         tests("TidyTests", at: "Tests/Property/Tidy", knows: ["TestSupport"]),
         tests("Scenarios", at: "Tests/Scenarios", knows: wholeCore + ["SimNet", "TestSupport"]),
     ]

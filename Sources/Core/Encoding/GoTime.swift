@@ -81,10 +81,10 @@ private func trimmedFraction(_ digits: String) -> String {
     return String(digits)
 }
 
-private func floorDivide(_ a: Int64, _ b: Int64) -> Int64 { a >= 0 ? a / b : -((-a + b - 1) / b) }
+package func floorDivide(_ a: Int64, _ b: Int64) -> Int64 { a >= 0 ? a / b : -((-a + b - 1) / b) }
 
 /// Proleptic Gregorian calendar, by eras of 400 years starting in March.
-private func civil(daysSinceEpoch days: Int64) -> (year: Int64, month: Int64, day: Int64) {
+package func civil(daysSinceEpoch days: Int64) -> (year: Int64, month: Int64, day: Int64) {
     let z = days + 719_468
     let era = floorDivide(z, 146_097)
     let dayOfEra = z - era * 146_097

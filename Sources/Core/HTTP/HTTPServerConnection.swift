@@ -1,0 +1,282 @@
+// The server's side of one connection: requests in, answers out, one after the other (REST-005..010).
+
+import Kernel
+
+package struct HTTPServerSettings: Sendable {
+    package var headBytesMax = 4096
+    /// Zero means no limit, as in Go.
+    package var headTimeout = Span.seconds(5)
+    package var readTimeout = Span.zero
+    package var writeTimeout = Span.zero
+    package var idleTimeout = Span.seconds(120)
+    /// An answer up to this size gets a Content-Length; a longer one goes out in chunks (Go's buffer).
+    package var bufferedAnswerBytes = 2048
+    /// What is read and thrown away of a request that was answered before it ended.
+    package var discardedBytesMax = 256 << 10
+    package init() {}
+}
+
+package struct HTTPServerConnection: Sendable {
+    package enum Effect: Equatable, Sendable {
+        case write(Bytes)
+        /// Flush, then close; with a moment for the client to read what was written.
+        case close
+        case served(ServedID, ServedEvent)
+        /// Stop or go on reading from the socket.
+        case pause
+        case resume
+    }
+
+    private enum Reading: Sendable {
+        case head
+        case body(BodyReader)
+        case ended
+    }
+    private enum Answering: Sendable {
+        case nothing
+        case held(HTTPResponse, Bytes)
+        case sized
+        case chunked
+        case untilClose
+        case done
+    }
+
+    private let settings: HTTPServerSettings
+    private let remote: String
+    private var head: HeadReader
+    private var unread: ArraySlice<UInt8> = []
+    private var reading = Reading.head
+    private var answering = Answering.nothing
+    private var current: ServedID?
+    private var request = HTTPRequest(method: "", target: "")
+    private var isOldVersion = false
+    private var keepsAlive = true
+    private var isClosed = false
+    private var isPaused = false
+    private var discarded = 0
+    private var readBy: Instant?
+    private var writeBy: Instant?
+
+    package init(settings: HTTPServerSettings, remote: String, now: Now) {
+        self.settings = settings
+        self.remote = remote
+        head = HeadReader(bytesMax: settings.headBytesMax)
+        readBy = deadline(settings.idleTimeout, now)
+    }
+
+    private func deadline(_ span: Span, _ now: Now) -> Instant? { span > .zero ? now.monotonic + span : nil }
+
+    package var nextDeadline: Instant? { isClosed ? nil : earliest(readBy, writeBy) }
+
+    package mutating func onTime(now: Now, effects: inout [Effect]) {
+        guard let due = nextDeadline, due <= now.monotonic else { return }
+        drop(&effects)
+    }
+
+    // MARK: Reading
+
+    package mutating func onBytes(_ bytes: Bytes, ids: inout UInt64, now: Now, effects: inout [Effect]) {
+        guard !isClosed else { return }
+        unread += bytes
+        read(&ids, now, &effects)
+    }
+
+    /// The client has closed its side: without a whole request there is nobody to answer.
+    package mutating func onClosed(effects: inout [Effect]) {
+        guard !isClosed else { return }
+        drop(&effects)
+    }
+
+    /// All that was written has left.
+    package mutating func onDrained(effects: inout [Effect]) {
+        if let current, !isClosed { effects.append(.served(current, .drained)) }
+    }
+
+    private mutating func drop(_ effects: inout [Effect]) {
+        isClosed = true
+        if let current { effects.append(.served(current, .gone)) }
+        current = nil
+        effects.append(.close)
+    }
+
+    private mutating func read(_ ids: inout UInt64, _ now: Now, _ effects: inout [Effect]) {
+        while !isClosed, !isPaused, !unread.isEmpty {
+            do throws(HTTPError) {
+                switch reading {
+                case .ended: return  // The next request waits for the end of this answer.
+                case .head:
+                    if head.isEmpty { readBy = deadline(settings.headTimeout, now) ?? deadline(settings.readTimeout, now) }
+                    guard let lines = try head.take(&unread, skipsLeadingEmptyLines: true) else { return }
+                    try begin(lines, &ids, now, &effects)
+                case .body(var reader):
+                    let count = unread.count
+                    let data = try reader.take(&unread)
+                    reading = .body(reader)
+                    if let current {
+                        if !data.isEmpty { effects.append(.served(current, .body(data))) }
+                    } else {
+                        discarded += count - unread.count
+                        guard discarded <= settings.discardedBytesMax else { return drop(&effects) }
+                    }
+                    if reader.isEnded { endRequest(&effects) }
+                }
+            } catch { refuse(error, &effects) }
+        }
+    }
+
+    private mutating func begin(_ lines: [String], _ ids: inout UInt64, _ now: Now, _ effects: inout [Effect]) throws(HTTPError) {
+        let start = lines[0].split(separator: " ", omittingEmptySubsequences: false).map(String.init)
+        guard start.count == 3, !start[0].isEmpty, start[0].utf8.allSatisfy(HeadReader.isTokenByte), !start[1].isEmpty else {
+            throw HTTPError("malformed HTTP request \"\(lines[0].prefix(80))\"")
+        }
+        guard start[2] == "HTTP/1.1" || start[2] == "HTTP/1.0" else {
+            throw HTTPError("unsupported protocol version", status: start[2].hasPrefix("HTTP/") ? 505 : 400)
+        }
+        let fields = try HeadReader.fields(lines.dropFirst())
+        isOldVersion = start[2] == "HTTP/1.0"
+        guard isOldVersion || fields.all("Host").count == 1 else {
+            throw HTTPError(fields["Host"] == nil ? "missing required Host header" : "too many Host headers")
+        }
+        guard let target = HTTPServerConnection.originForm(start[1]) else {
+            throw HTTPError("malformed request target \"\(start[1].prefix(80))\"")
+        }
+        let framing = try BodyFraming(fields) ?? .none
+        keepsAlive = isOldVersion ? fields.holds("Connection", token: "keep-alive") : !fields.holds("Connection", token: "close")
+        request = HTTPRequest(method: start[0], target: target, headers: fields)
+        ids += 1
+        let id = ServedID(ids)
+        current = id
+        answering = .nothing
+        discarded = 0
+        readBy = deadline(settings.readTimeout, now)
+        writeBy = deadline(settings.writeTimeout, now)
+        effects.append(.served(id, .request(request, remote: remote)))
+        let reader = BodyReader(framing, headBytesMax: settings.headBytesMax)
+        reading = .body(reader)
+        if reader.isEnded { return endRequest(&effects) }
+        if fields.holds("Expect", token: "100-continue") && !isOldVersion {
+            effects.append(.write(Bytes("HTTP/1.1 100 Continue\r\n\r\n".utf8)))
+        }
+    }
+
+    /// A path with its query; the absolute form loses its scheme and host.
+    private static func originForm(_ target: String) -> String? {
+        if target.hasPrefix("/") || target == "*" { return target }
+        for scheme in ["http://", "https://"] where target.hasPrefix(scheme) {
+            let rest = target.dropFirst(scheme.count)
+            return rest.firstIndex(of: "/").map { String(rest[$0...]) } ?? "/"
+        }
+        return nil
+    }
+
+    private mutating func endRequest(_ effects: inout [Effect]) {
+        reading = .ended
+        readBy = nil
+        if let current { effects.append(.served(current, .end)) } else { finish(&effects) }
+    }
+
+    private mutating func refuse(_ error: HTTPError, _ effects: inout [Effect]) {
+        if case .nothing = answering {
+            let line = "\(error.status) \(HTTPStatus.text(error.status))"
+            let text = error.status == 400 ? "\(line): \(error.description)" : line
+            var fields: HTTPFields = ["Content-Type": "text/plain; charset=utf-8", "Connection": "close"]
+            fields.add("Content-Length", String(text.utf8.count))
+            effects.append(.write(Chunks.head("HTTP/1.1 \(line)", fields) + Bytes(text.utf8)))
+        }
+        drop(&effects)
+    }
+
+    // MARK: Answering
+
+    package mutating func answer(
+        _ id: ServedID, _ answer: ServedAnswer, ids: inout UInt64, now: Now, effects: inout [Effect]
+    ) {
+        guard id == current, !isClosed else { return }
+        switch answer {
+        case .head(let response):
+            guard case .nothing = answering else { return }
+            answering = .held(response, [])
+            if response.headers["Trailer"] != nil { release(isWhole: false, now, &effects) }
+        case .body(let bytes): body(bytes, now, &effects)
+        case .end(let trailers):
+            release(isWhole: true, now, &effects)
+            if case .chunked = answering, sendsBody { effects.append(.write(Chunks.end(trailers))) }
+            if case .untilClose = answering { keepsAlive = false }
+            answering = .done
+            current = nil
+            writeBy = nil
+            if isPaused { setPaused(false, &effects) }
+            if case .ended = reading { finish(&effects) }
+            readBy = readBy ?? deadline(settings.idleTimeout, now)
+            read(&ids, now, &effects)
+        case .abort: drop(&effects)
+        case .pause: setPaused(true, &effects)
+        case .resume:
+            setPaused(false, &effects)
+            read(&ids, now, &effects)
+        }
+    }
+
+    /// What was held back for a Content-Length goes out now: nothing more follows in this step.
+    package mutating func flush(now: Now, effects: inout [Effect]) {
+        if case .held(_, let bytes) = answering, !bytes.isEmpty { release(isWhole: false, now, &effects) }
+    }
+
+    private var sendsBody: Bool { request.method != "HEAD" }
+
+    private mutating func setPaused(_ paused: Bool, _ effects: inout [Effect]) {
+        guard paused != isPaused else { return }
+        isPaused = paused
+        effects.append(paused ? .pause : .resume)
+    }
+
+    private mutating func body(_ bytes: Bytes, _ now: Now, _ effects: inout [Effect]) {
+        switch answering {
+        case .held(let response, let earlier):
+            answering = .held(response, earlier + bytes)
+            if earlier.count + bytes.count > settings.bufferedAnswerBytes { release(isWhole: false, now, &effects) }
+        case .chunked: if sendsBody, !bytes.isEmpty { effects.append(.write(Chunks.piece(bytes))) }
+        case .sized, .untilClose: if sendsBody, !bytes.isEmpty { effects.append(.write(bytes)) }
+        case .nothing, .done: break
+        }
+    }
+
+    private mutating func release(isWhole: Bool, _ now: Now, _ effects: inout [Effect]) {
+        if case .nothing = answering, isWhole { answering = .held(HTTPResponse(status: 200), []) }
+        guard case .held(let response, let bytes) = answering else { return }
+        var fields = response.headers
+        let isBodiless = response.status == 204 || response.status == 304 || response.status < 200
+        if isBodiless {
+            answering = .sized
+        } else if fields["Content-Length"] != nil {
+            answering = .sized
+        } else if isWhole && fields["Trailer"] == nil {
+            fields["Content-Length"] = String(bytes.count)
+            answering = .sized
+        } else if isOldVersion {
+            answering = .untilClose
+        } else {
+            fields["Transfer-Encoding"] = "chunked"
+            answering = .chunked
+        }
+        if fields["Date"] == nil { fields.add("Date", HTTPDate.text(now.wall)) }
+        if fields.holds("Connection", token: "close") { keepsAlive = false }
+        if case .untilClose = answering { keepsAlive = false }
+        if !keepsAlive && fields["Connection"] == nil { fields.add("Connection", "close") }
+        if keepsAlive && isOldVersion { fields.add("Connection", "keep-alive") }
+        effects.append(.write(Chunks.head("HTTP/1.1 \(response.status) \(HTTPStatus.text(response.status))", fields)))
+        guard !isBodiless, sendsBody, !bytes.isEmpty else { return }
+        if case .chunked = answering { effects.append(.write(Chunks.piece(bytes))) } else { effects.append(.write(bytes)) }
+    }
+
+    /// Request and answer have both ended.
+    private mutating func finish(_ effects: inout [Effect]) {
+        guard case .done = answering else { return }
+        guard keepsAlive else {
+            isClosed = true
+            return effects.append(.close)
+        }
+        reading = .head
+        answering = .nothing
+    }
+}

@@ -1,0 +1,198 @@
+// One thread that waits for sockets, deadlines and finished work, and runs what follows of them.
+
+import CEvents
+import Glibc
+import Kernel
+
+/// The clocks and the entropy of the machine.
+package enum Machine {
+    package static var now: Now {
+        var monotonic = timespec()
+        var wall = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &monotonic)
+        clock_gettime(CLOCK_REALTIME, &wall)
+        return Now(
+            monotonic: Instant(nanoseconds: Int64(monotonic.tv_sec) * 1_000_000_000 + Int64(monotonic.tv_nsec)),
+            wall: WallTime(seconds: Int64(wall.tv_sec), nanoseconds: Int32(wall.tv_nsec)))
+    }
+
+    package static func entropy(_ count: Int) -> Bytes {
+        var generator = SystemRandomNumberGenerator()
+        return (0..<count).map { _ in UInt8.random(in: 0...255, using: &generator) }
+    }
+
+    package static func errorText(_ code: Int32) -> String { String(cString: strerror(code)).lowercased() }
+}
+
+/// Everything hung on a loop is touched on the loop's thread alone; only `post` may be called from others. That is why the
+/// classes of this module are marked `@unchecked Sendable`.
+package final class EventLoop: @unchecked Sendable {
+    package typealias Ready = (_ canRead: Bool, _ canWrite: Bool) -> Void
+
+    private struct Timer: Comparable {
+        let at: Instant
+        let number: UInt64
+        static func < (a: Self, b: Self) -> Bool { (a.at, a.number) < (b.at, b.number) }
+    }
+    package struct TimerID: Sendable {
+        fileprivate let at: Instant
+        fileprivate let number: UInt64
+    }
+
+    private let poll: Int32
+    private let wakeUp: Int32
+    private var handlers: [Int32: Ready] = [:]
+    private var timers = SortedMap<Timer, () -> Void>()
+    private var timerNumber: UInt64 = 0
+    private var soon: [() -> Void] = []
+    private var isRunning = false
+    private let posted = Posted()
+    package private(set) var now = Machine.now
+
+    package init() {
+        poll = epoll_create1(Int32(EPOLL_CLOEXEC))
+        wakeUp = eventfd(0, Int32(EFD_NONBLOCK | EFD_CLOEXEC))
+        invariant(poll >= 0 && wakeUp >= 0, "no event queue: \(Machine.errorText(errno))")
+        watch(wakeUp, read: true, write: false) { [wakeUp] _, _ in
+            var count: UInt64 = 0
+            _ = Glibc.read(wakeUp, &count, 8)
+        }
+        signal(SIGPIPE, SIG_IGN)
+    }
+    deinit {
+        Glibc.close(poll)
+        Glibc.close(wakeUp)
+    }
+
+    // MARK: Files
+
+    package func watch(_ file: Int32, read: Bool, write: Bool, _ ready: @escaping Ready) {
+        let isKnown = handlers.updateValue(ready, forKey: file) != nil
+        control(isKnown ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, file, read, write)
+    }
+    package func rewatch(_ file: Int32, read: Bool, write: Bool) { control(EPOLL_CTL_MOD, file, read, write) }
+    package func unwatch(_ file: Int32) {
+        guard handlers.removeValue(forKey: file) != nil else { return }
+        control(EPOLL_CTL_DEL, file, false, false)
+    }
+    private func control(_ operation: Int32, _ file: Int32, _ read: Bool, _ write: Bool) {
+        var event = epoll_event()
+        event.events = (read ? EPOLLIN.rawValue : 0) | (write ? EPOLLOUT.rawValue : 0)
+        event.data.fd = file
+        epoll_ctl(poll, operation, file, &event)
+    }
+
+    // MARK: Time
+
+    @discardableResult
+    package func at(_ instant: Instant, _ work: @escaping () -> Void) -> TimerID {
+        timerNumber += 1
+        timers[Timer(at: instant, number: timerNumber)] = work
+        return TimerID(at: instant, number: timerNumber)
+    }
+    @discardableResult
+    package func after(_ span: Span, _ work: @escaping () -> Void) -> TimerID { at(Machine.now.monotonic + span, work) }
+    package func cancel(_ timer: TimerID) { timers[Timer(at: timer.at, number: timer.number)] = nil }
+
+    /// At the end of this round, before waiting again.
+    package func later(_ work: @escaping () -> Void) { soon.append(work) }
+
+    // MARK: Other threads
+
+    /// From any thread: runs on the loop.
+    package func post(_ work: @escaping @Sendable () -> Void) {
+        posted.append(work)
+        var one: UInt64 = 1
+        _ = Glibc.write(wakeUp, &one, 8)
+    }
+
+    // MARK: Running
+
+    package func stop() { isRunning = false }
+
+    package func run() {
+        isRunning = true
+        var events = [epoll_event](repeating: epoll_event(), count: 256)
+        while isRunning {
+            let count = epoll_wait(poll, &events, Int32(events.count), patience)
+            now = Machine.now
+            for event in events.prefix(max(0, Int(count))) {
+                let bits = event.events
+                let broken = bits & (EPOLLERR.rawValue | EPOLLHUP.rawValue) != 0
+                handlers[event.data.fd]?(bits & EPOLLIN.rawValue != 0 || broken, bits & EPOLLOUT.rawValue != 0 || broken)
+            }
+            for work in posted.takeAll() { work() }
+            while let first = timers.first, first.key.at <= now.monotonic {
+                timers[first.key] = nil
+                first.value()
+            }
+            while !soon.isEmpty {
+                let works = soon
+                soon = []
+                for work in works { work() }
+            }
+        }
+    }
+
+    /// Milliseconds until the next timer, rounded up.
+    private var patience: Int32 {
+        guard soon.isEmpty else { return 0 }
+        guard let next = timers.first?.key.at else { return -1 }
+        let left = (next - Machine.now.monotonic).nanoseconds
+        return left <= 0 ? 0 : Int32(min((left + 999_999) / 1_000_000, 3_600_000))
+    }
+}
+
+/// What other threads have handed in.
+private final class Posted: @unchecked Sendable {
+    private let lock = Lock()
+    private var works: [@Sendable () -> Void] = []
+    func append(_ work: @escaping @Sendable () -> Void) { lock.held { works.append(work) } }
+    func takeAll() -> [@Sendable () -> Void] {
+        lock.held {
+            defer { works = [] }
+            return works
+        }
+    }
+}
+
+final class Lock: @unchecked Sendable {
+    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+    init() { pthread_mutex_init(mutex, nil) }
+    deinit {
+        pthread_mutex_destroy(mutex)
+        mutex.deallocate()
+    }
+    func held<T>(_ body: () -> T) -> T {
+        pthread_mutex_lock(mutex)
+        defer { pthread_mutex_unlock(mutex) }
+        return body()
+    }
+}
+
+/// A thread that does one thing after another: syncs, name lookups.
+package final class Worker: @unchecked Sendable {
+    private let semaphore = UnsafeMutablePointer<sem_t>.allocate(capacity: 1)
+    private let lock = Lock()
+    private var works: [@Sendable () -> Void] = []
+
+    /// The thread lives as long as the process.
+    package init() {
+        sem_init(semaphore, 0, 0)
+        var thread = pthread_t()
+        let context = Unmanaged.passRetained(self).toOpaque()
+        pthread_create(&thread, nil, { raw in
+            let worker = Unmanaged<Worker>.fromOpaque(raw!).takeUnretainedValue()
+            while true { worker.next()() }
+        }, context)
+        pthread_detach(thread)
+    }
+    package func run(_ work: @escaping @Sendable () -> Void) {
+        lock.held { works.append(work) }
+        sem_post(semaphore)
+    }
+    private func next() -> @Sendable () -> Void {
+        while sem_wait(semaphore) != 0 {}
+        return lock.held { works.removeFirst() }
+    }
+}

@@ -1,0 +1,188 @@
+// Files below one folder. Appends go to the kernel at once; syncs run on a thread of their own.
+
+import Glibc
+import Kernel
+import Seams
+
+package final class FileDisk: DiskReader, @unchecked Sendable {
+    private struct File {
+        let descriptor: Int32
+        var size: Int
+        /// An append failed: nothing may follow the hole until the file is cut (see DiskEffect).
+        var failure: DiskError?
+        var isEntrySynced: Bool
+    }
+    private let root: String
+    private let loop: EventLoop
+    private let worker = Worker()
+    private var files: [FileName: File] = [:]
+    /// Who hears that a sync has ended.
+    package var onEvent: ((DiskEvent) -> Void)?
+
+    /// The folder is made if it is missing.
+    package init(root: String, loop: EventLoop) throws(DiskError) {
+        self.root = root
+        self.loop = loop
+        try FileDisk.makeFolder(root)
+    }
+
+    private static func makeFolder(_ path: String) throws(DiskError) {
+        var made = path.hasPrefix("/") ? "/" : ""
+        for part in path.split(separator: "/") {
+            made += made.isEmpty || made.hasSuffix("/") ? String(part) : "/\(part)"
+            guard mkdir(made, 0o700) == 0 || errno == EEXIST else {
+                throw .failed(made, reason: "cannot create the folder: \(Machine.errorText(errno))")
+            }
+        }
+    }
+
+    private func path(_ file: FileName) -> String { "\(root)/\(file)" }
+    private func folder(_ file: FileName) -> String {
+        file.lastIndex(of: "/").map { "\(root)/\(file[..<$0])" } ?? root
+    }
+
+    private static func error(_ file: FileName, _ code: Int32, _ what: String) -> DiskError {
+        switch code {
+        case ENOENT: .notFound(file)
+        case ENOSPC, EDQUOT: .full(file)
+        default: .failed(file, reason: "\(what): \(Machine.errorText(code))")
+        }
+    }
+
+    // MARK: Reading
+
+    package func list(_ prefix: FileName) throws(DiskError) -> [FileName] {
+        var found: [FileName] = []
+        try collect("", prefix, &found)
+        return found.sorted()
+    }
+
+    private func collect(_ below: FileName, _ prefix: FileName, _ found: inout [FileName]) throws(DiskError) {
+        guard let folder = opendir(below.isEmpty ? root : path(below)) else { throw FileDisk.error(below, errno, "open") }
+        defer { closedir(folder) }
+        while let entry = readdir(folder) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            guard name != ".", name != ".." else { continue }
+            let file = below.isEmpty ? name : "\(below)/\(name)"
+            if entry.pointee.d_type == UInt8(DT_DIR) {
+                if prefix.hasPrefix(file + "/") || file.hasPrefix(prefix) { try collect(file, prefix, &found) }
+            } else if file.hasPrefix(prefix) {
+                found.append(file)
+            }
+        }
+    }
+
+    package func size(_ file: FileName) throws(DiskError) -> Int { try opened(file, creating: false).size }
+
+    package func read(_ file: FileName, at offset: Int, count: Int) throws(DiskError) -> Bytes {
+        let found = try opened(file, creating: false)
+        let start = min(max(0, offset), found.size)
+        var bytes = Bytes(repeating: 0, count: max(0, min(count, found.size - start)))
+        var done = 0
+        while done < bytes.count {
+            let count = bytes.withUnsafeMutableBytes {
+                pread(found.descriptor, $0.baseAddress! + done, $0.count - done, off_t(start + done))
+            }
+            if count < 0 && errno == EINTR { continue }
+            guard count > 0 else {
+                throw .failed(file, reason: count == 0 ? "the file is shorter than it was" : "read: \(Machine.errorText(errno))")
+            }
+            done += count
+        }
+        return bytes
+    }
+
+    private func opened(_ name: FileName, creating: Bool) throws(DiskError) -> File {
+        if let file = files[name] { return file }
+        if creating { try FileDisk.makeFolder(folder(name)) }
+        let existed = access(path(name), F_OK) == 0
+        let descriptor = open(path(name), O_RDWR | O_CLOEXEC | (creating ? O_CREAT : 0), 0o600)
+        guard descriptor >= 0 else { throw FileDisk.error(name, errno, "open") }
+        var about = stat()
+        fstat(descriptor, &about)
+        let file = File(descriptor: descriptor, size: Int(about.st_size), failure: nil, isEntrySynced: existed)
+        files[name] = file
+        return file
+    }
+
+    // MARK: Writing
+
+    package func carryOut(_ effect: DiskEffect) {
+        switch effect {
+        case .append(let name, let bytes): append(name, bytes)
+        case .sync(let name, let ticket): sync(name, ticket)
+        case .truncate(let name, let count): truncate(name, count)
+        case .rename(let name, let new):
+            forget(name)
+            forget(new)
+            _ = Glibc.rename(path(name), path(new))
+        case .remove(let name):
+            forget(name)
+            _ = unlink(path(name))
+        }
+    }
+
+    private func forget(_ name: FileName) {
+        guard let file = files.removeValue(forKey: name) else { return }
+        let descriptor = file.descriptor
+        worker.run { Glibc.close(descriptor) }  // after the syncs that use it
+    }
+
+    private func append(_ name: FileName, _ bytes: Bytes) {
+        var file: File
+        do { file = try opened(name, creating: true) } catch {
+            // Remembered without a file, so that the sync that follows fails.
+            files[name] = File(descriptor: -1, size: 0, failure: error, isEntrySynced: false)
+            return
+        }
+        guard file.failure == nil else { return }
+        var done = 0
+        while done < bytes.count {
+            let count = bytes.withUnsafeBytes {
+                pwrite(file.descriptor, $0.baseAddress! + done, $0.count - done, off_t(file.size + done))
+            }
+            if count < 0 && errno == EINTR { continue }
+            guard count > 0 else {
+                file.failure = FileDisk.error(name, errno, "write")
+                break
+            }
+            done += count
+        }
+        file.size += done
+        files[name] = file
+    }
+
+    private func truncate(_ name: FileName, _ count: Int) {
+        if files[name]?.descriptor == -1 { files[name] = nil }
+        guard var file = try? opened(name, creating: false) else { return }
+        file.failure = nil
+        if ftruncate(file.descriptor, off_t(count)) != 0 { file.failure = FileDisk.error(name, errno, "truncate") }
+        file.size = min(file.size, count)
+        files[name] = file
+    }
+
+    private func sync(_ name: FileName, _ ticket: SyncTicket) {
+        guard let file = try? opened(name, creating: false) else { return report(.syncFailed(ticket, .notFound(name))) }
+        if let failure = file.failure { return report(.syncFailed(ticket, failure)) }
+        let folder = file.isEntrySynced ? nil : self.folder(name)
+        files[name]?.isEntrySynced = true
+        let descriptor = file.descriptor
+        worker.run { [self] in
+            var failed = fdatasync(descriptor) != 0 ? errno : 0
+            if failed == 0, let folder { failed = FileDisk.syncFolder(folder) }
+            let event: DiskEvent = failed == 0 ? .synced(ticket) : .syncFailed(ticket, FileDisk.error(name, failed, "sync"))
+            loop.post { [self] in onEvent?(event) }
+        }
+    }
+
+    private func report(_ event: DiskEvent) { loop.later { [self] in onEvent?(event) } }
+
+    private static func syncFolder(_ folder: String) -> Int32 {
+        let descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { return errno }
+        defer { Glibc.close(descriptor) }
+        return fsync(descriptor) == 0 ? 0 : errno
+    }
+}

@@ -1,0 +1,319 @@
+// One TCP connection on the loop: what is written waits here until the kernel takes it.
+
+import Glibc
+import Kernel
+import Multiformats
+
+package final class Socket: @unchecked Sendable {
+    package enum Event {
+        case connected
+        case bytes(Bytes)
+        /// Everything written so far has gone to the kernel.
+        case drained
+        /// The other side ended, or the connection broke. The last event.
+        case closed(reason: String)
+    }
+
+    private let loop: EventLoop
+    private let file: Int32
+    private var onEvent: ((Event) -> Void)?
+    private var outgoing: Bytes = []
+    private var sent = 0
+    private var isConnecting: Bool
+    private var isReading = true
+    private var isWriteWatched = false
+    private var isFlushPlanned = false
+    private var isClosing = false
+    private var isClosed = false
+    private var tls: TLSSession?
+    package let remote: SocketAddress
+
+    /// A connection that was accepted.
+    init(loop: EventLoop, accepted file: Int32, remote: SocketAddress, tls: TLSSession? = nil) {
+        self.loop = loop
+        self.file = file
+        self.remote = remote
+        self.tls = tls
+        isConnecting = false
+    }
+
+    /// Begins to connect. `connected` or `closed` follows.
+    package init(loop: EventLoop, connectTo remote: SocketAddress, tls: TLSSession? = nil) {
+        self.loop = loop
+        self.remote = remote
+        self.tls = tls
+        file = Glibc.socket(remote.family, Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        isConnecting = true
+    }
+
+    /// Sets who hears of it, and starts it.
+    package func start(_ onEvent: @escaping (Event) -> Void) {
+        self.onEvent = onEvent
+        guard file >= 0 else { return fail("socket: \(Machine.errorText(errno))") }
+        Socket.setNoDelay(file)
+        if isConnecting {
+            let result = remote.withPointer { Glibc.connect(file, $0, $1) }
+            if result != 0 && errno != EINPROGRESS { return fail(errno) }
+        }
+        loop.watch(file, read: !isConnecting, write: isConnecting) { [weak self] in self?.onReady($0, $1) }
+        isWriteWatched = isConnecting
+        if !isConnecting { handshake() }
+    }
+
+    /// Hands a running socket to somebody else.
+    package func onEvents(_ onEvent: @escaping (Event) -> Void) { if !isClosed { self.onEvent = onEvent } }
+
+    static func setNoDelay(_ file: Int32) {
+        var one: Int32 = 1
+        setsockopt(file, Int32(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<Int32>.size))
+    }
+
+    package var queuedBytes: Int { outgoing.count - sent }
+    package var local: SocketAddress? { SocketAddress.local(of: file) }
+
+    // MARK: Commands
+
+    package func write(_ bytes: Bytes) {
+        guard !isClosed, !isClosing, !bytes.isEmpty else { return }
+        if let tls {
+            tls.write(bytes)
+            outgoing += tls.takeOutgoing()
+        } else {
+            outgoing += bytes
+        }
+        planFlush()
+    }
+
+    package func pauseReading() { setReading(false) }
+    package func resumeReading() { setReading(true) }
+    private func setReading(_ reading: Bool) {
+        guard !isClosed, isReading != reading else { return }
+        isReading = reading
+        if !isConnecting { loop.rewatch(file, read: isReading, write: isWriteWatched) }
+    }
+
+    /// Ends at once; nothing more is reported.
+    package func close() {
+        guard !isClosed else { return }
+        isClosed = true
+        onEvent = nil
+        guard file >= 0 else { return }
+        loop.unwatch(file)
+        Glibc.close(file)
+    }
+
+    /// Writes what waits, says that no more will come, and closes once the other side has read it or after a moment: a close
+    /// with unread input would make the kernel take back what was written.
+    package func closeWhenFlushed() {
+        guard !isClosed, !isClosing else { return }
+        isClosing = true
+        onEvent = nil
+        if let tls {
+            tls.shutDown()
+            outgoing += tls.takeOutgoing()
+        }
+        flush()
+        loop.after(.seconds(5)) { [weak self] in self?.close() }
+        retained = self
+    }
+    /// Keeps a closing socket alive until it is closed.
+    private var retained: Socket? { didSet { if retained != nil && isClosed { retained = nil } } }
+
+    // MARK: Events
+
+    private func onReady(_ canRead: Bool, _ canWrite: Bool) {
+        if isConnecting {
+            guard canWrite else { return }
+            var code: Int32 = 0
+            var length = socklen_t(MemoryLayout<Int32>.size)
+            getsockopt(file, SOL_SOCKET, SO_ERROR, &code, &length)
+            guard code == 0 else { return fail(code) }
+            isConnecting = false
+            isWriteWatched = false
+            loop.rewatch(file, read: isReading, write: false)
+            if tls == nil { onEvent?(.connected) } else { handshake() }
+            planFlush()
+            return
+        }
+        if canWrite { flush() }
+        if canRead && (isReading || isClosing) { receive() }
+    }
+
+    private func handshake() {
+        guard let tls else { return }
+        guard digest(tls.advance()) else { return }
+        outgoing += tls.takeOutgoing()
+        planFlush()
+    }
+
+    /// False if the connection has ended over it.
+    private func digest(_ outcome: TLSSession.Outcome) -> Bool {
+        switch outcome {
+        case .nothing: return true
+        case .established: onEvent?(.connected)
+        case .failed(let reason):
+            if let tls { outgoing += tls.takeOutgoing() }
+            flush()  // The alert tells the other side why.
+            fail(reason)
+            return false
+        }
+        return !isClosed
+    }
+
+    private func receive() {
+        var buffer = Bytes(repeating: 0, count: 64 << 10)
+        for _ in 0..<16 {
+            guard !isClosed, isReading || isClosing else { return }
+            let count = Glibc.recv(file, &buffer, buffer.count, 0)
+            if count > 0 {
+                if isClosing { continue }
+                deliver(Bytes(buffer[..<count]))
+                if count < buffer.count { return }
+            } else if count == 0 {
+                if isClosing { return close() }
+                return fail("EOF")
+            } else if errno == EAGAIN || errno == EWOULDBLOCK {
+                return
+            } else if errno != EINTR {
+                return fail("read: \(Machine.errorText(errno))")
+            }
+        }
+    }
+
+    private func deliver(_ bytes: Bytes) {
+        guard let tls else {
+            onEvent?(.bytes(bytes))
+            return
+        }
+        guard digest(tls.receive(bytes)) else { return }
+        let (clear, ended) = tls.read()
+        outgoing += tls.takeOutgoing()
+        planFlush()
+        if !clear.isEmpty { onEvent?(.bytes(clear)) }
+        if !isClosed, let ended { fail(ended) }
+    }
+
+    private func planFlush() {
+        guard !isFlushPlanned, !isClosed else { return }
+        isFlushPlanned = true
+        loop.later { [self] in
+            isFlushPlanned = false
+            flush()
+        }
+    }
+
+    private func flush() {
+        guard !isClosed, !isConnecting else { return }
+        let hadAny = sent < outgoing.count
+        while sent < outgoing.count {
+            let count = outgoing.withUnsafeBytes {
+                Glibc.send(file, $0.baseAddress! + sent, outgoing.count - sent, Int32(MSG_NOSIGNAL))
+            }
+            if count > 0 {
+                sent += count
+            } else if errno == EAGAIN || errno == EWOULDBLOCK {
+                break
+            } else if errno != EINTR {
+                return fail("write: \(Machine.errorText(errno))")
+            }
+        }
+        if sent == outgoing.count {
+            outgoing.removeAll(keepingCapacity: sent <= 1 << 20)
+            sent = 0
+        } else if sent > 1 << 20 {
+            outgoing.removeFirst(sent)
+            sent = 0
+        }
+        let mustWait = !outgoing.isEmpty
+        if mustWait != isWriteWatched {
+            isWriteWatched = mustWait
+            loop.rewatch(file, read: isReading || isClosing, write: mustWait)
+        }
+        if outgoing.isEmpty {
+            if isClosing {
+                Glibc.shutdown(file, Int32(SHUT_WR))
+                loop.rewatch(file, read: true, write: false)
+                loop.after(.milliseconds(500)) { [weak self] in self?.close() }
+            } else if hadAny {
+                onEvent?(.drained)
+            }
+        }
+    }
+
+    private func fail(_ code: Int32) { fail("connect: \(Machine.errorText(code))") }
+    private func fail(_ reason: String) {
+        guard !isClosed else { return }
+        let report = onEvent
+        close()
+        retained = nil
+        report?(.closed(reason: reason))
+    }
+}
+
+/// A listening socket.
+package final class Listener: @unchecked Sendable {
+    private let loop: EventLoop
+    private let file: Int32
+    package let address: SocketAddress
+
+    package init(loop: EventLoop, on address: SocketAddress) throws(ListenFailure) {
+        self.loop = loop
+        let file = Glibc.socket(
+            address.family, Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        var one: Int32 = 1
+        setsockopt(file, SOL_SOCKET, SO_REUSEADDR, &one, socklen_t(MemoryLayout<Int32>.size))
+        if address.family == AF_INET6 {
+            setsockopt(file, Int32(IPPROTO_IPV6), IPV6_V6ONLY, &one, socklen_t(MemoryLayout<Int32>.size))
+        }
+        guard file >= 0, address.withPointer({ Glibc.bind(file, $0, $1) }) == 0, Glibc.listen(file, 512) == 0 else {
+            let reason = Machine.errorText(errno)
+            if file >= 0 { Glibc.close(file) }
+            throw ListenFailure(reason: "listen tcp \(address): bind: \(reason)")
+        }
+        self.file = file
+        self.address = SocketAddress.local(of: file) ?? address
+    }
+
+    /// `onAccept` hears of each connection, before its socket is started.
+    package func start(tls: TLSContext? = nil, _ onAccept: @escaping (Socket) -> Void) {
+        loop.watch(file, read: true, write: false) { [weak self] _, _ in
+            guard let self else { return }
+            for _ in 0..<64 {
+                var storage = sockaddr_storage()
+                var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+                let accepted = withUnsafeMutablePointer(to: &storage) {
+                    $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                        Glibc.accept(file, $0, &length)
+                    }
+                }
+                guard accepted >= 0 else { return rest() }
+                _ = fcntl(accepted, F_SETFL, O_NONBLOCK)
+                _ = fcntl(accepted, F_SETFD, FD_CLOEXEC)
+                onAccept(
+                    Socket(
+                        loop: loop, accepted: accepted, remote: SocketAddress(storage: storage, length: length),
+                        tls: tls?.session(.server)))
+            }
+        }
+    }
+
+    /// Out of file descriptors: the connection waits in the kernel; asking again at once would spin.
+    private func rest() {
+        guard errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM else { return }
+        loop.rewatch(file, read: false, write: false)
+        loop.after(.milliseconds(100)) { [weak self] in
+            guard let self else { return }
+            loop.rewatch(file, read: true, write: false)
+        }
+    }
+
+    package func close() {
+        loop.unwatch(file)
+        Glibc.close(file)
+    }
+}
+
+package struct ListenFailure: Error, Sendable, CustomStringConvertible {
+    package let reason: String
+    package var description: String { reason }
+}

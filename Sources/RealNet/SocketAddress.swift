@@ -1,0 +1,152 @@
+// Addresses of sockets, and their multiaddresses.
+
+import Glibc
+import Kernel
+import Multiformats
+
+package struct SocketAddress: Sendable, CustomStringConvertible {
+    var storage = sockaddr_storage()
+    var length: socklen_t
+
+    init(storage: sockaddr_storage, length: socklen_t) {
+        self.storage = storage
+        self.length = length
+    }
+
+    /// From a numeric IPv4 or IPv6 address. Nil for a name.
+    package init?(numeric host: String, port: UInt16) {
+        var four = sockaddr_in()
+        var six = sockaddr_in6()
+        let (address, zone) = SocketAddress.zone(host)
+        if inet_pton(AF_INET, address, &four.sin_addr) == 1 {
+            four.sin_family = sa_family_t(AF_INET)
+            four.sin_port = port.bigEndian
+            length = socklen_t(MemoryLayout<sockaddr_in>.size)
+            withUnsafeMutableBytes(of: &storage) { to in withUnsafeBytes(of: &four) { to.copyMemory(from: $0) } }
+        } else if inet_pton(AF_INET6, address, &six.sin6_addr) == 1 {
+            six.sin6_family = sa_family_t(AF_INET6)
+            six.sin6_port = port.bigEndian
+            six.sin6_scope_id = zone.isEmpty ? 0 : if_nametoindex(zone)
+            length = socklen_t(MemoryLayout<sockaddr_in6>.size)
+            withUnsafeMutableBytes(of: &storage) { to in withUnsafeBytes(of: &six) { to.copyMemory(from: $0) } }
+        } else {
+            return nil
+        }
+    }
+
+    private static func zone(_ host: String) -> (String, String) {
+        guard let percent = host.firstIndex(of: "%") else { return (host, "") }
+        return (String(host[..<percent]), String(host[host.index(after: percent)...]))
+    }
+
+    package var family: Int32 { Int32(storage.ss_family) }
+
+    /// The numeric host and the port.
+    package var parts: (host: String, port: UInt16) {
+        var text = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
+        var copy = storage
+        let port = withUnsafePointer(to: &copy) { pointer -> UInt16 in
+            if family == AF_INET {
+                return pointer.withMemoryRebound(to: sockaddr_in.self, capacity: 1) {
+                    var address = $0.pointee.sin_addr
+                    inet_ntop(AF_INET, &address, &text, socklen_t(text.count))
+                    return UInt16(bigEndian: $0.pointee.sin_port)
+                }
+            }
+            return pointer.withMemoryRebound(to: sockaddr_in6.self, capacity: 1) {
+                var address = $0.pointee.sin6_addr
+                inet_ntop(AF_INET6, &address, &text, socklen_t(text.count))
+                return UInt16(bigEndian: $0.pointee.sin6_port)
+            }
+        }
+        return (String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self), port)
+    }
+
+    package var description: String {
+        let (host, port) = parts
+        return family == AF_INET6 ? "[\(host)]:\(port)" : "\(host):\(port)"
+    }
+
+    package var multiaddr: Multiaddr {
+        let (host, port) = parts
+        let text = "/\(family == AF_INET6 ? "ip6" : "ip4")/\(host)/tcp/\(port)"
+        guard let address = try? Multiaddr(text: text) else { unreachable("a socket's address is a multiaddress: \(text)") }
+        return address
+    }
+
+    func withPointer<T>(_ body: (UnsafePointer<sockaddr>, socklen_t) -> T) -> T {
+        var copy = storage
+        return withUnsafePointer(to: &copy) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0, length) }
+        }
+    }
+
+    private static func of(_ file: Int32, _ ask: (Int32, UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<socklen_t>) -> Int32)
+        -> SocketAddress?
+    {
+        var storage = sockaddr_storage()
+        var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+        let result = withUnsafeMutablePointer(to: &storage) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { ask(file, $0, &length) }
+        }
+        return result == 0 ? SocketAddress(storage: storage, length: length) : nil
+    }
+    static func remote(of file: Int32) -> SocketAddress? { of(file) { getpeername($0, $1, $2) } }
+    static func local(of file: Int32) -> SocketAddress? { of(file) { getsockname($0, $1, $2) } }
+}
+
+/// A host by name or number, and a port.
+package struct Endpoint: Sendable, Hashable, CustomStringConvertible {
+    package var host: String
+    package var port: UInt16
+    package init(host: String, port: UInt16) { self.host = host; self.port = port }
+    package var description: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
+
+    /// The first ip4, ip6 or dns part of a multiaddress with the tcp part after it. Nil for anything else.
+    package init?(_ address: Multiaddr) {
+        let words = address.description.split(separator: "/").map(String.init)
+        guard words.count >= 4, ["ip4", "ip6", "dns", "dns4", "dns6"].contains(words[0]), words[2] == "tcp",
+            let port = UInt16(words[3])
+        else { return nil }
+        self.init(host: words[1], port: port)
+    }
+
+    /// Blocks while a name is looked up.
+    package func resolved() -> Result<[SocketAddress], ResolutionFailure> {
+        if let numeric = SocketAddress(numeric: host, port: port) { return .success([numeric]) }
+        var hints = addrinfo()
+        hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+        var found: UnsafeMutablePointer<addrinfo>?
+        let code = getaddrinfo(host, String(port), &hints, &found)
+        guard code == 0 else {
+            return .failure(ResolutionFailure(reason: "lookup \(host): \(String(cString: gai_strerror(code)).lowercased())"))
+        }
+        defer { freeaddrinfo(found) }
+        var addresses: [SocketAddress] = []
+        var entry = found
+        while let info = entry?.pointee {
+            var storage = sockaddr_storage()
+            memcpy(&storage, info.ai_addr, Int(info.ai_addrlen))
+            addresses.append(SocketAddress(storage: storage, length: info.ai_addrlen))
+            entry = info.ai_next
+        }
+        return .success(addresses)
+    }
+}
+
+package struct ResolutionFailure: Error, Sendable { package let reason: String }
+
+/// Looks names up without stopping the loop.
+package final class Resolver: @unchecked Sendable {
+    private let loop: EventLoop
+    private let worker = Worker()
+    package init(loop: EventLoop) { self.loop = loop }
+
+    package func resolve(_ endpoint: Endpoint, then: @escaping @Sendable (Result<[SocketAddress], ResolutionFailure>) -> Void) {
+        if let numeric = SocketAddress(numeric: endpoint.host, port: endpoint.port) { return then(.success([numeric])) }
+        worker.run { [loop] in
+            let result = endpoint.resolved()
+            loop.post { then(result) }
+        }
+    }
+}

@@ -1,0 +1,205 @@
+import HTTP
+import Kernel
+import Testing
+
+/// One connection of a server, with what it wrote and what it heard.
+private struct Wire {
+    var machine: HTTPServerConnection
+    var ids: UInt64 = 0
+    var written = ""
+    var served: [String] = []
+    var isClosed = false
+    static let now = Now(monotonic: .origin, wall: WallTime(seconds: 1_795_559_967))
+
+    init(_ settings: HTTPServerSettings = HTTPServerSettings()) {
+        machine = HTTPServerConnection(settings: settings, remote: "test", now: Wire.now)
+    }
+    mutating func take(_ effects: [HTTPServerConnection.Effect]) {
+        for effect in effects {
+            switch effect {
+            case .write(let bytes): written += String(decoding: bytes, as: UTF8.self)
+            case .close: isClosed = true
+            case .pause: served.append("pause")
+            case .resume: served.append("resume")
+            case .served(_, .request(let request, _)): served.append("\(request.method) \(request.target)")
+            case .served(_, .body(let bytes)):
+                let text = String(decoding: bytes, as: UTF8.self)
+                if let last = served.last, last.hasPrefix("body ") { served[served.count - 1] = last + text } else { served.append("body " + text) }
+            case .served(_, let event): served.append("\(event)")
+            }
+        }
+    }
+    mutating func send(_ text: String) {
+        var effects: [HTTPServerConnection.Effect] = []
+        machine.onBytes(Bytes(text.utf8), ids: &ids, now: Wire.now, effects: &effects)
+        take(effects)
+    }
+    mutating func answer(_ answers: ServedAnswer...) {
+        var effects: [HTTPServerConnection.Effect] = []
+        let id = ServedID(ids)
+        for answer in answers { machine.answer(id, answer, ids: &ids, now: Wire.now, effects: &effects) }
+        machine.flush(now: Wire.now, effects: &effects)
+        take(effects)
+    }
+}
+
+private let dateLine = "Date: Tue, 24 Nov 2026 22:39:27 GMT\r\n"
+
+@Suite struct HTTPServerTests {
+    @Test func aRequestIsTheSameWhereverItIsCut() {
+        let text = "\r\nPOST /add?x=1 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;ext=1\r\nhello\r\n1\r\n!\r\n0\r\nT: v\r\n\r\n"
+            + "GET /next HTTP/1.1\r\nhost:b\r\n\r\n"
+        for cut in 0...text.utf8.count {
+            var wire = Wire()
+            wire.send(String(text.prefix(cut)))
+            wire.send(String(text.dropFirst(cut)))
+            #expect(wire.served == ["POST /add?x=1", "body hello!", "end"], "cut at \(cut)")
+            wire.answer(.head(HTTPResponse(status: 204)), .end(trailers: [:]))
+            #expect(wire.served.suffix(2) == ["GET /next", "end"], "the next request waits for the answer")
+            #expect(wire.written == "HTTP/1.1 204 No Content\r\n\(dateLine)\r\n")
+        }
+    }
+
+    @Test func aShortAnswerHasALengthAndALongOneChunks() {
+        var wire = Wire()
+        wire.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        wire.answer(.head(HTTPResponse(status: 200)), .body(Bytes("hi".utf8)), .end(trailers: [:]))
+        #expect(wire.written == "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\(dateLine)\r\nhi")
+        wire.written = ""
+        wire.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        wire.answer(.head(HTTPResponse(status: 200, headers: ["Trailer": "X-Stream-Error"])), .body(Bytes("hi".utf8)))
+        wire.answer(.end(trailers: ["X-Stream-Error": "late\r\nEvil: 1"]))
+        #expect(wire.written == "HTTP/1.1 200 OK\r\nTrailer: X-Stream-Error\r\nTransfer-Encoding: chunked\r\n\(dateLine)\r\n"
+            + "2\r\nhi\r\n0\r\nX-Stream-Error: late  Evil: 1\r\n\r\n")
+        wire.written = ""
+        wire.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        wire.answer(.head(HTTPResponse(status: 200)), .body(Bytes(repeating: 65, count: 3000)), .end(trailers: [:]))
+        #expect(wire.written.contains("Transfer-Encoding: chunked\r\n") && wire.written.hasSuffix("\r\n0\r\n\r\n"))
+        #expect(wire.written.contains("\r\nbb8\r\nAAA"))
+    }
+
+    @Test func headAnswersCarryNoBody() {
+        var wire = Wire()
+        wire.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+        wire.answer(.head(HTTPResponse(status: 200)), .body(Bytes("hi".utf8)), .end(trailers: [:]))
+        #expect(wire.written == "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\(dateLine)\r\n")
+        #expect(!wire.isClosed)
+    }
+
+    @Test func oldClientsAndCloseEndTheConnection() {
+        var wire = Wire()
+        wire.send("GET / HTTP/1.0\r\n\r\n")
+        wire.answer(.head(HTTPResponse(status: 200)), .body(Bytes("hi".utf8)), .end(trailers: [:]))
+        #expect(wire.written.contains("Connection: close\r\n") && wire.isClosed)
+        wire = Wire()
+        wire.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Close\r\n\r\n")
+        wire.answer(.head(HTTPResponse(status: 200)), .end(trailers: [:]))
+        #expect(wire.isClosed)
+    }
+
+    @Test(arguments: [
+        ("\u{16}\u{03}\u{01}\u{02}\r\n\r\n", "400"), ("GET /\r\n\r\n", "400"), ("GET / HTTP/2.0\r\n\r\n", "505"),
+        ("GET / HTTP/1.1\r\n\r\n", "400"), ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n", "400"), ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", "400"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", "400"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", "400"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", "400"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", "501"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX: " + String(repeating: "a", count: 5000) + "\r\n\r\n", "431"),
+        ("GET foo HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
+    ])
+    func whatIsNoHTTPIsRefused(text: String, status: String) {
+        var wire = Wire()
+        wire.send(text)
+        #expect(wire.written.hasPrefix("HTTP/1.1 \(status) ") && wire.isClosed)
+        #expect(wire.served.isEmpty)
+    }
+
+    @Test func aBrokenBodyIsGone() {
+        for body in ["zz\r\n", "5\r\nhelloX", "ffffffffffffffffff\r\n", "-1\r\n"] {
+            var wire = Wire()
+            wire.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + body)
+            #expect(wire.served.last == "gone" && wire.isClosed, "\(body)")
+        }
+    }
+
+    @Test func anAnswerBeforeTheEndOfTheRequestThrowsTheRestAway() {
+        var wire = Wire()
+        wire.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12345")
+        wire.answer(.head(HTTPResponse(status: 401)), .end(trailers: [:]))
+        wire.send("67890GET /b HTTP/1.1\r\nHost: a\r\n\r\n")
+        #expect(wire.served == ["POST /", "body 12345", "GET /b", "end"])
+        wire = Wire()
+        wire.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n")
+        wire.answer(.head(HTTPResponse(status: 401)), .end(trailers: [:]))
+        wire.send(String(repeating: "x", count: 300 << 10))
+        #expect(wire.isClosed)
+    }
+
+    @Test func aPausedBodyWaits() {
+        var wire = Wire()
+        wire.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab")
+        wire.answer(.pause)
+        wire.send("cd")
+        #expect(wire.served == ["POST /", "body ab", "pause"])
+        wire.answer(.resume)
+        #expect(wire.served == ["POST /", "body ab", "pause", "resume", "body cd", "end"])
+    }
+
+    @Test func aSlowHeadTimesOut() {
+        var wire = Wire()
+        wire.send("GET / HT")
+        #expect(wire.machine.nextDeadline == .origin + .seconds(5))
+        var effects: [HTTPServerConnection.Effect] = []
+        wire.machine.onTime(now: Now(monotonic: .origin + .seconds(5), wall: .epoch), effects: &effects)
+        #expect(effects == [.close])
+    }
+
+    @Test func randomBytesNeverCrash() {
+        var choices = Choices(seed: 7)
+        for _ in 0..<2000 {
+            var wire = Wire()
+            var text = "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n0\r\n\r\n".utf8.map { $0 }
+            for _ in 0..<choices.below(4) { text[choices.below(text.count)] = UInt8(choices.below(256)) }
+            var effects: [HTTPServerConnection.Effect] = []
+            wire.machine.onBytes(text, ids: &wire.ids, now: Wire.now, effects: &effects)
+            wire.take(effects)
+        }
+    }
+}
+
+@Suite struct HTTPClientTests {
+    private func exchange(_ text: String, cut: Int, closes: Bool = false) throws -> [HTTPClientExchange.Event] {
+        var opening: Bytes = []
+        var machine = HTTPClientExchange(HTTPRequest(method: "POST", target: "/x", headers: ["Host": "a"]), bodyCount: 0, opening: &opening)
+        #expect(String(decoding: opening, as: UTF8.self) == "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+        var events = try machine.onBytes(Bytes(text.utf8.prefix(cut)))
+        events += try machine.onBytes(Bytes(text.utf8.dropFirst(cut)))
+        if closes { events += try machine.onClosed() }
+        return events
+    }
+    private func summary(_ events: [HTTPClientExchange.Event]) -> String {
+        events.map {
+            switch $0 {
+            case .head(let head): "\(head.status) "
+            case .body(let bytes): String(decoding: bytes, as: UTF8.self)
+            case .end(let trailers): " end" + trailers.fields.map { " \($0.name)=\($0.value)" }.joined()
+            }
+        }.joined()
+    }
+
+    @Test func answersAreTheSameWhereverTheyAreCut() throws {
+        let chunked = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nX: y\r\n\r\n"
+        for cut in 0...chunked.utf8.count {
+            #expect(summary(try exchange(chunked, cut: cut)) == "200 abcde end X=y", "cut at \(cut)")
+        }
+        #expect(summary(try exchange("HTTP/1.1 500 no\r\nContent-Length: 2\r\n\r\nno", cut: 5)) == "500 no end")
+        #expect(summary(try exchange("HTTP/1.0 200 OK\r\n\r\nall", cut: 3, closes: true)) == "200 all end")
+    }
+
+    @Test func anAnswerCutOffIsAFailure() {
+        for text in ["", "HTTP/1.1 200", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"] {
+            #expect(throws: HTTPError.self) { try exchange(text, cut: 0, closes: true) }
+        }
+    }
+}
