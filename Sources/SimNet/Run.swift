@@ -95,7 +95,9 @@ package final class Run {
             peer.isRepinningDisabled = false
             peer.replica.repairInterval = .minutes(10)
             peer.tracker.concurrentPins = 3
-            peer.kubo.pinTimeout = .seconds(20)
+            var kubo = KuboSettings()
+            kubo.pinTimeout = .seconds(20)
+            peer.ipfs = .kubo(kubo)
             peer.recoverInterval = .minutes(2)
             if options.isBatching { (peer.replica.batchSizeMax, peer.replica.batchAgeMax) = (10, .seconds(5)) }
         }

@@ -189,6 +189,12 @@ package final class World {
         queue.schedule(.input(peer: index, epoch: peers[index].epoch, .client(client, request)), at: now)
         return client
     }
+    /// What follows an upload's request, in this order.
+    package func send(_ index: Int, _ client: ClientID, _ inputs: [ClientInput]) {
+        for (offset, input) in inputs.enumerated() {
+            queue.schedule(.input(peer: index, epoch: peers[index].epoch, .clientInput(client, input)), at: now + 1 + Int64(offset))
+        }
+    }
 
     // MARK: Digest
 

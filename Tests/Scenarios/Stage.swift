@@ -52,6 +52,27 @@ final class Stage {
         return items
     }
 
+    /// Uploads one file. Every line of the answer.
+    func add(_ peer: Int, name: String, _ content: Bytes, _ parameters: AddParameters = AddParameters()) throws -> [AddedOutput] {
+        var lines: [AddedOutput] = []
+        var end: Outcome<Void>?
+        let client = world.ask(peer, .add(parameters)) { _, reply in
+            switch reply {
+            case .item(.added(let line)): lines.append(line)
+            case .end: end = .success(())
+            case .failed(let failure): end = .failure(failure)
+            case .item, .pause, .resume: break
+            }
+        }
+        let pieces = stride(from: 0, to: content.count, by: 50_000).map {
+            ClientInput.data(Bytes(content[$0..<min($0 + 50_000, content.count)]))
+        }
+        world.send(peer, client, [.file(name: name)] + pieces + [.endOfFile, .end])
+        _ = world.run(until: { _ in end != nil }, within: .seconds(60), every: .milliseconds(50))
+        try #require(end, "no answer within the limit").get()
+        return lines
+    }
+
     @discardableResult
     func pin(_ peer: Int, _ number: Int, name: String = "") throws -> Pin {
         var pin = Pin(cid: Stage.content(number))

@@ -137,7 +137,7 @@ extension ClusterPeer {
         case .finished(let call, let failure):
             guard let pending = rpcCalls.removeValue(forKey: call) else { return }
             pending.then(&self, Replies(values: pending.replies, failure: failure))
-        case .drained: break
+        case .drained(let call): onDrained(.rpc(call))
         }
     }
 }

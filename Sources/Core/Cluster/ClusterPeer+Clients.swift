@@ -32,7 +32,8 @@ extension ClusterPeer {
         case .metricNames: reply(client, .success([.names(monitor.names)]))
         case .alerts: reply(client, .success([.alerts(monitor.alertsNewestFirst)]))
         case .repoGC(let isLocal): collectGarbage(client, isLocal)
-        case .connectGraph, .bandwidth, .add:
+        case .add(let parameters): add(parameters, client)
+        case .connectGraph, .bandwidth:
             reply(client, .failure(ClientFailure("this peer does not offer that operation yet")))
         }
     }

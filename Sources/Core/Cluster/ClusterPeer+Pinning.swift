@@ -115,6 +115,13 @@ extension ClusterPeer {
         return try allocations(factors, current: current, preferred: pin.options.userAllocations ?? [], without: dead)
     }
 
+    /// ALC-18: who is to hold the blocks of an upload.
+    func blockAllocations(for options: PinOptions) throws(ClientFailure) -> [PeerID] {
+        let factors = try factors(of: options)
+        if factors.min < 0 { return members }
+        return try allocations(factors, current: [], preferred: options.userAllocations ?? [], without: [])
+    }
+
     private func allocations(
         _ factors: ReplicationFactors, current: [PeerID], preferred: [PeerID], without dead: [PeerID]
     ) throws(ClientFailure) -> [PeerID] {

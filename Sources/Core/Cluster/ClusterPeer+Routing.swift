@@ -11,6 +11,7 @@ import Multiformats
 import Pinset
 import RPC
 import Seams
+import Storage
 import Tracking
 
 extension ClusterPeer {
@@ -37,13 +38,22 @@ extension ClusterPeer {
         var effects: [Exchange.Effect] = []
         var machine = Exchange(settings: settings.exchange, owner: Owner.exchange)
         swap(&machine, &exchange)
-        body(&machine, { replica.block($0) }, turn.now, &effects)
+        var damages: [String] = []
+        body(&machine, { cid in
+            if let block = replica.block(cid) { return block }
+            do throws(LogError) { return try ipfs.block(cid) } catch {
+                damages.append("\(cid) cannot be read: \(error)")
+                return nil
+            }
+        }, turn.now, &effects)
         swap(&machine, &exchange)
+        for damage in damages { note(.error, "embedded", damage) }
         for effect in effects {
             switch effect {
             case .stream(let effect): emit(effect)
             case .received(let cid, let bytes, _):
                 withReplica { $0.onBlock(cid, bytes, now: $1.now, effects: &$2) }
+                withIPFS { $0.onBlock(cid, bytes, now: $1, effects: &$2) }
             case .log(let line): turn.effects.append(.log(line))
             }
         }
@@ -53,8 +63,8 @@ extension ClusterPeer {
         body(&rpc, turn.now, &effects)
         for effect in effects { route(effect) }
     }
-    mutating func withIPFS(_ body: (inout KuboConnector, Now, inout [KuboConnector.Effect]) -> Void) {
-        var effects: [KuboConnector.Effect] = []
+    mutating func withIPFS(_ body: (inout IPFSNode, Now, inout [IPFSEffect]) -> Void) {
+        var effects: [IPFSEffect] = []
         body(&ipfs, turn.now, &effects)
         for effect in effects { route(effect) }
     }
@@ -105,15 +115,18 @@ extension ClusterPeer {
         }
     }
 
-    private mutating func route(_ effect: KuboConnector.Effect) {
+    mutating func route(_ effect: IPFSEffect) {
         switch effect {
         case .exchange(let effect): turn.effects.append(.exchange(effect))
         case .item(let call, let item): ipfsCalls[call]?.each?(&self, item)
         case .finished(let call, let result): ipfsCalls.removeValue(forKey: call)?.then(&self, result)
-        case .drained: break
+        case .drained(let call): onDrained(.ipfs(call))
         case .publishMetrics: withInformers { informers, now, _ in informers.publishAll(now: now) }
         case .log(let line): turn.effects.append(.log(line))
-        case .disk, .want, .unwant, .stored: unreachable("Kubo keeps blocks of its own")
+        case .disk(let effect): turn.effects.append(.disk(effect))
+        case .want(let cids): withExchange { $0.want(cids, now: $2, effects: &$3) }
+        case .unwant(let cids): withExchange { $0.cancel(cids, now: $2, effects: &$3) }
+        case .stored(let cids): withExchange { $0.onBlocksAdded(cids, blocks: $1, effects: &$3) }
         }
     }
 
@@ -204,6 +217,7 @@ extension ClusterPeer {
         case .connected(let peer, let address, let outbound):
             book.onConnected(peer, address: address, outbound: outbound, now: turn.now)
             gossip.onConnected(peer, outbound: outbound)
+            tellNeighbours()
         case .introduced(let peer, let introduction):
             book.learn(peer, introduction.listenAddresses, now: turn.now)
             withGossip { $0.onIntroduced(peer, introduction, effects: &$2) }
@@ -212,12 +226,21 @@ extension ClusterPeer {
         case .disconnected(let peer):
             book.onDisconnected(peer, now: turn.now, choices: &turn.choices)
             gossip.onDisconnected(peer)
+            tellNeighbours()
             withExchange { $0.onDisconnected(peer, now: $2, effects: &$3) }
         case .dialFailed(let peer, let reason):
             book.onDialFailed(peer, now: turn.now)
             note(.debug, "cluster", "dialling \(peer) failed: \(reason)")
-        case .listening(let addresses): listenAddresses = addresses
+        case .listening(let addresses):
+            listenAddresses = addresses
+            tellNeighbours()
         }
+    }
+
+    /// The embedded node lives on the cluster's host: it has the same addresses and the same neighbours.
+    private mutating func tellNeighbours() {
+        let (addresses, peers) = (listenAddresses, book.connectedPeers)
+        withIPFS { node, _, _ in node.onNeighbours(addresses: addresses, connected: peers) }
     }
 
     /// Without a DHT, peers learn of each other from each other: whoever is new tells whom it knows (CLU-27, DHT-19).

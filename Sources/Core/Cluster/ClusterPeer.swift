@@ -27,6 +27,7 @@ package struct ClusterPeer: Sendable {
         static let gossip: UInt8 = 2
         static let exchange: UInt8 = 3
         static let replica: UInt8 = 4
+        static let ipfs: UInt8 = 5
     }
 
     enum Phase: Equatable, Sendable {
@@ -52,7 +53,7 @@ package struct ClusterPeer: Sendable {
     package internal(set) var tracker: Tracker
     package internal(set) var monitor: Monitor
     var informers: Informers
-    var ipfs: KuboConnector
+    package internal(set) var ipfs: IPFSNode
 
     /// The machine that serves each inbound stream, and which of its directions have ended.
     var inbound: [StreamID: InboundStream] = [:]
@@ -73,6 +74,8 @@ package struct ClusterPeer: Sendable {
     /// What garbage collections under way have removed.
     var collections: [UInt64: [IPFSRepoGC]] = [:]
     var loops = Loops()
+    /// Uploads under way.
+    var adds = SortedMap<ClientID, Adding>()
 
     struct InboundStream: Sendable {
         let owner: UInt8
@@ -95,14 +98,16 @@ package struct ClusterPeer: Sendable {
         tracker = Tracker(settings: settings.tracker, me: settings.me)
         monitor = Monitor(settings: settings.monitor)
         informers = Informers(settings: settings.informers, me: settings.me)
-        ipfs = KuboConnector(settings: settings.kubo)
         var opening: [Replica.Effect] = []
+        var nodeOpening: [IPFSEffect] = []
+        ipfs = try IPFSNode(settings: settings.ipfs, me: settings.me, owner: Owner.ipfs, reader: disk, effects: &nodeOpening)
         replica = try Replica(
             settings: settings.replica, owner: Owner.replica, reader: disk, now: now, choices: &choices, effects: &opening)
         turn.now = now
         swap(&turn.choices, &choices)
         swap(&turn.effects, &effects)
         for effect in opening { route(effect) }
+        for effect in nodeOpening { route(effect) }
         swap(&turn.choices, &choices)
         swap(&turn.effects, &effects)
     }
@@ -131,10 +136,13 @@ package struct ClusterPeer: Sendable {
         case .wake: wakeAt = nil; onTime()
         case .connection(let event): onConnection(event)
         case .stream(let event): onStream(event)
-        case .disk(let event): withReplica { $0.onDisk(event, now: $1.now, effects: &$2) }
+        case .disk(let event):
+            withReplica { $0.onDisk(event, now: $1.now, effects: &$2) }
+            withIPFS { $0.onDisk(event, effects: &$2) }
         case .exchange(let event): withIPFS { $0.onExchange(event, now: $1, effects: &$2) }
         case .client(let client, let request): onClient(client, request)
-        case .clientInput, .clientGone: break
+        case .clientInput(let client, let input): onUpload(client, input)
+        case .clientGone(let client): stopAdding(client)
         case .shutdown: shutDown()
         }
     }

@@ -42,6 +42,7 @@ package struct PeerBook: Sendable {
     private let me: PeerID
     private var entries = SortedMap<PeerID, Entry>()
     package private(set) var connectedCount = 0
+    package var connectedPeers: [PeerID] { entries.filter { $0.value.state == .connected }.map(\.key) }
 
     package init(settings: PeerBookSettings, me: PeerID) {
         self.settings = settings

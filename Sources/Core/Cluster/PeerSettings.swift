@@ -43,7 +43,7 @@ package struct PeerSettings: Sendable {
     package var tracker = TrackerSettings()
     package var monitor = MonitorSettings()
     package var informers = InformerSettings()
-    package var kubo = KuboSettings()
+    package var ipfs = IPFSNodeSettings.kubo(KuboSettings())
 
     package init(me: PeerID, trust: Trust = .everyone) {
         self.me = me
