@@ -29,21 +29,37 @@ extension Run {
 
     /// What is still to be reached, or nil when the cluster is at rest and agrees.
     func unsettled() -> String? {
-        let machines = world.peers.compactMap(\.machine)
-        guard machines.count == world.peers.count else { return "LIVE: a peer is down" }
-        for (index, machine) in machines.enumerated() {
+        let machines = present.compactMap { index in world.peers[index].machine.map { (index, $0) } }
+        guard let (reference, first) = machines.first, machines.count == present.count else { return "LIVE: a peer is down" }
+        for (index, machine) in machines {
             if !machine.isReady { return "LIVE: \(world.name(index)) is not ready" }
             if machine.replica.absentCount > 0 { return "COVER: \(world.name(index)) misses \(machine.replica.absentCount) blocks" }
             if machine.replica.pendingCount > 0 { return "ACCEPTED: \(world.name(index)) has uncommitted operations" }
             if machine.members.count != machines.count { return "LIVE: \(world.name(index)) sees \(machine.members.count) members" }
-            if machine.replica.heads.map(\.cid) != machines[0].replica.heads.map(\.cid) {
-                return "COVER: \(world.name(index)) and \(world.name(0)) have different heads"
+            if machine.replica.heads.map(\.cid) != first.replica.heads.map(\.cid) {
+                return "COVER: \(world.name(index)) and \(world.name(reference)) have different heads"
             }
-            if machine.replica.digest != machines[0].replica.digest {
-                return "COVER: \(world.name(index)) and \(world.name(0)) have different states"
+            if machine.replica.digest != first.replica.digest {
+                return "COVER: \(world.name(index)) and \(world.name(reference)) have different states"
             }
         }
-        return unpinned()
+        return endangered(first) ?? unpinned()
+    }
+
+    /// REPIN: where a peer is gone for good, every pin has its minimum among those who are left, as far as they suffice.
+    private func endangered(_ machine: ClusterPeer) -> String? {
+        guard present.count < world.peers.count else { return nil }
+        let alive = SortedSet(present.map { world.peers[$0].id })
+        var cursor = ""
+        while let (key, pin) = machine.nextPin(after: cursor) {
+            cursor = key
+            guard !pin.isPinnedEverywhere, pin.options.replicationFactorMin <= alive.count else { continue }
+            let count = (pin.allocations ?? []).filter { alive.contains($0) }.count
+            if count < pin.options.replicationFactorMin {
+                return "REPIN: \(pin.cid) has \(count) living allocations of at least \(pin.options.replicationFactorMin), long after a peer was lost"
+            }
+        }
+        return nil
     }
 
     /// SETTLE: IPFS pins exactly what is allocated.
@@ -68,7 +84,7 @@ extension Run {
 
     /// When everything is at rest.
     func checkEnd() {
-        guard let replica = world.peers[0].machine?.replica else { return }
+        guard let replica = present.first.flatMap({ world.peers[$0].machine?.replica }) else { return }
         let blocks = history(replica)
         checkRefold(blocks, replica)
         checkDurable(blocks)
@@ -131,7 +147,7 @@ extension Run {
 
     /// ALLOC: the factors are obeyed, and nobody unknown is named.
     private func checkAllocations() {
-        guard let machine = world.peers[0].machine else { return }
+        guard let machine = present.first.flatMap({ world.peers[$0].machine }) else { return }
         let known = SortedSet(world.peers.map(\.id))
         var cursor = ""
         while let (key, pin) = machine.nextPin(after: cursor) {

@@ -30,6 +30,8 @@ package struct RunOptions: Equatable, Sendable {
     package var syncFailures = 0
     package var suspensions = 0
     package var clockDriftMax: Int64 = 0
+    /// Peers that go after all is settled and never come back: the others must make good what they held.
+    package var lostPeers = 0
     /// After the faults everything is healed, and the cluster has this long to agree.
     package var settleLimit = Span.minutes(20)
     package init() {}
@@ -54,6 +56,7 @@ package struct RunOptions: Equatable, Sendable {
         options.syncFailures = family(2)
         options.suspensions = family(2)
         options.clockDriftMax = choices.chance(1, in: 2) ? Int64(choices.below(500)) : 0
+        if options.peers > max(2, options.factorMin) { options.lostPeers = choices.chance(1, in: 2) ? 1 : 0 }
         return options
     }
 }
@@ -81,6 +84,8 @@ package final class Run {
     private var askedWrites: [(at: Int, cid: CID, when: Int64)] = []
     private var acknowledged = 0
     private var settledAfter: Span?
+    /// Who is not lost for good.
+    var present: [Int] { world.peers.indices.filter { !world.peers[$0].isLost } }
 
     package init(seed: UInt64, options: RunOptions? = nil, log: ((String) -> Void)? = nil) {
         self.seed = seed
@@ -240,9 +245,22 @@ package final class Run {
             world.start(index)
         }
         let began = world.now
+        awaitAgreement()
+        settledAfter = Span(nanoseconds: world.now - began)
+        for _ in 0..<options.lostPeers where world.failure == nil { loseOne() }
+        if world.failure == nil { checkEnd() }
+    }
+
+    private func awaitAgreement() {
         let agreed = world.run(until: { [unowned self] _ in unsettled() == nil }, within: options.settleLimit, every: .seconds(5))
         if world.failure == nil && !agreed { world.fail(unsettled() ?? "SETTLE: did not settle in time") }
-        settledAfter = Span(nanoseconds: world.now - began)
-        if world.failure == nil { checkEnd() }
+    }
+
+    private func loseOne() {
+        var choices = world.draws.stream(.faults, 1 << 41 | UInt64(present.count))
+        let index = present[choices.below(present.count)]
+        world.note("-- \(world.name(index)) is lost for good --")
+        world.lose(index)
+        awaitAgreement()
     }
 }

@@ -68,6 +68,7 @@ package struct SimPeer {
     /// Inputs that wait while the process is suspended; nil while it runs.
     var suspended: [PeerInput]?
     package var isUp: Bool { machine != nil }
+    package internal(set) var isLost = false
 
     /// Ed25519-shaped and in order of the index only by chance.
     static func identity(_ index: Int, _ draws: Draws) -> PeerID {

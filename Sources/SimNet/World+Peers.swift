@@ -29,7 +29,7 @@ extension World {
 
     /// Starts a peer on what its disk holds.
     package func start(_ index: Int) {
-        guard !peers[index].isUp else { return }
+        guard !peers[index].isUp, !peers[index].isLost else { return }
         peers[index].epoch += 1
         peers[index].inboundStreams = 0
         peers[index].suspended = nil
@@ -54,6 +54,12 @@ extension World {
         takeDown(index)
         var choices = draws.stream(.disk, UInt64(index) | 1 << 32, UInt64(peers[index].epoch))
         peers[index].disk.crash(&choices)
+    }
+
+    /// It crashes and never comes back, whoever would start it.
+    package func lose(_ index: Int) {
+        crash(index)
+        peers[index].isLost = true
     }
 
     /// An orderly end: what is accepted is flushed first.
