@@ -63,7 +63,7 @@ package final class HTTPServer: @unchecked Sendable {
         socket.start { [weak self, weak connection] event in
             guard let self, let connection else { return }
             switch event {
-            case .connected: break
+            case .connected, .written: break
             case .bytes(let bytes): turn(connection) { $0.onBytes(bytes, ids: &$1, now: $2, effects: &$3) }
             case .drained: turn(connection) { machine, _, _, effects in machine.onDrained(effects: &effects) }
             case .closed: turn(connection) { machine, _, _, effects in machine.onClosed(effects: &effects) }

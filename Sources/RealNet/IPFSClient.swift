@@ -74,7 +74,7 @@ package final class IPFSClient: @unchecked Sendable {
             switch event {
             case .connected: attach(socket, id)
             case .closed(let reason): dial(id, addresses.dropFirst(), last: "dial tcp \(address): \(reason)")
-            case .bytes, .drained: break
+            case .bytes, .written, .drained: break
             }
         }
     }
@@ -101,7 +101,7 @@ package final class IPFSClient: @unchecked Sendable {
         guard let exchange = exchanges[id] else { return }
         do throws(HTTPError) {
             switch event {
-            case .connected: break
+            case .connected, .written: break
             case .drained: onEvent?(.drained(id))
             case .bytes(let bytes):
                 exchange.hasAnswered = true
@@ -147,9 +147,12 @@ package final class IPFSClient: @unchecked Sendable {
         guard idle.count < idleMax else { return socket.close() }
         idle.append(socket)
         socket.onEvents { [weak self, weak socket] event in
-            if case .drained = event { return }
-            socket?.close()
-            self?.idle.removeAll { $0 === socket }
+            switch event {
+            case .drained, .written, .connected: break
+            case .bytes, .closed:
+                socket?.close()
+                self?.idle.removeAll { $0 === socket }
+            }
         }
     }
 

@@ -8,7 +8,9 @@ package final class Socket: @unchecked Sendable {
     package enum Event {
         case connected
         case bytes(Bytes)
-        /// Everything written so far has gone to the kernel.
+        /// The kernel took so many of the bytes that wait.
+        case written(Int)
+        /// And all of them.
         case drained
         /// The other side ended, or the connection broke. The last event.
         case closed(reason: String)
@@ -204,7 +206,7 @@ package final class Socket: @unchecked Sendable {
 
     private func flush() {
         guard !isClosed, !isConnecting else { return }
-        let hadAny = sent < outgoing.count
+        let before = sent
         while sent < outgoing.count {
             let count = outgoing.withUnsafeBytes {
                 Glibc.send(file, $0.baseAddress! + sent, outgoing.count - sent, Int32(MSG_NOSIGNAL))
@@ -217,6 +219,7 @@ package final class Socket: @unchecked Sendable {
                 return fail("write: \(Machine.errorText(errno))")
             }
         }
+        let taken = sent - before
         if sent == outgoing.count {
             outgoing.removeAll(keepingCapacity: sent <= 1 << 20)
             sent = 0
@@ -234,10 +237,11 @@ package final class Socket: @unchecked Sendable {
                 Glibc.shutdown(file, Int32(SHUT_WR))
                 loop.rewatch(file, read: true, write: false)
                 loop.after(.milliseconds(500)) { [weak self] in self?.close() }
-            } else if hadAny {
-                onEvent?(.drained)
             }
         }
+        guard taken > 0, !isClosing else { return }
+        onEvent?(.written(taken))
+        if !isClosed && outgoing.isEmpty { onEvent?(.drained) }
     }
 
     private func fail(_ code: Int32) { fail("connect: \(Machine.errorText(code))") }
