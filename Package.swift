@@ -69,6 +69,7 @@ let package = Package(
         core("Tracking", knows: floor1),
         core("Monitoring", knows: floor1),
         core("IPFSConnector", knows: floor1 + ["Storage", "UnixFS"]),
+        core("Transport", knows: floor1),
 
         // Floor 4: the peer.
         core("Cluster", knows: floor1 + machines),
@@ -95,6 +96,7 @@ let package = Package(
         tests("ContentTests", at: "Tests/Property/Content",
               knows: floor1 + ["Storage", "UnixFS", "IPFSConnector", "TestSupport"]),
         tests("HTTPTests", at: "Tests/Property/HTTP", knows: floor0 + ["HTTP"]),
+        tests("TransportTests", at: "Tests/Property/Transport", knows: floor1 + ["Transport", "TestSupport"]),
         tests("TidyTests", at: "Tests/Property/Tidy", knows: ["TestSupport"]),
         tests("Scenarios", at: "Tests/Scenarios", knows: wholeCore + ["SimNet", "TestSupport"]),
     ]

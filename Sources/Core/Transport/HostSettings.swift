@@ -1,0 +1,53 @@
+// Times and limits of connections and of the host that holds them.
+
+import Kernel
+
+package struct ConnectionSettings: Sendable {
+    /// From the first byte to an agreed muxer (LAY-04).
+    package var handshakeTimeout = Span.seconds(15)
+    /// How long a stream may take to agree on its protocol (MSS-09).
+    package var negotiationTimeout = Span.seconds(10)
+    /// Without bytes from the other side for this long, it is pinged (YMX-11); `zero` never does.
+    package var keepaliveInterval = Span.seconds(30)
+    /// And gone if nothing comes within this.
+    package var keepaliveTimeout = Span.seconds(10)
+    /// The other side must take some bytes within this while any wait (YMX-13).
+    package var writeStallTimeout = Span.seconds(10)
+    /// Streams fill the socket's queue up to here; what is beyond waits in the streams' own buffers.
+    package var writeQueueBytes = 256 << 10
+    /// Answers to a peer that asks but does not read may pile up to here.
+    package var writeQueueBytesLimit = 4 << 20
+    /// Inbound streams at one time (RM-03).
+    package var inboundStreamsLimit = 1024
+    /// Outbound streams that the other side has not acknowledged (YMX-04).
+    package var unacknowledgedStreamsLimit = 256
+    package init() {}
+}
+
+package struct HostSettings: Sendable {
+    package var connection = ConnectionSettings()
+    /// To a connected, authenticated peer, over all of its addresses (`dial_peer_timeout`, DIAL-01).
+    package var dialTimeout = Span.seconds(3)
+    /// The next address is tried after this even if the last has not failed yet (DIAL-02).
+    package var dialStagger = Span.milliseconds(250)
+    /// Attempts at one time for one peer (DIAL-03).
+    package var dialsPerPeerLimit = 8
+    /// Inbound connections of all peers (RM-02), of them unauthenticated, from one peer (RM-03), from one IP (RM-04).
+    package var inboundConnectionsLimit = 800
+    package var inboundHandshakesLimit = 128
+    package var inboundConnectionsPerPeerLimit = 8
+    package var inboundConnectionsPerAddressLimit = 8
+    /// Of each service, from one peer (RM-05).
+    package var identifyStreamsPerPeerLimit = 16
+    package var pingStreamsPerPeerLimit = 2
+    package var identifyTimeout = Span.seconds(5)
+    /// A ping stream without pings ends.
+    package var pingIdleTimeout = Span.seconds(30)
+    /// Peers that are not connected whose addresses are remembered for opening streams.
+    package var knownPeersLimit = 10_000
+    package var addressesPerPeerLimit = 64
+    /// What identify tells (IDF-07).
+    package var agent = "github.com/ipfs-cluster/ipfs-cluster"
+    package var protocolVersion = ""
+    package init() {}
+}
