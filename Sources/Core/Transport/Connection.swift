@@ -1,0 +1,330 @@
+// One TCP connection to an authenticated peer: private network, Noise, yamux, and a negotiation for every stream (LAY-01).
+// Bytes and time go in, bytes and stream events come out.
+
+import Kernel
+import Multiformats
+
+package struct Connection: Sendable {
+    package enum Role: Equatable, Sendable {
+        case dialler(expecting: PeerID)
+        case listener
+    }
+
+    package enum Effect: Equatable, Sendable {
+        /// For the socket. `onWritten` tells when they have left.
+        case write(Bytes)
+        /// The connection is over, its streams have been ended before. Nothing follows.
+        case close(reason: String)
+        /// Who is at the other end; streams may be opened from now on.
+        case secured(PublicKey)
+        case opened(SubstreamID, protocol: String)
+        case failed(SubstreamID, reason: String)
+        case incoming(SubstreamID, protocol: String)
+        case received(SubstreamID, Bytes)
+        case remoteClosed(SubstreamID)
+        case reset(SubstreamID)
+        case drained(SubstreamID)
+    }
+
+    /// How much of `entropy` is used: the network's nonce, two session keys.
+    package static let entropyBytes = XSalsa20.nonceBytes + 32 + 32
+
+    enum State {
+        case selectingSecurity(Multistream)
+        case securing
+        case selectingMuxer(Multistream)
+        case open
+        case closed
+    }
+
+    let role: Role
+    let settings: ConnectionSettings
+    var protocols: [String]
+    var state: State
+    private var network: PrivateNetwork?
+    private let isPrivate: Bool
+    private var noise: Noise
+    var muxer: Yamux
+
+    /// Plain bytes of this turn, to be sealed at its end.
+    private var clear: Bytes = []
+    private var handshakeDeadline: Instant?
+    var negotiations: [SubstreamID: Negotiation] = [:]
+    /// In order, as every negotiation has the same time.
+    var negotiationDeadlines = FIFO<(at: Instant, stream: SubstreamID)>()
+    /// Streams that were sent to and have not been reported as drained, with the byte of the socket at which they will be.
+    var owedDrains: [SubstreamID: Int] = [:]
+    /// Streams ended by us while a batch of the muxer's events is handled: what it still tells of them is void.
+    var dropped: Set<SubstreamID> = []
+    /// At which byte of the socket a stream's last one leaves.
+    private var marks = FIFO<(position: Int, stream: SubstreamID)>()
+    private var emptied: [SubstreamID] = []
+    private var producedBytes = 0
+    private var writtenBytes = 0
+    private var receivedBytes = 0
+    private var lastHeard: Instant
+    private var pingSentAt: Instant?
+    private var pings: UInt32 = 0
+    private var writeProgressAt: Instant
+
+    /// `networkKey` is the cluster secret (PNET-01, PNET-02). `protocols` are what inbound streams may ask for.
+    package init(
+        role: Role, key: IdentityKey, networkKey: Bytes?, entropy: Bytes, protocols: [String],
+        settings: ConnectionSettings = ConnectionSettings(), now: Now
+    ) {
+        invariant(entropy.count >= Connection.entropyBytes, "a connection needs \(Connection.entropyBytes) random bytes")
+        self.role = role
+        self.settings = settings
+        self.protocols = protocols
+        let nonce = Bytes(entropy[..<XSalsa20.nonceBytes])
+        network = networkKey.map { PrivateNetwork(key: $0, nonce: nonce) }
+        isPrivate = networkKey != nil
+        let keys = entropy[XSalsa20.nonceBytes...]
+        let noiseRole: Noise.Role
+        switch role {
+        case .dialler(let peer):
+            noiseRole = .initiator(expecting: peer)
+            state = .selectingSecurity(Multistream(proposing: [Noise.protocolID]))
+        case .listener:
+            noiseRole = .responder
+            state = .selectingSecurity(Multistream(accepting: [Noise.protocolID]))
+        }
+        noise = Noise(
+            role: noiseRole, identity: key, staticKey: Bytes(keys.prefix(32)), ephemeralKey: Bytes(keys.dropFirst(32).prefix(32)),
+            muxers: [Yamux.protocolID])
+        muxer = Yamux(isClient: role != .listener, settings: settings)
+        lastHeard = now.monotonic
+        writeProgressAt = now.monotonic
+        handshakeDeadline = now.monotonic + settings.handshakeTimeout
+    }
+
+    package var isOpen: Bool { if case .open = state { true } else { false } }
+    package var isClosed: Bool { if case .closed = state { true } else { false } }
+    /// The peer at the other end, once it has proven itself.
+    package var peer: PublicKey? { noise.peer?.key }
+    /// Streams that are not over.
+    package var streamCount: Int { muxer.count }
+    private var unwrittenBytes: Int { producedBytes - writtenBytes }
+
+    // MARK: Inputs
+
+    /// Once, when the socket stands.
+    package mutating func start(now: Now, effects: inout [Effect]) {
+        if case .selectingSecurity(let selection) = state { put(selection.opening, now, &effects) }
+    }
+
+    package mutating func onBytes(_ bytes: Bytes, now: Now, effects: inout [Effect]) {
+        guard !isClosed, !bytes.isEmpty else { return }
+        lastHeard = now.monotonic
+        pingSentAt = nil
+        let clear = network?.opened(bytes) ?? bytes
+        receivedBytes += bytes.count
+        attempt(now, &effects) { this, effects throws(TransportError) in try this.onClear(clear, now, &effects) }
+    }
+
+    /// The socket ended.
+    package mutating func onClosed(reason: String, now: Now, effects: inout [Effect]) {
+        if isClosed { return }
+        end(hinted("connection lost: \(reason)"), &effects)
+    }
+
+    /// The socket took so many of the bytes that `write` gave it.
+    package mutating func onWritten(_ count: Int, now: Now, effects: inout [Effect]) {
+        guard !isClosed else { return }
+        writtenBytes += count
+        invariant(writtenBytes <= producedBytes, "more bytes written than there were")
+        writeProgressAt = now.monotonic
+        while let mark = marks.first, mark.position <= writtenBytes {
+            _ = marks.popFirst()
+            guard owedDrains[mark.stream] == mark.position else { continue }
+            owedDrains[mark.stream] = nil
+            if muxer.isLive(mark.stream) { effects.append(.drained(mark.stream)) }
+        }
+        flush(now, &effects)
+    }
+
+    /// Ends the connection from this side, telling why (YMX-14).
+    package mutating func close(code: UInt32, reason: String, now: Now, effects: inout [Effect]) {
+        if isClosed { return }
+        if isOpen, code != GoAwayCode.normal {
+            muxer.goAway(code)
+            flush(now, &effects)
+        }
+        end(reason, &effects)
+    }
+
+    // MARK: Time
+
+    package var nextDeadline: Instant? {
+        if isClosed { return nil }
+        var next = earliest(handshakeDeadline, negotiationDeadlines.first?.at)
+        if isOpen { next = earliest(next, pingDeadline) }
+        if unwrittenBytes > 0 { next = earliest(next, writeProgressAt + settings.writeStallTimeout) }
+        return next
+    }
+
+    private var pingDeadline: Instant? {
+        if settings.keepaliveInterval == .zero { return nil }
+        return pingSentAt.map { $0 + settings.keepaliveTimeout } ?? (lastHeard + settings.keepaliveInterval)
+    }
+
+    package mutating func onTime(now: Now, effects: inout [Effect]) {
+        if isClosed { return }
+        if let deadline = handshakeDeadline, deadline <= now.monotonic {
+            return end(hinted("handshake timed out"), &effects)
+        }
+        if unwrittenBytes > 0, writeProgressAt + settings.writeStallTimeout <= now.monotonic {
+            return end("the other side takes no more bytes", &effects)
+        }
+        if isOpen, let deadline = pingDeadline, deadline <= now.monotonic {
+            if pingSentAt != nil { return end("keepalive timeout: no answer to a ping", &effects) }
+            pingSentAt = now.monotonic
+            muxer.ping(pings)
+            pings &+= 1
+        }
+        expireNegotiations(now, &effects)
+        flush(now, &effects)
+    }
+
+    // MARK: The layers, outwards
+
+    /// Plain handshake bytes: not sealed by Noise.
+    private mutating func put(_ bytes: Bytes, _ now: Now, _ effects: inout [Effect]) {
+        if bytes.isEmpty { return }
+        let sealed = network?.sealed(bytes) ?? bytes
+        if unwrittenBytes == 0 { writeProgressAt = now.monotonic }
+        producedBytes += sealed.count
+        effects.append(.write(sealed))
+    }
+
+    /// Lets the streams send and seals what this turn has produced.
+    mutating func flush(_ now: Now, _ effects: inout [Effect]) {
+        if isClosed { return }
+        if isOpen {
+            var events: [Yamux.Event] = []
+            muxer.pump(budget: settings.writeQueueBytes - unwrittenBytes - clear.count, events: &events)
+            for case .emptied(let stream) in events where owedDrains[stream] != nil { emptied.append(stream) }
+            clear += muxer.output
+            muxer.output.removeAll(keepingCapacity: true)
+        }
+        if clear.isEmpty { return }
+        var sealed: Bytes = []
+        sealed.reserveCapacity(clear.count + clear.count / 1000 + 64)
+        do { try noise.seal(clear, into: &sealed) } catch { return end(error.reason, &effects) }
+        clear.removeAll(keepingCapacity: true)
+        put(sealed, now, &effects)
+        for stream in emptied {
+            marks.append((producedBytes, stream))
+            owedDrains[stream] = producedBytes
+        }
+        emptied.removeAll()
+        if unwrittenBytes > settings.writeQueueBytesLimit {
+            end("the other side asks more than it reads: \(unwrittenBytes) bytes wait for it", &effects)
+        }
+    }
+
+    // MARK: The layers, inwards
+
+    private mutating func attempt(
+        _ now: Now, _ effects: inout [Effect],
+        _ body: (inout Connection, inout [Effect]) throws(TransportError) -> Void
+    ) {
+        do {
+            try body(&self, &effects)
+            flush(now, &effects)
+        } catch {
+            if let code = error.goAway, isOpen {
+                muxer.goAway(code)
+                flush(now, &effects)
+            }
+            if !isClosed { end(hinted(error.reason), &effects) }
+        }
+    }
+
+    private mutating func onClear(_ bytes: Bytes, _ now: Now, _ effects: inout [Effect]) throws(TransportError) {
+        guard case .selectingSecurity(var selection) = state else { return try onSealed(bytes, now, &effects) }
+        var reply: Bytes = []
+        let outcome = try selection.receive(bytes[...], reply: &reply)
+        put(reply, now, &effects)
+        switch outcome {
+        case nil: state = .selectingSecurity(selection)
+        case .refused?: throw TransportError("the other side does not speak \(Noise.protocolID)")
+        case .agreed(_, let rest)?:
+            state = .securing
+            put(try noise.start(), now, &effects)
+            try onSealed(rest, now, &effects)
+        }
+    }
+
+    private mutating func onSealed(_ bytes: Bytes, _ now: Now, _ effects: inout [Effect]) throws(TransportError) {
+        var reply: Bytes = []
+        var plain: Bytes = []
+        let wasSecure = noise.peer != nil
+        try noise.receive(bytes, reply: &reply, plain: &plain)
+        put(reply, now, &effects)
+        if !wasSecure, let peer = noise.peer { selectMuxer(peer, now, &effects) }
+        try onPlain(plain, now, &effects)
+    }
+
+    private mutating func selectMuxer(_ peer: Noise.Peer, _ now: Now, _ effects: inout [Effect]) {
+        if peer.muxer != nil { return becomeOpen(peer.key, &effects) }
+        let selection = role == .listener
+            ? Multistream(accepting: [Yamux.protocolID]) : Multistream(proposing: [Yamux.protocolID])
+        clear += selection.opening
+        state = .selectingMuxer(selection)
+    }
+
+    private mutating func becomeOpen(_ key: PublicKey, _ effects: inout [Effect]) {
+        state = .open
+        handshakeDeadline = nil
+        effects.append(.secured(key))
+    }
+
+    private mutating func onPlain(_ bytes: Bytes, _ now: Now, _ effects: inout [Effect]) throws(TransportError) {
+        if bytes.isEmpty { return }
+        guard case .selectingMuxer(var selection) = state else { return try onMuxed(bytes, now, &effects) }
+        let outcome = try selection.receive(bytes[...], reply: &clear)
+        switch outcome {
+        case nil: state = .selectingMuxer(selection)
+        case .refused?: throw TransportError("the other side does not speak \(Yamux.protocolID)")
+        case .agreed(_, let rest)?:
+            guard let peer = noise.peer else { unreachable("a muxer before a peer") }
+            becomeOpen(peer.key, &effects)
+            try onMuxed(rest, now, &effects)
+        }
+    }
+
+    private mutating func onMuxed(_ bytes: Bytes, _ now: Now, _ effects: inout [Effect]) throws(TransportError) {
+        var events: [Yamux.Event] = []
+        var failure: TransportError?
+        dropped.removeAll()
+        do { try muxer.receive(bytes, events: &events) } catch { failure = error }
+        for event in events {
+            if isClosed { return }
+            onEvent(event, now, &effects)
+        }
+        if let failure { throw failure }
+    }
+
+    // MARK: The end
+
+    /// Before the other side has said anything that makes sense, the secrets are the first suspects (PNET-08).
+    private func hinted(_ reason: String) -> String {
+        guard case .selectingSecurity = state else { return reason }
+        if isPrivate { return "\(reason): do both peers have the same cluster secret?" }
+        return receivedBytes > 0 ? "\(reason): does the other peer have a cluster secret? This one has none" : reason
+    }
+
+    mutating func end(_ reason: String, _ effects: inout [Effect]) {
+        state = .closed
+        for stream in muxer.live {
+            switch negotiations[stream]?.isOutbound {
+            case true?: effects.append(.failed(stream, reason: reason))
+            case false?: break
+            case nil: effects.append(.reset(stream))
+            }
+        }
+        negotiations.removeAll()
+        effects.append(.close(reason: reason))
+    }
+}
