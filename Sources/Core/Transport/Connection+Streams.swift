@@ -109,9 +109,16 @@ extension Connection {
     private mutating func onReset(_ id: SubstreamID, _ code: UInt32, _ effects: inout [Effect]) {
         owedDrains[id] = nil
         guard let negotiation = negotiations.removeValue(forKey: id) else { return effects.append(.reset(id)) }
-        let detail = code == ResetCode.none ? "" : " (code 0x\(String(code, radix: 16)))"
-        if negotiation.isOutbound { effects.append(.failed(id, reason: "stream reset by the other side\(detail)")) }
+        guard negotiation.isOutbound else { return }
+        let reason = switch code {
+        case ResetCode.none: "stream reset by the other side"
+        case ResetCode.negotiationFailed: Connection.unsupported
+        default: "stream reset by the other side (code 0x\(String(code, radix: 16)))"
+        }
+        effects.append(.failed(id, reason: reason))
     }
+
+    private static let unsupported = "protocols not supported"
 
     private mutating func negotiate(_ id: SubstreamID, _ bytes: Bytes, _ effects: inout [Effect]) {
         var reply: Bytes = []
@@ -121,12 +128,12 @@ extension Connection {
         }
         if negotiations[id]?.isOutbound == true, negotiations[id]?.isLazy == true, !reply.isEmpty {
             // The payload is already under way to a protocol that was refused (MSS-07).
-            return failNegotiation(id, "protocols not supported", &effects)
+            return failNegotiation(id, Connection.unsupported, &effects)
         }
         muxer.send(id, reply)
         switch outcome {
         case nil: break
-        case .refused?: failNegotiation(id, "protocols not supported", &effects)
+        case .refused?: failNegotiation(id, Connection.unsupported, &effects)
         case .agreed(let name, let rest)?: agree(id, name, rest, &effects)
         }
     }
