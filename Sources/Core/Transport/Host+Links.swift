@@ -1,0 +1,237 @@
+// The sockets of a host, from their first byte to their last. LAY-04, RM-02..06, SIM-01.
+
+import Kernel
+import Multiformats
+import Seams
+
+extension Host {
+    /// One socket.
+    struct Link: Sendable {
+        /// Nil while TCP is still connecting.
+        var connection: Connection?
+        /// What was dialled, or whence the other side came.
+        let address: Multiaddr
+        /// The other end as this one sees it.
+        var observed: Multiaddr
+        /// Who is dialled.
+        var target: PeerID?
+        /// Who is there.
+        var peer: PeerID?
+        var connectDeadline: Instant?
+        var uses: [SubstreamID: Use] = [:]
+        var services = SortedMap<SubstreamID, Service>()
+        var scheduled: Instant?
+
+        var isInbound: Bool { target == nil }
+
+        mutating func run(
+            _ body: (inout Connection, inout [Connection.Effect]) -> Void
+        ) -> [Connection.Effect] {
+            guard var machine = connection else { return [] }
+            connection = nil  // so that it is not copied
+            var out: [Connection.Effect] = []
+            body(&machine, &out)
+            connection = machine
+            return out
+        }
+    }
+
+    /// A stream of the core on a link.
+    struct Use: Sendable {
+        let stream: StreamID
+        var isLocalEnded = false
+        var isRemoteEnded = false
+    }
+
+    // MARK: What sockets tell
+
+    /// `entropy` gives that many bytes fit for keys.
+    package mutating func onSocket(
+        _ event: SocketEvent, entropy: (Int) -> Bytes, now: Now, effects: inout [Effect]
+    ) {
+        let socket = event.socket
+        switch event {
+        case .accepted(_, let remote): onAccepted(socket, remote, entropy, now, &effects)
+        case .connected(_, let remote):
+            guard let target = links[socket]?.target, links[socket]?.connection == nil else { return }
+            links[socket]?.observed = remote
+            links[socket]?.connectDeadline = nil
+            start(socket, .dialler(expecting: target), entropy, now, &effects)
+        case .connectFailed(_, let reason): forget(socket, reason: reason, now, &effects)
+        case .received(_, let bytes): run(socket, now, &effects) { $0.onBytes(bytes, now: now, effects: &$1) }
+        case .written(_, let count): run(socket, now, &effects) { $0.onWritten(count, now: now, effects: &$1) }
+        case .closed(_, let reason):
+            if links[socket]?.connection == nil { forget(socket, reason: reason, now, &effects) }
+            run(socket, now, &effects) { $0.onClosed(reason: reason, now: now, effects: &$1) }
+        }
+        reschedule(socket)
+    }
+
+    private mutating func onAccepted(
+        _ socket: SocketID, _ remote: Multiaddr, _ entropy: (Int) -> Bytes, _ now: Now, _ effects: inout [Effect]
+    ) {
+        if let refusal = refusal(of: remote) {
+            effects.append(.socket(.close(socket)))
+            return note(.debug, "inbound connection from \(remote) refused: \(refusal)", &effects)
+        }
+        links[socket] = Link(connection: nil, address: remote, observed: remote)
+        sockets.insert(socket)
+        start(socket, .listener, entropy, now, &effects)
+    }
+
+    private func refusal(of remote: Multiaddr) -> String? {
+        var inbound = 0, unproven = 0, sameAddress = 0
+        for socket in sockets {
+            guard let link = links[socket], link.isInbound else { continue }
+            inbound += 1
+            if link.peer == nil { unproven += 1 }
+            if link.observed.ip == remote.ip { sameAddress += 1 }
+        }
+        if inbound >= settings.inboundConnectionsLimit { return "\(inbound) of them already" }
+        if unproven >= settings.inboundHandshakesLimit { return "\(unproven) of them have not proven who they are" }
+        if !remote.isLoopback && sameAddress >= settings.inboundConnectionsPerAddressLimit {
+            return "\(sameAddress) of them from one address"
+        }
+        return nil
+    }
+
+    private mutating func start(
+        _ socket: SocketID, _ role: Connection.Role, _ entropy: (Int) -> Bytes, _ now: Now, _ effects: inout [Effect]
+    ) {
+        links[socket]?.connection = Connection(
+            role: role, key: key, networkKey: networkKey, entropy: entropy(Connection.entropyBytes), protocols: protocols,
+            settings: settings.connection, now: now)
+        run(socket, now, &effects) { $0.start(now: now, effects: &$1) }
+    }
+
+    // MARK: What connections want
+
+    /// Hands an input to a connection and does what it says.
+    mutating func run(
+        _ socket: SocketID, _ now: Now, _ effects: inout [Effect],
+        _ body: (inout Connection, inout [Connection.Effect]) -> Void
+    ) {
+        guard let out = links[socket]?.run(body) else { return }
+        carryOut(socket, out, now, &effects)
+    }
+
+    /// Writes go first: handling an event may make the same connection write more, and bytes must leave as they were sealed.
+    mutating func carryOut(
+        _ socket: SocketID, _ out: [Connection.Effect], _ now: Now, _ effects: inout [Effect]
+    ) {
+        for case .write(let bytes) in out { effects.append(.socket(.write(socket, bytes))) }
+        for effect in out {
+            switch effect {
+            case .write: break
+            case .secured(let key): onSecured(socket, key.peerID, now, &effects)
+            case .close(let reason):
+                effects.append(.socket(.close(socket)))
+                forget(socket, reason: reason, now, &effects)
+            case .incoming(let substream, let name): onIncoming(socket, substream, name, now, &effects)
+            case .opened(let substream, let name):
+                if let id = links[socket]?.uses[substream]?.stream { effects.append(.stream(.opened(id, protocol: name))) }
+            case .failed(let substream, let reason):
+                if links[socket]?.services[substream] != nil { endService(socket, substream, now, &effects) }
+                if let id = endUse(socket, substream) { effects.append(.stream(.failed(id, reason: reason))) }
+            case .received(let substream, let bytes):
+                if let id = links[socket]?.uses[substream]?.stream { effects.append(.stream(.received(id, bytes))) }
+                else { onServiceBytes(socket, substream, bytes, now, &effects) }
+            case .remoteClosed(let substream): onRemoteClosed(socket, substream, now, &effects)
+            case .reset(let substream):
+                if links[socket]?.services[substream] != nil { endService(socket, substream, now, &effects) }
+                if let id = endUse(socket, substream) { effects.append(.stream(.reset(id))) }
+            case .drained(let substream):
+                if let id = links[socket]?.uses[substream]?.stream { effects.append(.stream(.drained(id))) }
+            }
+        }
+        reschedule(socket)
+    }
+
+    private mutating func onSecured(_ socket: SocketID, _ peer: PeerID, _ now: Now, _ effects: inout [Effect]) {
+        guard let link = links[socket] else { return }
+        if peer == me {
+            return close(socket, code: GoAwayCode.normal, reason: "this is the peer itself", now, &effects)
+        }
+        let inbound = (peers[peer]?.links ?? []).count { links[$0]?.isInbound == true }
+        if link.isInbound && inbound >= settings.inboundConnectionsPerPeerLimit {
+            return close(
+                socket, code: GoAwayCode.resourceLimit, reason: "\(inbound) connections from \(peer) already", now, &effects)
+        }
+        links[socket]?.peer = peer
+        let isFirst = peers[peer] == nil
+        peers[peer, default: Peer(links: [])].links.append(socket)
+        if isFirst {
+            let isOutbound = !link.isInbound
+            effects.append(.connection(.connected(peer, address: link.address, outbound: isOutbound)))
+        }
+        askIdentity(socket, now, &effects)
+        dialSucceeded(peer, over: socket, now, &effects)
+    }
+
+    private mutating func onIncoming(
+        _ socket: SocketID, _ substream: SubstreamID, _ name: String, _ now: Now, _ effects: inout [Effect]
+    ) {
+        guard let peer = links[socket]?.peer else { return }
+        if Service.protocols.contains(name) { return onServiceStream(socket, substream, name, now, &effects) }
+        let id = nextInboundStream()
+        links[socket]?.uses[substream] = Use(stream: id)
+        streams[id] = Place(socket: socket, substream: substream)
+        effects.append(.stream(.incoming(id, from: peer, protocol: name)))
+    }
+
+    private mutating func onRemoteClosed(
+        _ socket: SocketID, _ substream: SubstreamID, _ now: Now, _ effects: inout [Effect]
+    ) {
+        guard let use = links[socket]?.uses[substream] else { return onServiceClosed(socket, substream, now, &effects) }
+        effects.append(.stream(.remoteClosed(use.stream)))
+        links[socket]?.uses[substream]?.isRemoteEnded = true
+        if use.isLocalEnded { endUse(socket, substream) }
+    }
+
+    /// Forgets a stream of the core that is over.
+    @discardableResult
+    mutating func endUse(_ socket: SocketID, _ substream: SubstreamID) -> StreamID? {
+        guard let use = links[socket]?.uses.removeValue(forKey: substream) else { return nil }
+        streams[use.stream] = nil
+        return use.stream
+    }
+
+    // MARK: The end
+
+    /// Ends a connection, or the attempt at one, from this side.
+    mutating func close(
+        _ socket: SocketID, code: UInt32, reason: String, _ now: Now, _ effects: inout [Effect]
+    ) {
+        if links[socket]?.connection != nil {
+            run(socket, now, &effects) { $0.close(code: code, reason: reason, now: now, effects: &$1) }
+        } else if links[socket] != nil {
+            effects.append(.socket(.close(socket)))
+            forget(socket, reason: reason, now, &effects)
+        }
+    }
+
+    /// The socket is gone, and its streams have been ended.
+    mutating func forget(_ socket: SocketID, reason: String, _ now: Now, _ effects: inout [Effect]) {
+        unschedule(socket)
+        guard let link = links.removeValue(forKey: socket) else { return }
+        sockets.remove(socket)
+        if let peer = link.peer {
+            peers[peer]?.links.removeAll { $0 == socket }
+            note(.debug, "connection to \(peer) at \(link.address) ended: \(reason)", &effects)
+            if peers[peer]?.links.isEmpty == true {
+                peers[peer] = nil
+                effects.append(.connection(.disconnected(peer)))
+            }
+        } else if let target = link.target {
+            attemptFailed(target, socket, "\(link.address): \(reason)", now, &effects)
+        } else {
+            // Whoever set up the cluster should see this one; strangers that knock are no news.
+            let level: LogLevel = networkKey != nil && reason.contains("cluster secret") ? .info : .debug
+            note(level, "inbound connection from \(link.address) failed: \(reason)", &effects)
+        }
+    }
+
+    func note(_ level: LogLevel, _ text: String, _ effects: inout [Effect]) {
+        effects.append(.log(LogLine(level, "p2p", text)))
+    }
+}

@@ -1,0 +1,192 @@
+// What every libp2p host answers: identify, identify push, ping. IDF-01..12, PING-01, HOST-01.
+
+import Kernel
+import Multiformats
+import Seams
+
+/// A stream of the host itself.
+struct Service: Sendable {
+    enum Kind: Hashable, Sendable {
+        /// We ask who the other side is; it asks us.
+        case asking, answering
+        /// We tell that something has changed; it tells us.
+        case pushing, hearing
+        case ping
+    }
+
+    static let pingProtocolID = "/ipfs/ping/1.0.0"
+    static let pingBytes = 32
+    static let protocols = [IdentifyMessage.protocolID, IdentifyMessage.pushProtocolID, pingProtocolID]
+
+    let kind: Kind
+    var buffer: Bytes = []
+    var deadline: Instant
+}
+
+extension Host {
+    // MARK: Starting
+
+    mutating func askIdentity(_ socket: SocketID, _ now: Now, _ effects: inout [Effect]) {
+        openService(socket, .asking, IdentifyMessage.protocolID, [], now, &effects)
+    }
+
+    mutating func pushToAll(_ now: Now, _ effects: inout [Effect]) {
+        for socket in sockets {
+            guard let peer = links[socket]?.peer, let told = peers[peer]?.introduction?.protocols,
+                told.contains(IdentifyMessage.pushProtocolID)
+            else { continue }
+            openService(socket, .pushing, IdentifyMessage.pushProtocolID, ownIdentity(socket, now).wire, now, &effects)
+        }
+    }
+
+    private mutating func openService(
+        _ socket: SocketID, _ kind: Service.Kind, _ name: String, _ bytes: Bytes, _ now: Now, _ effects: inout [Effect]
+    ) {
+        var substream: SubstreamID?
+        let out = links[socket]?.run { substream = $0.open([name], known: true, now: now, effects: &$1) }
+        guard let substream else { return }
+        links[socket]?.services[substream] = Service(kind: kind, deadline: now.monotonic + settings.identifyTimeout)
+        carryOut(socket, out ?? [], now, &effects)
+        run(socket, now, &effects) {
+            $0.send(substream, bytes, now: now, effects: &$1)
+            $0.closeWrite(substream, now: now, effects: &$1)
+        }
+    }
+
+    mutating func onServiceStream(
+        _ socket: SocketID, _ substream: SubstreamID, _ name: String, _ now: Now, _ effects: inout [Effect]
+    ) {
+        let kind: Service.Kind = switch name {
+        case IdentifyMessage.protocolID: .answering
+        case IdentifyMessage.pushProtocolID: .hearing
+        default: .ping
+        }
+        let limit = kind == .ping ? settings.pingStreamsPerPeerLimit : settings.identifyStreamsPerPeerLimit
+        guard count(kind, sharing: socket) < limit else {
+            return run(socket, now, &effects) {
+                $0.reset(substream, code: ResetCode.resourceLimit, now: now, effects: &$1)
+            }
+        }
+        let timeout = kind == .ping ? settings.pingIdleTimeout : settings.identifyTimeout
+        links[socket]?.services[substream] = Service(kind: kind, deadline: now.monotonic + timeout)
+        if kind != .answering { return }
+        let bytes = ownIdentity(socket, now).wire
+        run(socket, now, &effects) {
+            $0.send(substream, bytes, now: now, effects: &$1)
+            $0.closeWrite(substream, now: now, effects: &$1)
+        }
+    }
+
+    /// Over all connections with that peer.
+    private func count(_ kind: Service.Kind, sharing socket: SocketID) -> Int {
+        let all = links[socket]?.peer.flatMap { peers[$0]?.links } ?? []
+        return all.reduce(0) { sum, other in sum + (links[other]?.services.count { $0.value.kind == kind } ?? 0) }
+    }
+
+    // MARK: Running
+
+    mutating func onServiceBytes(
+        _ socket: SocketID, _ substream: SubstreamID, _ bytes: Bytes, _ now: Now, _ effects: inout [Effect]
+    ) {
+        guard var service = links[socket]?.services[substream] else { return }
+        switch service.kind {
+        case .asking, .hearing:
+            service.buffer += bytes
+            guard service.buffer.count <= IdentifyMessage.totalBytesLimit else {
+                return cutService(socket, substream, now, &effects)
+            }
+            links[socket]?.services[substream] = service
+        case .ping:
+            service.buffer += bytes
+            let whole = service.buffer.count / Service.pingBytes * Service.pingBytes
+            let echo = Bytes(service.buffer.prefix(whole))
+            service.buffer.removeFirst(whole)
+            if whole > 0 { service.deadline = now.monotonic + settings.pingIdleTimeout }
+            links[socket]?.services[substream] = service
+            run(socket, now, &effects) { $0.send(substream, echo, now: now, effects: &$1) }
+        case .answering, .pushing: break  // nothing is asked
+        }
+    }
+
+    mutating func onServiceClosed(
+        _ socket: SocketID, _ substream: SubstreamID, _ now: Now, _ effects: inout [Effect]
+    ) {
+        guard let service = links[socket]?.services.remove(substream) else { return }
+        switch service.kind {
+        case .asking: heard(socket, service.buffer, now, &effects)
+        case .hearing:
+            run(socket, now, &effects) { $0.closeWrite(substream, now: now, effects: &$1) }
+            heard(socket, service.buffer, now, &effects)
+        case .ping: run(socket, now, &effects) { $0.closeWrite(substream, now: now, effects: &$1) }
+        case .answering, .pushing: break
+        }
+    }
+
+    /// A service's stream ended badly.
+    mutating func endService(
+        _ socket: SocketID, _ substream: SubstreamID, _ now: Now, _ effects: inout [Effect]
+    ) {
+        guard let service = links[socket]?.services.remove(substream), service.kind == .asking else { return }
+        introduceUnknown(socket, &effects)
+    }
+
+    private mutating func cutService(
+        _ socket: SocketID, _ substream: SubstreamID, _ now: Now, _ effects: inout [Effect]
+    ) {
+        run(socket, now, &effects) { $0.reset(substream, now: now, effects: &$1) }
+        endService(socket, substream, now, &effects)
+    }
+
+    mutating func expireServices(_ socket: SocketID, _ now: Now, _ effects: inout [Effect]) {
+        guard let services = links[socket]?.services else { return }
+        for (substream, service) in services where service.deadline <= now.monotonic {
+            cutService(socket, substream, now, &effects)
+        }
+    }
+
+    // MARK: What is told
+
+    private mutating func ownIdentity(_ socket: SocketID, _ now: Now) -> IdentifyMessage {
+        let remote = links[socket]?.observed
+        // Loopback addresses mean something on the same machine only (IDF-06).
+        let addresses = listening.filter { !$0.isLoopback || remote?.isLoopback == true }
+        recordSequence = max(recordSequence + 1, UInt64(max(0, now.wall.unixNanoseconds)))
+        var message = IdentifyMessage()
+        message.publicKey = key.publicKey.protobuf
+        message.listenAddresses = addresses
+        message.protocols = protocols
+        message.observedAddress = remote
+        message.protocolVersion = settings.protocolVersion
+        message.agentVersion = settings.agent
+        message.signedPeerRecord = PeerRecord(peer: me, sequence: recordSequence, addresses: addresses).sealed(by: key)
+        return message
+    }
+
+    /// A peer's message about itself has come in full. What it says replaces what was known (IDF-02).
+    private mutating func heard(_ socket: SocketID, _ bytes: Bytes, _ now: Now, _ effects: inout [Effect]) {
+        guard let link = links[socket], let peer = link.peer else { return }
+        let message: IdentifyMessage
+        do { message = try IdentifyMessage(wire: bytes) } catch {
+            note(.debug, "\(peer): \(error.reason)", &effects)
+            return introduceUnknown(socket, &effects)
+        }
+        let addresses = message.usableAddresses(of: peer, seenAt: link.observed, limit: settings.addressesPerPeerLimit)
+        learn(peer, addresses)
+        introduce(
+            peer,
+            PeerIntroduction(protocols: message.protocols, listenAddresses: addresses, agent: message.agentVersion ?? ""),
+            &effects)
+    }
+
+    /// A peer that does not say what it speaks can still be asked for it, stream by stream (IDF-11).
+    private mutating func introduceUnknown(_ socket: SocketID, _ effects: inout [Effect]) {
+        guard let peer = links[socket]?.peer, peers[peer]?.introduction == nil else { return }
+        introduce(peer, PeerIntroduction(protocols: []), &effects)
+    }
+
+    private mutating func introduce(_ peer: PeerID, _ introduction: PeerIntroduction, _ effects: inout [Effect]) {
+        guard peers[peer] != nil, peers[peer]?.introduction != introduction else { return }
+        peers[peer]?.introduction = introduction
+        effects.append(.connection(.introduced(peer, introduction)))
+    }
+}

@@ -1,0 +1,170 @@
+// A libp2p host without its sockets: connections to peers, and the network seam of `Seams` on top of them.
+// Floor: `Connection` for each socket. The interpreter's side is described in Sockets.swift.
+
+import Kernel
+import Multiformats
+import Seams
+
+package struct Host: Sendable {
+    package enum Effect: Equatable, Sendable {
+        case socket(SocketEffect)
+        case connection(ConnectionEvent)
+        case stream(StreamEvent)
+        case log(LogLine)
+    }
+
+    let key: IdentityKey
+    package let me: PeerID
+    let networkKey: Bytes?
+    let settings: HostSettings
+    /// What inbound streams may ask for, the host's own services included (HOST-01).
+    package let protocols: [String]
+
+    var links: [SocketID: Link] = [:]
+    /// The sockets in order.
+    var sockets = SortedSet<SocketID>()
+    var peers: [PeerID: Peer] = [:]
+    var dials = SortedMap<PeerID, Dial>()
+    var streams: [StreamID: Place] = [:]
+    /// Streams that wait for a dial.
+    var pending: [StreamID: PendingStream] = [:]
+    var known: [PeerID: [Multiaddr]] = [:]
+    var knownOrder = FIFO<PeerID>()
+    var listening: [Multiaddr] = []
+    var recordSequence: UInt64 = 0
+    private var deadlines = SortedMap<Deadline, Void>()
+    private var inboundStreams: UInt64 = 0
+    private var outboundSockets: UInt64 = 0
+
+    struct Deadline: Comparable {
+        let at: Instant
+        let socket: SocketID
+        static func < (a: Self, b: Self) -> Bool { (a.at, a.socket) < (b.at, b.socket) }
+    }
+
+    /// Where a stream of the core is.
+    struct Place { let socket: SocketID, substream: SubstreamID }
+
+    struct Peer {
+        /// Oldest first. Never empty.
+        var links: [SocketID]
+        var introduction: PeerIntroduction?
+    }
+
+    /// `networkKey` is the cluster secret, 32 bytes, or nil for none (PNET-01, PNET-02). `protocols` are those of the core.
+    package init(key: IdentityKey, networkKey: Bytes?, protocols: [String], settings: HostSettings = HostSettings()) {
+        self.key = key
+        me = key.peerID
+        self.networkKey = networkKey
+        self.settings = settings
+        self.protocols = Service.protocols + protocols.filter { !Service.protocols.contains($0) }
+    }
+
+    // MARK: What is there
+
+    package var connectedPeers: [PeerID] {
+        var seen = SortedSet<PeerID>()
+        for socket in sockets { if let peer = links[socket]?.peer { seen.insert(peer) } }
+        return seen.elements
+    }
+    package func isConnected(_ peer: PeerID) -> Bool { peers[peer] != nil }
+    package func introduction(of peer: PeerID) -> PeerIntroduction? { peers[peer]?.introduction }
+    /// The addresses of the other ends of the connections to a peer, oldest first.
+    package func remoteAddresses(of peer: PeerID) -> [Multiaddr] {
+        (peers[peer]?.links ?? []).compactMap { links[$0]?.address }
+    }
+    package var socketCount: Int { sockets.count }
+    package var streamCount: Int { streams.count + pending.count }
+
+    // MARK: Time
+
+    package var nextDeadline: Instant? {
+        var next = deadlines.first?.key.at
+        for (_, dial) in dials { next = earliest(next, dial.nextDeadline) }
+        return next
+    }
+
+    package mutating func onTime(now: Now, effects: inout [Effect]) {
+        while let due = deadlines.first?.key, due.at <= now.monotonic {
+            deadlines.remove(due)
+            links[due.socket]?.scheduled = nil
+            onLinkTime(due.socket, now, &effects)
+        }
+        for (peer, dial) in dials {
+            if let at = dial.nextDeadline, at <= now.monotonic { onDialTime(peer, now, &effects) }
+        }
+    }
+
+    private mutating func onLinkTime(_ socket: SocketID, _ now: Now, _ effects: inout [Effect]) {
+        guard let link = links[socket] else { return }
+        if let deadline = link.connectDeadline, deadline <= now.monotonic {
+            effects.append(.socket(.close(socket)))
+            return forget(socket, reason: "i/o timeout", now, &effects)
+        }
+        expireServices(socket, now, &effects)
+        run(socket, now, &effects) { $0.onTime(now: now, effects: &$1) }
+        reschedule(socket)
+    }
+
+    func newDeadline(_ socket: SocketID) -> Instant? {
+        guard let link = links[socket] else { return nil }
+        let services = link.services.values.map(\.deadline).min()
+        return earliest(link.connectDeadline, earliest(link.connection?.nextDeadline, services))
+    }
+
+    mutating func reschedule(_ socket: SocketID) {
+        let wanted = newDeadline(socket)
+        guard links[socket]?.scheduled != wanted else { return }
+        if let old = links[socket]?.scheduled { deadlines.remove(Deadline(at: old, socket: socket)) }
+        if let wanted { deadlines[Deadline(at: wanted, socket: socket)] = () }
+        links[socket]?.scheduled = wanted
+    }
+
+    mutating func unschedule(_ socket: SocketID) {
+        if let old = links[socket]?.scheduled { deadlines.remove(Deadline(at: old, socket: socket)) }
+        links[socket]?.scheduled = nil
+    }
+
+    // MARK: Numbers
+
+    mutating func nextInboundStream() -> StreamID {
+        inboundStreams += 1
+        return StreamID(owner: 0, number: inboundStreams)
+    }
+
+    mutating func nextSocket() -> SocketID {
+        outboundSockets += 1
+        return .outbound(outboundSockets)
+    }
+
+    // MARK: Addresses
+
+    /// The addresses under which this host can be reached, without /p2p. Told to connected peers on change (IDF-02).
+    package mutating func onListening(_ addresses: [Multiaddr], now: Now, effects: inout [Effect]) {
+        if addresses == listening { return }
+        listening = addresses
+        effects.append(.connection(.listening(addresses)))
+        pushToAll(now, &effects)
+    }
+
+    /// Remembers addresses of a peer, for streams that are opened before it is connected.
+    package mutating func learn(_ peer: PeerID, _ addresses: [Multiaddr]) {
+        guard peer != me, !addresses.isEmpty else { return }
+        if known[peer] == nil {
+            knownOrder.append(peer)
+            if known.count >= settings.knownPeersLimit, let oldest = knownOrder.popFirst() { known[oldest] = nil }
+        }
+        // The latest are the likeliest.
+        let addresses = addresses.map(\.withoutPeer)
+        let old = (known[peer] ?? []).filter { !addresses.contains($0) }
+        known[peer] = Array((addresses + old).prefix(settings.addressesPerPeerLimit))
+    }
+
+    /// Ends everything, telling why (YMX-14). What is in the sockets' hands should still leave.
+    package mutating func shutDown(now: Now, effects: inout [Effect]) {
+        for (peer, _) in dials { endDial(peer, reason: "shutting down", now, &effects) }
+        for socket in sockets {
+            close(socket, code: GoAwayCode.shutdown, reason: "shutting down", now, &effects)
+        }
+    }
+}
