@@ -77,7 +77,7 @@ let package = Package(
         // Floor 5: the worlds that interpret a peer's effects.
         module("SimNet", at: "Sources/SimNet", knows: wholeCore),
         .systemLibrary(name: "CEvents", path: "Sources/RealNet/CEvents"),
-        .target(name: "RealNet", dependencies: (wholeCore + ["COpenSSL", "CEvents"]).map { .init(stringLiteral: $0) },
+        .target(name: "RealNet", dependencies: (wholeCore + ["Transport", "COpenSSL", "CEvents"]).map { .init(stringLiteral: $0) },
                 path: "Sources/RealNet", exclude: ["CEvents"], swiftSettings: strict,
                 linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))]),
 
@@ -95,6 +95,7 @@ let package = Package(
               knows: floor1 + ["Allocation", "Tracking", "Monitoring", "TestSupport"]),
         tests("ContentTests", at: "Tests/Property/Content",
               knows: floor1 + ["Storage", "UnixFS", "IPFSConnector", "TestSupport"]),
+        tests("RealNetTests", at: "Tests/Property/RealNet", knows: wholeCore + ["Transport", "RealNet", "TestSupport"]),
         tests("HTTPTests", at: "Tests/Property/HTTP", knows: floor0 + ["HTTP"]),
         tests("TransportTests", at: "Tests/Property/Transport", knows: floor1 + ["Transport", "TestSupport"]),
         tests("TidyTests", at: "Tests/Property/Tidy", knows: ["TestSupport"]),

@@ -21,6 +21,8 @@ extension ClusterPeer {
         var stateSyncAt: Instant?
         var recoverAt: Instant?
         var repinAt: Instant?
+        /// A peer has come that has not heard our metrics.
+        var greetAt: Instant?
         /// Where the sweeps go on, in key order.
         var stateSyncCursor = ""
         var repinCursor = ""
@@ -30,7 +32,7 @@ extension ClusterPeer {
         var repinning: Set<CID> = []
         var isRecovering = false
 
-        var nextDeadline: Instant? { earliest(earliest(askIPFSAt, stateSyncAt), earliest(recoverAt, repinAt)) }
+        var nextDeadline: Instant? { earliest(earliest(earliest(askIPFSAt, stateSyncAt), earliest(recoverAt, repinAt)), greetAt) }
     }
 
     // MARK: Starting
@@ -81,6 +83,10 @@ extension ClusterPeer {
         if let due = loops.stateSyncAt, due <= now { syncState() }
         if let due = loops.recoverAt, due <= now { recoverLoop() }
         if let due = loops.repinAt, due <= now { repinSweep() }
+        if let due = loops.greetAt, due <= now {
+            loops.greetAt = nil
+            if phase == .ready { withInformers { informers, now, _ in informers.publishAll(now: now) } }
+        }
     }
 
     private mutating func recoverLoop() {

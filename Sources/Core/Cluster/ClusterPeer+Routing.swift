@@ -223,6 +223,9 @@ extension ClusterPeer {
             withGossip { $0.onIntroduced(peer, introduction, effects: &$2) }
             withExchange { $0.onIntroduced(peer, introduction, now: $2, effects: &$3) }
             learnPeers(of: peer)
+            // It can be allocated to, and allocate, once both sides have heard each other: not half a minute later. By then
+            // the heartbeat has taken it into the mesh.
+            loops.greetAt = loops.greetAt ?? turn.now.monotonic + .seconds(2)
         case .disconnected(let peer):
             book.onDisconnected(peer, now: turn.now, choices: &turn.choices)
             gossip.onDisconnected(peer)

@@ -1,0 +1,181 @@
+// Runs one peer on sockets, files and the wall clock: the same ClusterPeer as in the simulator.
+
+import Cluster
+import Crypto
+import Kernel
+import Multiformats
+import Seams
+import Transport
+
+/// Where a real peer lives.
+package struct PeerHome {
+    package var key: IdentityKey
+    /// The cluster secret; nil for a cluster that anyone may reach.
+    package var secret: Bytes?
+    package var listen: [Multiaddr]
+    /// Told to others instead of what it listens on, if not empty, and never told (CFG-023, CFG-024).
+    package var announce: [Multiaddr] = []
+    package var noAnnounce: [Multiaddr] = []
+    /// The folder of the logs.
+    package var dataFolder: String
+    /// The API of the Kubo daemon; nil with the embedded node.
+    package var ipfs: (endpoint: Endpoint, usesTLS: Bool)?
+    package var host = HostSettings()
+
+    package init(key: IdentityKey, secret: Bytes?, listen: [Multiaddr], dataFolder: String) {
+        self.key = key
+        self.secret = secret
+        self.listen = listen
+        self.dataFolder = dataFolder
+    }
+}
+
+package final class PeerRunner: @unchecked Sendable {
+    private let loop: EventLoop
+    private let disk: FileDisk
+    private let sockets: Libp2pSockets
+    private let ipfs: IPFSClient?
+    private var host: Host
+    private var machine: ClusterPeer
+    private var choices: Choices
+    private var inputs: [PeerInput] = []
+    private var isStepping = false
+    private var wakeUp: EventLoop.TimerID?
+    private var hostTimer: EventLoop.TimerID?
+    private var isArming = false
+    private var lastClient: UInt64 = 0
+    private var clients: [ClientID: (ClientReply) -> Void] = [:]
+    package private(set) var listening: [Multiaddr] = []
+
+    package var onLog: (LogLine) -> Void
+    package var onReady: () -> Void = {}
+    package var onStopped: () -> Void = {}
+    package var onFatal: (String) -> Void = { _ in }
+
+    /// Opens the data folder. The peer runs from `start` on.
+    package init(loop: EventLoop, home: PeerHome, settings: PeerSettings, onLog: @escaping (LogLine) -> Void) throws {
+        self.loop = loop
+        self.onLog = onLog
+        disk = try FileDisk(root: home.dataFolder, loop: loop)
+        sockets = Libp2pSockets(loop: loop)
+        ipfs = home.ipfs.map { IPFSClient(loop: loop, endpoint: $0.endpoint, usesTLS: $0.usesTLS) }
+        host = Host(key: home.key, networkKey: home.secret, protocols: ClusterPeer.protocols, settings: home.host)
+        var seed: UInt64 = 0
+        for byte in Machine.entropy(8) { seed = seed << 8 | UInt64(byte) }
+        choices = Choices(seed: seed)
+        var effects: [PeerEffect] = []
+        machine = try ClusterPeer(
+            settings: settings, disk: disk, signer: IdentitySigner(key: home.key), at: Machine.now, choices: &choices,
+            effects: &effects)
+        for address in home.listen { listening += try sockets.listen(on: address) }
+        let told = home.announce.isEmpty ? listening : home.announce
+        listening = told.filter { !home.noAnnounce.contains($0) }
+
+        disk.onEvent = { [weak self] in self?.submit(.disk($0)) }
+        ipfs?.onEvent = { [weak self] in self?.submit(.exchange($0)) }
+        sockets.onEvent = { [weak self] event in
+            self?.withHost { $0.onSocket(event, entropy: Machine.entropy, now: Machine.now, effects: &$1) }
+        }
+        for effect in effects { carryOut(effect) }
+    }
+
+    package func start() {
+        submit(.start)
+        withHost { [listening] in $0.onListening(listening, now: Machine.now, effects: &$1) }
+        submit(.connection(.listening(listening)))
+    }
+
+    // MARK: Clients
+
+    /// Asks as a client does; `each` hears every reply, on the loop.
+    @discardableResult
+    package func ask(_ request: ClientRequest, each: @escaping (ClientReply) -> Void) -> ClientID {
+        lastClient += 1
+        let client = ClientID(lastClient)
+        clients[client] = each
+        submit(.client(client, request))
+        return client
+    }
+    package func send(_ client: ClientID, _ input: ClientInput) { submit(.clientInput(client, input)) }
+    package func leave(_ client: ClientID) {
+        guard clients.removeValue(forKey: client) != nil else { return }
+        submit(.clientGone(client))
+    }
+    package func shutDown() { submit(.shutdown) }
+
+    /// Closes the connections in order, so that the others need not wait to notice.
+    package func close() {
+        withHost { $0.shutDown(now: Machine.now, effects: &$1) }
+        sockets.close()
+    }
+
+    // MARK: Steps
+
+    /// One input after another: what a step causes comes after it.
+    private func submit(_ input: PeerInput) {
+        inputs.append(input)
+        guard !isStepping else { return }
+        isStepping = true
+        var next = 0
+        while next < inputs.count {
+            let input = inputs[next]
+            next += 1
+            if next == inputs.count {
+                inputs.removeAll(keepingCapacity: true)
+                next = 0
+            }
+            var effects: [PeerEffect] = []
+            machine.step(input, at: Machine.now, choices: &choices, effects: &effects)
+            for effect in effects { carryOut(effect) }
+        }
+        isStepping = false
+    }
+
+    private func carryOut(_ effect: PeerEffect) {
+        switch effect {
+        case .wake(let at):
+            if let wakeUp { loop.cancel(wakeUp) }
+            wakeUp = at.map { loop.at($0) { [weak self] in self?.submit(.wake) } }
+        case .connection(let effect): withHost { $0.onEffect(effect, now: Machine.now, effects: &$1) }
+        case .stream(let effect): withHost { $0.onEffect(effect, now: Machine.now, effects: &$1) }
+        case .disk(let effect): disk.carryOut(effect)
+        case .exchange(let effect): ipfs?.carryOut(effect)
+        case .reply(let client, let reply):
+            guard let each = clients[client] else { return }
+            switch reply {
+            case .end, .failed: clients[client] = nil
+            case .item, .pause, .resume: break
+            }
+            each(reply)
+        case .log(let line): onLog(line)
+        case .ready: onReady()
+        case .stopped: onStopped()
+        case .fatal(let reason): onFatal(reason)
+        }
+    }
+
+    private func withHost(_ body: (inout Host, inout [Host.Effect]) -> Void) {
+        var effects: [Host.Effect] = []
+        body(&host, &effects)
+        for effect in effects {
+            switch effect {
+            case .socket(let effect): sockets.carryOut(effect)
+            case .connection(let event): submit(.connection(event))
+            case .stream(let event): submit(.stream(event))
+            case .log(let line): onLog(line)
+            }
+        }
+        guard !isArming else { return }
+        isArming = true
+        loop.later { [weak self] in self?.armHost() }
+    }
+
+    /// Once a round, however often the host was asked in it.
+    private func armHost() {
+        isArming = false
+        if let hostTimer { loop.cancel(hostTimer) }
+        hostTimer = host.nextDeadline.map { deadline in
+            loop.at(deadline) { [weak self] in self?.withHost { $0.onTime(now: Machine.now, effects: &$1) } }
+        }
+    }
+}
