@@ -90,7 +90,7 @@ extension Host {
     mutating func onDialTime(_ peer: PeerID, _ now: Now, _ effects: inout [Effect]) {
         guard let dial = dials[peer] else { return }
         if dial.deadline <= now.monotonic {
-            endDial(peer, reason: "no answer in time", now, &effects)
+            endDial(peer, reason: "i/o timeout", now, &effects)
         } else {
             attemptNext(peer, now, &effects)
         }
