@@ -191,9 +191,3 @@ extension Span {
         return overflow2 ? nil : sum
     }
 }
-
-private func quoted(_ text: String) -> String {
-    var out: Bytes = []
-    JSON.writeString(text, to: &out)
-    return String(decoding: out, as: UTF8.self)
-}

@@ -28,7 +28,7 @@ package struct ContentPath: Equatable, Sendable, CustomStringConvertible {
         switch parts[0] {
         case "ipfs", "ipld":
             do { root = .immutable(namespace: parts[0], try CID(text: parts[1])) } catch {
-                throw ContentPath.invalid(text, "invalid cid: \(error)")
+                throw ContentPath.invalid(text, error.aboutCID)
             }
         case "ipns": root = .name(parts[1])
         default: throw ContentPath.invalid(text, "unknown namespace: \"\(parts[0])\"")
@@ -55,19 +55,4 @@ package struct ContentPath: Equatable, Sendable, CustomStringConvertible {
             }
         return "/" + (head + names).joined(separator: "/") + (isSlashed ? "/" : "")
     }
-}
-
-/// Go's url.QueryEscape.
-func queryEscaped(_ text: String) -> String {
-    var out: Bytes = []
-    for byte in text.utf8 {
-        switch byte {
-        case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "."),
-            UInt8(ascii: "~"):
-            out.append(byte)
-        case UInt8(ascii: " "): out.append(UInt8(ascii: "+"))
-        default: out += Bytes(("%" + hex([byte]).uppercased()).utf8)
-        }
-    }
-    return String(decoding: out, as: UTF8.self)
 }

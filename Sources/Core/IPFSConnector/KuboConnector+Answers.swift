@@ -176,7 +176,7 @@ extension KuboConnector {
         calls[id]?.isCounted = true
         metricTrigger.hit(&effects)
         for origin in (pin.options.origins ?? []).prefix(settings.originsMax) {
-            let target = "swarm/connect?arg=\(queryEscaped(origin.description))"
+            let target = "swarm/connect?arg=\(URLText.queryEscaped(origin.description))"
             request(id, .origin, target, within: nil, now, &effects)
         }
         if let source = pin.options.pinUpdate {

@@ -103,7 +103,7 @@ package struct KuboConnector: Sendable {
         case .repoStat: ask(id, "repo/stat?size-only=true", now, &effects)
         case .swarmPeers: ask(id, "swarm/peers", now, &effects)
         case .swarmConnect(let address):
-            ask(id, "swarm/connect?arg=\(queryEscaped(address.description))", now, &effects)
+            ask(id, "swarm/connect?arg=\(URLText.queryEscaped(address.description))", now, &effects)
         case .blockGet(let cid): ask(id, "block/get?arg=\(cid)", now, &effects)
         case .configKey: ask(id, "config/show", now, &effects)
         }
@@ -142,7 +142,7 @@ package struct KuboConnector: Sendable {
             if case .immutable(_, let cid) = path.root, path.names.isEmpty {
                 return finish(id, .success(.resolved(cid)), &effects)
             }
-            ask(id, "resolve?arg=\(queryEscaped(path.description))", now, &effects)
+            ask(id, "resolve?arg=\(URLText.queryEscaped(path.description))", now, &effects)
         } catch { fail(id, error.description, &effects) }
     }
 

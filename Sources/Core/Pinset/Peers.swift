@@ -79,6 +79,12 @@ package struct RepoGC: Hashable, Sendable {
     package init(peer: PeerID) { self.peer = peer }
 }
 
+/// What all peers removed (REST-180).
+package struct GlobalRepoGC: Equatable, Sendable {
+    package var peers = SortedMap<PeerID, RepoGC>()
+    package init(_ all: [RepoGC] = []) { for one in all { peers[one.peer] = one } }
+}
+
 /// Who sees whom (RPC-T10).
 package struct ConnectGraph: Equatable, Sendable {
     package var clusterID: PeerID
@@ -88,4 +94,19 @@ package struct ConnectGraph: Equatable, Sendable {
     package var trustLinks = SortedMap<PeerID, Bool>()
     package var clusterToIPFS = SortedMap<PeerID, PeerID>()
     package init(clusterID: PeerID) { self.clusterID = clusterID }
+}
+
+/// What went over one libp2p protocol; the name may be empty (REST-178).
+package struct ProtocolBandwidth: Equatable, Sendable {
+    package var name: String
+    package var totalIn: Int64 = 0
+    package var totalOut: Int64 = 0
+    package var rateIn = 0.0
+    package var rateOut = 0.0
+    package init(name: String) { self.name = name }
+}
+
+package struct BandwidthByProtocol: Equatable, Sendable {
+    package var protocols: [ProtocolBandwidth]
+    package init(_ protocols: [ProtocolBandwidth]) { self.protocols = protocols }
 }

@@ -64,15 +64,6 @@ package enum ClientItem: Equatable, Sendable {
     case added(AddedOutput)
 }
 
-package struct ProtocolBandwidth: Equatable, Sendable {
-    package var name: String
-    package var totalIn: Int64 = 0
-    package var totalOut: Int64 = 0
-    package var rateIn = 0.0
-    package var rateOut = 0.0
-    package init(name: String) { self.name = name }
-}
-
 /// Why a request failed. The text is upstream's where it has one; the kind decides the HTTP status.
 package struct ClientFailure: Error, Equatable, Sendable, CustomStringConvertible {
     package enum Kind: Equatable, Sendable {
