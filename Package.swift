@@ -75,6 +75,10 @@ let package = Package(
         core("Cluster", knows: floor1 + machines),
 
         // Floor 5: the worlds that interpret a peer's effects.
+        // Floor 5: what speaks to users on a peer's behalf, over the client seam.
+        core("API", knows: floor1 + ["HTTP"]),
+
+        // Floor 5: the worlds that interpret a peer's effects. The real one is still to come.
         module("SimNet", at: "Sources/SimNet", knows: wholeCore),
         .systemLibrary(name: "CEvents", path: "Sources/RealNet/CEvents"),
         .target(name: "RealNet", dependencies: (wholeCore + ["Transport", "COpenSSL", "CEvents"]).map { .init(stringLiteral: $0) },
@@ -98,6 +102,7 @@ let package = Package(
         tests("RealNetTests", at: "Tests/Property/RealNet", knows: wholeCore + ["Transport", "RealNet", "TestSupport"]),
         tests("HTTPTests", at: "Tests/Property/HTTP", knows: floor0 + ["HTTP"]),
         tests("TransportTests", at: "Tests/Property/Transport", knows: floor1 + ["Transport", "TestSupport"]),
+        tests("APITests", at: "Tests/Property/API", knows: floor1 + ["HTTP", "API", "TestSupport"]),
         tests("TidyTests", at: "Tests/Property/Tidy", knows: ["TestSupport"]),
         tests("Scenarios", at: "Tests/Scenarios", knows: wholeCore + ["SimNet", "TestSupport"]),
     ]

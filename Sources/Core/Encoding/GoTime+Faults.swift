@@ -63,9 +63,19 @@ package enum RFC3339Fault {
     private static func string(_ bytes: ArraySlice<UInt8>) -> String { String(decoding: bytes, as: UTF8.self) }
 }
 
-/// Go's quotes around a text.
+/// Go's %q: quotes around a text, and escapes for what would break out of them or a line.
 package func quoted(_ text: String) -> String {
-    var out: Bytes = []
-    JSON.writeString(text, to: &out)
+    var out: Bytes = [UInt8(ascii: "\"")]
+    for byte in text.utf8 {
+        switch byte {
+        case UInt8(ascii: "\""), UInt8(ascii: "\\"): out += [UInt8(ascii: "\\"), byte]
+        case 0x0a: out += Bytes("\\n".utf8)
+        case 0x0d: out += Bytes("\\r".utf8)
+        case 0x09: out += Bytes("\\t".utf8)
+        case 0..<0x20, 0x7f: out += Bytes("\\x\(hex([byte]))".utf8)
+        default: out.append(byte)
+        }
+    }
+    out.append(UInt8(ascii: "\""))
     return String(decoding: out, as: UTF8.self)
 }

@@ -101,7 +101,7 @@ extension PinOptions {
 
 /// The elements of a comma-separated list, empty ones included.
 package func commaSeparated(_ text: String) -> [String] {
-    text.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
+    text.utf8.split(separator: UInt8(ascii: ","), omittingEmptySubsequences: false).map { String(decoding: $0, as: UTF8.self) }
 }
 
 extension URLQuery {

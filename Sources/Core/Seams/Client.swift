@@ -11,6 +11,17 @@ package struct ClientID: Hashable, Comparable, Sendable {
     package static func < (a: Self, b: Self) -> Bool { a.number < b.number }
 }
 
+/// Numbers clients. Each API of a peer has its own owner, so that their clients are never the same.
+package struct ClientIDs: Sendable {
+    private let owner: UInt8
+    private var number: UInt64 = 0
+    package init(owner: UInt8) { self.owner = owner }
+    package mutating func next() -> ClientID {
+        number += 1
+        return ClientID(UInt64(owner) << 56 | number)
+    }
+}
+
 /// What a client may ask. The comment says which items answer it.
 package enum ClientRequest: Equatable, Sendable {
     case id  // one peer
@@ -48,6 +59,8 @@ package enum ClientInput: Equatable, Sendable {
     case data(Bytes)
     case endOfFile
     case end
+    /// The upload broke off: nothing is pinned, and the request fails with this text.
+    case failed(String)
 }
 
 package enum ClientItem: Equatable, Sendable {

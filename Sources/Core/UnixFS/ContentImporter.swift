@@ -32,6 +32,7 @@ extension UnixFSImporter {
         case .data(let bytes): try data(bytes, effects: &effects)
         case .endOfFile: try endFile(effects: &effects)
         case .end: return try finish(effects: &effects)
+        case .failed(let reason): throw AddError(reason)
         }
         return nil
     }
@@ -45,6 +46,7 @@ extension CARImporter {
         case .data(let bytes): try data(bytes, effects: &effects)
         case .endOfFile: try endFile(effects: &effects)
         case .end: return try finish()
+        case .failed(let reason): throw AddError(reason)
         }
         return nil
     }

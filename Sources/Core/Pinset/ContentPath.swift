@@ -13,12 +13,12 @@ package struct ContentPath: Equatable, Sendable, CustomStringConvertible {
     package let names: [String]
     private let isSlashed: Bool
 
-    package init(_ text: String) throws(IPFSFailure) {
+    package init(_ text: String) throws(FormError) {
         do { self = try ContentPath(full: text) } catch { self = try ContentPath(full: "/ipfs/" + text) }
     }
 
     /// Without the second attempt, which takes a bare CID.
-    package init(full text: String) throws(IPFSFailure) {
+    package init(full text: String) throws(FormError) {
         let parts = ContentPath.cleaned(text)
         guard text.hasPrefix("/"), parts.count >= 2 else {
             throw ContentPath.invalid(text, "path does not have enough components")
@@ -35,8 +35,8 @@ package struct ContentPath: Equatable, Sendable, CustomStringConvertible {
         }
     }
 
-    private static func invalid(_ text: String, _ reason: String) -> IPFSFailure {
-        IPFSFailure("invalid path \"\(text)\": \(reason)")
+    private static func invalid(_ text: String, _ reason: String) -> FormError {
+        FormError("invalid path \"\(text)\": \(reason)")
     }
 
     private static func cleaned(_ text: String) -> [String] {

@@ -1,0 +1,128 @@
+// The form of an add as the input of a client. spec/rest-api.md REST-097, REST-098; boxo's files/multipartfile.go.
+
+import Encoding
+import HTTP
+import Kernel
+import Seams
+
+/// Turns the body of `POST /add` into `ClientInput`. After a fault nothing further comes out.
+struct Upload: Sendable {
+    private enum Part: Equatable, Sendable {
+        case none  // between parts
+        case file
+        case directory
+        case symlink(name: String, target: Bytes)
+    }
+    static let truncated = "multipart: NextPart: EOF"
+
+    private var form: Multipart
+    private let settings: RESTSettings
+    private var part = Part.none
+    private var hasParts = false
+    private var isOver = false
+
+    /// The boundary, or why there is none.
+    static func boundary(of request: HTTPRequest) throws(Refusal) -> String {
+        guard let type = MediaType(request.headers["Content-Type"] ?? ""),
+            ["multipart/form-data", "multipart/mixed"].contains(type.name)
+        else { throw Refusal(400, "request Content-Type isn't multipart/form-data") }
+        guard let boundary = type["boundary"], !boundary.isEmpty else {
+            throw Refusal(400, "no multipart boundary param in Content-Type")
+        }
+        return boundary
+    }
+
+    init(boundary: String, settings: RESTSettings) {
+        form = Multipart(boundary: boundary, headerLimit: settings.partHeaderLimitBytes)
+        self.settings = settings
+    }
+
+    mutating func feed(_ bytes: Bytes, _ inputs: inout [ClientInput]) {
+        if isOver { return }
+        var events: [Multipart.Event] = []
+        var fault: String?
+        do { try form.feed(bytes, events: &events) } catch { fault = error.message }
+        take(events, &inputs)
+        if let fault, !isOver { fail(fault, &inputs) }
+    }
+
+    /// The request is whole; the form should be too. What the broken part holds is handed on before the failure, so that
+    /// the answer lists the same entries as upstream's, which pins nothing either.
+    mutating func finish(_ inputs: inout [ClientInput]) {
+        if isOver { return }
+        var events: [Multipart.Event] = []
+        form.finish(events: &events)
+        take(events, &inputs)
+        if !isOver { fail(Upload.truncated, &inputs) }
+    }
+
+    private mutating func take(_ events: [Multipart.Event], _ inputs: inout [ClientInput]) {
+        for event in events where !isOver {
+            switch event {
+            case .part(let fields): begin(fields, &inputs)
+            case .data(let bytes): data(bytes, &inputs)
+            case .endOfPart: endPart(&inputs)
+            case .end:
+                // Upstream's handler dies of a form without parts.
+                if !hasParts { fail("the form has no parts", &inputs); break }
+                isOver = true
+                inputs.append(.end)
+            }
+        }
+    }
+
+    private mutating func fail(_ reason: String, _ inputs: inout [ClientInput]) {
+        isOver = true
+        inputs.append(.failed(reason))
+    }
+
+    private mutating func begin(_ fields: HTTPFields, _ inputs: inout [ClientInput]) {
+        hasParts = true
+        let coding = (fields["Content-Transfer-Encoding"] ?? "binary").lowercased()
+        guard ["binary", "8bit", "7bit", ""].contains(coding) else {
+            return fail("Content-Transfer-Encoding \(coding) is not supported; send the part as binary", &inputs)
+        }
+        let name = Upload.name(fields["Content-Disposition"] ?? "")
+        switch MediaType(fields["Content-Type"] ?? "")?.name {
+        case "application/x-directory", "multipart/form-data", "multipart/mixed":
+            part = .directory
+            inputs.append(.directory(name: name))
+        case "application/symlink": part = .symlink(name: name, target: [])
+        default:
+            part = .file
+            inputs.append(.file(name: name))
+        }
+    }
+
+    private mutating func data(_ bytes: Bytes, _ inputs: inout [ClientInput]) {
+        switch part {
+        case .file: inputs.append(.data(bytes))
+        case .symlink(let name, let target):
+            guard target.count + bytes.count <= settings.symlinkLimitBytes else {
+                return fail("the target of \(name) is longer than \(settings.symlinkLimitBytes) bytes", &inputs)
+            }
+            part = .symlink(name: name, target: target + bytes)
+        case .directory, .none: break
+        }
+    }
+
+    private mutating func endPart(_ inputs: inout [ClientInput]) {
+        switch part {
+        case .file: inputs.append(.endOfFile)
+        case .symlink(let name, let target): inputs.append(.symlink(name: name, target: String(decoding: target, as: UTF8.self)))
+        case .directory, .none: break
+        }
+        part = .none
+    }
+
+    /// The file name, unescaped where it can be, as a clean relative path.
+    private static func name(_ disposition: String) -> String {
+        let raw = MediaType(disposition)?["filename"] ?? ""
+        let text = URLText.unescaped(raw.utf8, isQuery: true) ?? raw
+        var parts: [String] = []
+        for part in text.utf8.split(separator: UInt8(ascii: "/")).map({ String(decoding: $0, as: UTF8.self) }) where part != "." {
+            if part == ".." { _ = parts.popLast() } else { parts.append(part) }
+        }
+        return parts.joined(separator: "/")
+    }
+}
