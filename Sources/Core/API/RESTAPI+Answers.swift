@@ -58,9 +58,7 @@ extension RESTAPI {
 
     mutating func refuse(_ id: ServedID, _ refusal: Refusal, _ effects: inout [Effect]) {
         let body = ErrorBody(code: refusal.status, message: refusal.message).json
-        // A stream that never began still announces its trailer.
-        let headers = exchanges[id]?.shape == .stream ? streamHeaders : apiHeaders
-        write(id, refusal.status, headers, RESTAPI.line(body), &effects)
+        write(id, refusal.status, apiHeaders, RESTAPI.line(body), &effects)
     }
 
     mutating func finishEmpty(_ id: ServedID, _ effects: inout [Effect]) { write(id, 204, apiHeaders, [], &effects) }

@@ -103,7 +103,6 @@ extension RESTAPI {
         case .id, .version, .peers, .peerRemove, .allocations, .allocation, .statusAll, .recover, .recoverAll, .status, .pin,
             .pinPath, .unpin, .unpinPath, .repoGC, .connectGraph, .alerts, .bandwidth, .metrics, .metricNames:
             let (request, shape) = try plain(operation, call)
-            if shape == .stream { exchanges[id]?.shape = .stream }
             ask(id, request, as: shape, &effects)
         }
     }
