@@ -37,9 +37,6 @@ struct Multipart: Sendable {
         self.headerLimit = headerLimit
     }
 
-    var hasEnded: Bool { state == .ended }
-    var isInBody: Bool { if case .body = state { true } else { false } }
-
     mutating func feed(_ bytes: Bytes, events: inout [Event]) throws(MultipartError) {
         if state == .ended { return }
         buffer += bytes
@@ -73,12 +70,12 @@ struct Multipart: Sendable {
     }
 
     private mutating func skipPreamble() throws(MultipartError) -> Bool {
-        if buffer.count - start >= dashes.count, buffer[start...].starts(with: dashes) {
+        guard let isBoundary = isBoundary(dashes, at: start) else { return false }
+        if isBoundary {
             start += dashes.count
             state = .afterBoundary
             return true
         }
-        if dashes.starts(with: buffer[start...]) { return false }
         guard let newline = buffer[start...].firstIndex(of: 0x0a) else {
             try check(buffer.count - start)
             return false
@@ -130,10 +127,8 @@ struct Multipart: Sendable {
 
     private mutating func readBody(_ isAtStart: Bool, _ events: inout [Event]) -> Bool {
         if isAtStart {
-            if buffer.count - start <= dashes.count, dashes.starts(with: buffer[start...]) { return false }
-            if let isBoundary = isBoundary(dashes, at: start) {
-                if isBoundary { endPart(after: start + dashes.count, &events); return true }
-            } else { return false }
+            guard let isBoundary = isBoundary(dashes, at: start) else { return false }
+            if isBoundary { endPart(after: start + dashes.count, &events); return true }
             state = .body(isAtStart: false)
         }
         let delimiter = lineEnd + dashes

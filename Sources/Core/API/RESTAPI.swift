@@ -140,20 +140,21 @@ package struct RESTAPI: Sendable {
     // MARK: The request's body
 
     private mutating func onBody(_ id: ServedID, _ bytes: Bytes, _ effects: inout [Effect]) {
-        guard let exchange = exchanges[id] else { return }
-        if exchange.upload != nil { return upload(id, &effects) { $0.feed(bytes, &$1) } }
-        guard exchange.shape == .peerAdd else { return }
-        guard exchange.body.count + bytes.count <= settings.bodyLimitBytes else {
+        // No copy of the exchange is held meanwhile, or its buffers would be copied too.
+        if exchanges[id]?.upload != nil { return upload(id, &effects) { $0.feed(bytes, &$1) } }
+        guard exchanges[id]?.shape == .peerAdd, let count = exchanges[id]?.body.count else { return }
+        guard count + bytes.count <= settings.bodyLimitBytes else {
             return refuse(id, Refusal(413, "request body is longer than \(settings.bodyLimitBytes) bytes"), &effects)
         }
         exchanges[id]?.body += bytes
     }
 
     private mutating func onEnd(_ id: ServedID, _ effects: inout [Effect]) {
-        guard let exchange = exchanges[id] else { return }
-        if exchange.upload != nil { return upload(id, &effects) { $0.finish(&$1) } }
-        guard exchange.shape == .peerAdd else { return }
-        do throws(Refusal) { ask(id, .peerAdd(try Call.peer(in: exchange.body)), as: .one, &effects) } catch { refuse(id, error, &effects) }
+        if exchanges[id]?.upload != nil { return upload(id, &effects) { $0.finish(&$1) } }
+        guard let exchange = exchanges[id], exchange.shape == .peerAdd else { return }
+        do throws(Refusal) { ask(id, .peerAdd(try Call.peer(in: exchange.body)), as: .one, &effects) } catch {
+            refuse(id, error, &effects)
+        }
     }
 
     private mutating func upload(_ id: ServedID, _ effects: inout [Effect], _ step: (inout Upload, inout [ClientInput]) -> Void) {
