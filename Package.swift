@@ -86,6 +86,7 @@ let package = Package(
                 linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))]),
 
         // Floor 6: what people run.
+        module("Configuration", at: "Sources/Daemon/Configuration", knows: wholeCore),
         module("CommandLine", at: "Sources/Daemon/CommandLine", knows: ["Kernel", "Encoding"]),
         program("ipfs-cluster-sim", at: "Sources/Daemon/Simulator", knows: wholeCore + ["SimNet"]),
 
@@ -105,6 +106,7 @@ let package = Package(
         tests("TransportTests", at: "Tests/Property/Transport", knows: floor1 + ["Transport", "TestSupport"]),
         tests("APITests", at: "Tests/Property/API", knows: floor1 + ["HTTP", "API", "TestSupport"]),
         tests("CommandLineTests", at: "Tests/Property/CommandLine", knows: floor0 + ["CommandLine", "TestSupport"]),
+        tests("ConfigurationTests", at: "Tests/Property/Configuration", knows: wholeCore + ["Configuration", "TestSupport"]),
         tests("TidyTests", at: "Tests/Property/Tidy", knows: ["TestSupport"]),
         tests("Scenarios", at: "Tests/Scenarios", knows: wholeCore + ["SimNet", "TestSupport"]),
     ]
