@@ -65,9 +65,27 @@ func text(_ golden: String) -> String { String(decoding: Golden.bytes(golden), a
         #expect(lines.count == expected.count)
     }
 
-    @Test(arguments: initCases.filter { $0 != "source" }.map { "config/\($0)/service.json" }
-        + clusterFiles.map { "config/clusters/\($0)/service.json" })
-    func readAndWrittenAgain(_ path: String) throws {
+    @Test(arguments: initCases.filter { $0 != "source" }) func readAndWrittenAgain(_ name: String) throws {
+        let path = "config/\(name)/service.json"
         #expect(try read(text(path)).encoded() == text(path))
+    }
+
+    /// These were edited by a tool that writes lists of one as lists.
+    @Test(arguments: clusterFiles) func recordedClustersAreUnderstood(_ name: String) throws {
+        let configuration = try read(text("config/clusters/\(name)/service.json"))
+        let lines = text("config/clusters/\(name)/service.json").replacing(
+            /(multiaddress": )\[\s*("[^"]*")\s*\]/, with: { "\($0.1)\($0.2)" })
+        #expect(configuration.encoded() == lines)
+        #expect(try configuration.consensus() == (name.hasPrefix("raft") ? .raft : .crdt))
+    }
+
+    @Test func environmentOfTheRecordedCasesReachesTheValues() throws {
+        let configuration = try InitCase("crdt-env").generated()
+        #expect(configuration[.cluster].flag("leave_on_shutdown") && configuration[.cluster].int("replication_factor_max") == 3)
+        #expect(configuration[.restapi].addresses("http_listen_multiaddress").map(\.description)
+            == ["/ip4/127.0.0.1/tcp/9194", "/ip6/::1/tcp/9194"])
+        #expect(configuration[.restapi].map("basic_auth_credentials") == [Value.Named("alice", "secret")])
+        #expect(configuration[.tags].map("tags") == [Value.Named("group", "a"), Value.Named("region", "eu")])
+        #expect(configuration[.ipfshttp].span("pin_timeout") == .minutes(90))
     }
 }
