@@ -89,6 +89,7 @@ let package = Package(
         module("Configuration", at: "Sources/Daemon/Configuration", knows: wholeCore),
         module("CommandLine", at: "Sources/Daemon/CommandLine", knows: ["Kernel", "Encoding"]),
         module("ControlCommands", at: "Sources/Daemon/Control", knows: floor1 + ["HTTP", "IPFSConnector"]),
+        module("CommandLine", at: "Sources/Daemon/CommandLine", knows: ["Kernel", "Encoding"]),
         program("ipfs-cluster-sim", at: "Sources/Daemon/Simulator", knows: wholeCore + ["SimNet"]),
 
         // Tests/Property: one folder for each area, so that an area is tested without building the others.
@@ -110,6 +111,7 @@ let package = Package(
         tests("ConfigurationTests", at: "Tests/Property/Configuration", knows: wholeCore + ["Configuration", "TestSupport"]),
         tests("ControlTests", at: "Tests/Property/Control",
               knows: floor1 + ["HTTP", "ControlCommands", "TestSupport"]),
+        tests("CommandLineTests", at: "Tests/Property/CommandLine", knows: floor0 + ["CommandLine", "TestSupport"]),
         tests("TidyTests", at: "Tests/Property/Tidy", knows: ["TestSupport"]),
         tests("Scenarios", at: "Tests/Scenarios", knows: wholeCore + ["SimNet", "TestSupport"]),
     ]
