@@ -57,7 +57,7 @@ extension KuboConnector {
 
     private mutating func documents(_ exchange: ExchangeID, _ bytes: Bytes) throws -> [JSON] {
         guard var open = requests[exchange]?.documents else { return [] }
-        requests[exchange]?.documents = JSONDocuments()
+        requests[exchange]?.documents = JSONDocuments(bytesMax: 1 << 20)
         defer { requests[exchange]?.documents = open }
         return try open.push(bytes)
     }

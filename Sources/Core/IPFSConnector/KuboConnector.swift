@@ -43,7 +43,7 @@ package struct KuboConnector: Sendable {
         var held: ExchangeRequest?
         var status: Int?
         var body: Bytes = []
-        var documents = JSONDocuments()
+        var documents = JSONDocuments(bytesMax: 1 << 20)
         var found: IPFSPinStatus?
         var progress: Int64 = -1
         /// Blocks put and not acknowledged yet.

@@ -17,21 +17,17 @@ package struct ControlRequest: Equatable, Sendable {
         case stream(Resource)
     }
     package var method: String
-    /// Percent-encoded.
-    package var path: String
-    package var query: URLQuery
+    /// Path and query, percent-encoded.
+    package var target: String
     package var answer: Answer
     /// CLI-116: a failed request prints an empty item first.
     package var showsFailureAsEmpty = false
 
-    package init(_ method: String, _ path: String, _ query: URLQuery = URLQuery(), _ answer: Answer) {
+    package init(_ method: String, _ target: String, _ answer: Answer) {
         self.method = method
-        self.path = path
-        self.query = query
+        self.target = target
         self.answer = answer
     }
-
-    package var target: String { query.items.isEmpty ? path : path + "?" + query.encoded }
 }
 
 /// The kinds of things that the API answers.

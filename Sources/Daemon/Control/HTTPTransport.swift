@@ -61,7 +61,7 @@ package struct APIEndpoint: Equatable, Sendable {
 
 /// Everything that a run touches besides the files it reads.
 package protocol ControlWorld {
-    func environment(_ name: String) -> String?
+    var environment: [String: String] { get }
     func print(_ text: String)
     func printError(_ text: String)
     var now: WallTime { get }

@@ -1,6 +1,7 @@
 // What the commands print with --enc text. CLI-156..172. Pure: value in, lines out, each ended by a line break.
 
 import Encoding
+import Foundation
 import Kernel
 import Multiformats
 import Pinset
@@ -87,6 +88,16 @@ enum TextFormat {
         let expired = HumanUnits.relative(WallTime(unixNanoseconds: alert.metric.expire), to: now)
         let triggered = HumanUnits.relative(alert.triggeredAt, to: now)
         return "\(alert.metric.peer): \(alert.metric.name). Expired at: \(expired). Triggered at: \(triggered)\n"
+    }
+
+    /// CLI-168.
+    static func bandwidth(_ bandwidth: BandwidthByProtocol) -> String {
+        bandwidth.protocols.sorted { precedes($0.name.utf8, $1.name.utf8) }.map { one in
+            let (name, total) = (HumanUnits.padded(one.name, 25, isRight: true), { HumanUnits.padded($0, 7, isRight: true) })
+            return "\(name): In: \(total(HumanUnits.bytes(UInt64(bitPattern: one.totalIn)))). "
+                + "Out: \(total(HumanUnits.bytes(UInt64(bitPattern: one.totalOut)))). "
+                + String(format: "RateIn: %.2fB/s. RateOut: %.2fB/s\n", one.rateIn, one.rateOut)
+        }.joined()
     }
 
     /// CLI-169.

@@ -1,17 +1,19 @@
 // Cuts a streamed answer into its JSON documents, whatever pieces it comes in.
 
-import Encoding
 import Kernel
 
-struct JSONDocuments: Sendable {
-    private static let documentBytesMax = 1 << 20
+package struct JSONDocuments: Sendable {
+    private let bytesMax: Int
     private var buffer: Bytes = []
     private var depth = 0
     private var isInText = false
     private var isEscaped = false
 
+    /// A document may be so long.
+    package init(bytesMax: Int) { self.bytesMax = bytesMax }
+
     /// The documents that are complete now.
-    mutating func push(_ bytes: Bytes) throws -> [JSON] {
+    package mutating func push(_ bytes: Bytes) throws(JSONError) -> [JSON] {
         var out: [JSON] = []
         for byte in bytes {
             if depth == 0 && [0x20, 0x09, 0x0a, 0x0d].contains(byte) { continue }
@@ -20,7 +22,7 @@ struct JSONDocuments: Sendable {
             out.append(try JSONReader.parse(buffer))
             buffer.removeAll(keepingCapacity: true)
         }
-        guard buffer.count <= Self.documentBytesMax else { throw IPFSFailure("a document is too long") }
+        guard buffer.count <= bytesMax else { throw JSONError(offset: buffer.count, reason: "a document is too long") }
         return out
     }
 
@@ -42,5 +44,5 @@ struct JSONDocuments: Sendable {
     }
 
     /// Whether the answer ended between two documents.
-    var isWhole: Bool { buffer.isEmpty }
+    package var isWhole: Bool { buffer.isEmpty }
 }
