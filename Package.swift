@@ -74,11 +74,10 @@ let package = Package(
         // Floor 4: the peer.
         core("Cluster", knows: floor1 + machines),
 
-        // Floor 5: the worlds that interpret a peer's effects.
-        // Floor 5: what speaks to users on a peer's behalf, over the client seam.
-        core("API", knows: floor1 + ["HTTP"]),
+        // What speaks to users on a peer's behalf, over the client seam.
+        core("API", knows: floor1),
 
-        // Floor 5: the worlds that interpret a peer's effects. The real one is still to come.
+        // Floor 5: the worlds that interpret a peer's effects.
         module("SimNet", at: "Sources/SimNet", knows: wholeCore),
         .systemLibrary(name: "CEvents", path: "Sources/RealNet/CEvents"),
         .target(name: "RealNet", dependencies: (wholeCore + ["Transport", "COpenSSL", "CEvents"]).map { .init(stringLiteral: $0) },
@@ -88,8 +87,7 @@ let package = Package(
         // Floor 6: what people run.
         module("Configuration", at: "Sources/Daemon/Configuration", knows: wholeCore),
         module("CommandLine", at: "Sources/Daemon/CommandLine", knows: ["Kernel", "Encoding"]),
-        module("ControlCommands", at: "Sources/Daemon/Control", knows: floor1 + ["HTTP", "IPFSConnector"]),
-        module("CommandLine", at: "Sources/Daemon/CommandLine", knows: ["Kernel", "Encoding"]),
+        module("ControlCommands", at: "Sources/Daemon/Control", knows: floor1 + ["IPFSConnector"]),
         program("ipfs-cluster-sim", at: "Sources/Daemon/Simulator", knows: wholeCore + ["SimNet"]),
 
         // Tests/Property: one folder for each area, so that an area is tested without building the others.
@@ -106,12 +104,11 @@ let package = Package(
         tests("RealNetTests", at: "Tests/Property/RealNet", knows: wholeCore + ["Transport", "RealNet", "TestSupport"]),
         tests("HTTPTests", at: "Tests/Property/HTTP", knows: floor0 + ["HTTP"]),
         tests("TransportTests", at: "Tests/Property/Transport", knows: floor1 + ["Transport", "TestSupport"]),
-        tests("APITests", at: "Tests/Property/API", knows: floor1 + ["HTTP", "API", "TestSupport"]),
+        tests("APITests", at: "Tests/Property/API", knows: floor1 + ["API", "TestSupport"]),
         tests("CommandLineTests", at: "Tests/Property/CommandLine", knows: floor0 + ["CommandLine", "TestSupport"]),
         tests("ConfigurationTests", at: "Tests/Property/Configuration", knows: wholeCore + ["Configuration", "TestSupport"]),
         tests("ControlTests", at: "Tests/Property/Control",
-              knows: floor1 + ["HTTP", "ControlCommands", "TestSupport"]),
-        tests("CommandLineTests", at: "Tests/Property/CommandLine", knows: floor0 + ["CommandLine", "TestSupport"]),
+              knows: floor1 + ["ControlCommands", "TestSupport"]),
         tests("TidyTests", at: "Tests/Property/Tidy", knows: ["TestSupport"]),
         tests("Scenarios", at: "Tests/Scenarios", knows: wholeCore + ["SimNet", "TestSupport"]),
     ]

@@ -402,7 +402,7 @@ package struct EmbeddedNode: Sendable {
     }
 
     private mutating func resolve(_ id: IPFSCallID, _ text: String, _ now: Now, _ effects: inout [IPFSEffect]) {
-        do throws(IPFSFailure) {
+        do throws(FormError) {
             let path = try ContentPath(text)
             guard case .immutable(_, let cid) = path.root else {
                 return fail(id, "the embedded IPFS node does not resolve /ipns names", &effects)

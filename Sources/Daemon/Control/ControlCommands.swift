@@ -93,7 +93,7 @@ private let addFlags = [
     Flag("chunker", "s", kind: .string("size-262144"), usage: "size-<bytes>, rabin-<min>-<avg>-<max> or buzhash"),
     Flag("raw-leaves", kind: .bool(false), usage: "leaves are raw blocks"),
     Flag("cid-version", kind: .int(0), usage: "version of the CIDs; above 0 leaves are raw blocks"),
-    Flag("hash", kind: .string("sha2-256"), usage: "hash function; any but the default brings --cid-version 1"),
+    Flag("hash", kind: .string("sha2-256"), usage: "hash function; others bring --cid-version 1"),
     Flag("nocopy", kind: .bool(false), usage: "refer to a URL instead of storing its blocks (filestore)"),
 ]
 

@@ -81,7 +81,7 @@ private let options = "mode=recursive&name=&replication-max=0&replication-min=0&
         (["-t", "x", "id"], "Incorrect Usage. invalid value \"x\" for flag -t: parse error"),
         (["pin", "ls", "--enc", "json"], "Incorrect Usage: flag provided but not defined: -enc"),
         (["pin", "add", "--wt", "5", cid0], "Incorrect Usage: invalid value \"5\" for flag -wt: parse error"),
-        (["add", "x", "--name"], "Incorrect Usage: flag needs an argument: -name"),
+        (["add", "--name"], "Incorrect Usage: flag needs an argument: -name"),
     ])
     func saysWhatIsWrongWithUsage(_ words: [String], _ line: String) {
         let world = ScriptedWorld { _ in ScriptedAnswer(500) }

@@ -120,7 +120,7 @@ import Testing
         let world = ScriptedWorld { _ in ScriptedAnswer(200, answer) }
         #expect(world.run("health", "bandwidth") == 0)
         #expect(world.stdout == String(repeating: " ", count: 25) + ": In:     0 B. Out:     0 B. RateIn: 0.00B/s. RateOut: 0.00B/s\n"
-            + String(repeating: " ", count: 23) + "/b: In:     9 B. Out:  123 kB. RateIn: 1.50B/s. RateOut: 0.00B/s\n")
+            + String(repeating: " ", count: 23) + "/b: In:     9 B. Out:  124 kB. RateIn: 1.50B/s. RateOut: 0.00B/s\n")
     }
 
     @Test func alertsTellBothTimes() {
