@@ -90,6 +90,8 @@ let package = Package(
         module("ControlCommands", at: "Sources/Daemon/Control", knows: floor1 + ["IPFSConnector"]),
         program("ipfs-cluster-sim", at: "Sources/Daemon/Simulator", knows: wholeCore + ["SimNet"]),
 
+        module("ServiceCommands", at: "Sources/Daemon/Service", knows: wholeCore + ["CommandLine", "Configuration"]),
+
         // Tests/Property: one folder for each area, so that an area is tested without building the others.
         module("TestSupport", at: "Tests/Property/Support", knows: floor1),
         tests("VocabularyTests", at: "Tests/Property/Vocabulary", knows: floor1 + ["TestSupport"]),
@@ -109,6 +111,8 @@ let package = Package(
         tests("ConfigurationTests", at: "Tests/Property/Configuration", knows: wholeCore + ["Configuration", "TestSupport"]),
         tests("ControlTests", at: "Tests/Property/Control",
               knows: floor1 + ["ControlCommands", "TestSupport"]),
+        tests("ServiceTests", at: "Tests/Property/Service",
+              knows: wholeCore + ["CommandLine", "Configuration", "ServiceCommands", "TestSupport"]),
         tests("TidyTests", at: "Tests/Property/Tidy", knows: ["TestSupport"]),
         tests("Scenarios", at: "Tests/Scenarios", knows: wholeCore + ["SimNet", "TestSupport"]),
     ]

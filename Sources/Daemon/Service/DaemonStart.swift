@@ -1,0 +1,56 @@
+// What every start of a peer does first: the lock, the files, and what the command line changes. CLI-042..047.
+
+import Cluster
+import Configuration
+import Encoding
+import Kernel
+import Multiformats
+import Seams
+
+/// All that is known before anything is opened. The folder stays locked as long as this lives.
+package struct DaemonStart {
+    package let lock: FolderLock
+    package let configuration: ServiceConfiguration
+    package let identity: Identity
+    package let consensus: Consensus
+    /// The core's part; what the core does not know stands in `configuration`.
+    package let settings: PeerSettings
+    package let leavesOnShutdown: Bool
+    package let collectsStats: Bool
+    package let collectsTraces: Bool
+}
+
+extension DaemonOptions {
+    /// Takes the lock and reads the folder. Failures are those that `Service.run` prints.
+    package func start(in world: ServiceWorld) throws(CommandFailure) -> DaemonStart {
+        let lock = try lockFolder(folder)
+        let loaded = try doing("loading configurations") {
+            try folder.load(environment: environment, hostName: world.hostName) { url in
+                world.log(LogLine(.info, "config", "loading configuration from \(url)"), logLevels)
+                return try world.fetch(url)
+            }
+        }
+        if !loaded.notice.isEmpty { world.printError(loaded.notice) }
+        let configuration = loaded.configuration
+        for warning in configuration.warnings {
+            world.log(LogLine(.warning, warning.component, warning.message), logLevels)
+        }
+        let consensus = try doing("creating state manager") { try configuration.consensus() }
+        if consensus == .crdt {
+            let datastore = try doing("creating datastore") { try configuration.datastore() }
+            world.log(LogLine(.info, "service", "Datastore backend: \(datastore.rawValue)"), logLevels)
+        }
+        let peerstore = try doing("reading peerstore") { try folder.loadPeerstore(configuration) }
+        for problem in peerstore.problems { world.log(LogLine(.error, "pstoremgr", problem), logLevels) }
+        let settings = try doing("starting cluster") {
+            try peerSettings(
+                from: configuration, identity: loaded.identity, bootstrap: bootstrap,
+                trustsBootstrapPeers: trustsBootstrapPeers, peerstore: peerstore)
+        }
+        return DaemonStart(
+            lock: lock, configuration: configuration, identity: loaded.identity, consensus: consensus, settings: settings,
+            leavesOnShutdown: leavesOnShutdown || configuration[.cluster].flag("leave_on_shutdown"),
+            collectsStats: enablesStats || configuration[.metrics].flag("enable_stats"),
+            collectsTraces: enablesTracing || configuration[.tracing].flag("enable_tracing"))
+    }
+}

@@ -1,0 +1,276 @@
+// ipfs-cluster-service, run in this process on temporary folders, against what upstream answered. spec/cli.md 2 to 5.
+
+import CommandLine
+import Configuration
+import Encoding
+import Foundation
+import Kernel
+import Multiformats
+import Seams
+import ServiceCommands
+import TestSupport
+import Testing
+
+/// A world of plain values, and what was printed into it.
+private final class Stage {
+    let folder: String
+    var stdout = ""
+    var stderr = ""
+    var log: [LogLine] = []
+    var input: [String] = []
+    var environment: [String: String]
+    var daemons: [DaemonOptions] = []
+    var states: [StateCommand] = []
+    private var nextPort: UInt16 = 20_000
+    private var nextByte: UInt8 = 0
+
+    init(environment: [String: String] = [:]) throws {
+        self.environment = environment
+        folder = FileManager.default.temporaryDirectory.path + "/service-\(UUID().uuidString)"
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    }
+    deinit { try? FileManager.default.removeItem(atPath: folder) }
+
+    private var world: ServiceWorld {
+        ServiceWorld(
+            environment: environment, version: "1.1.6+git2182e887", homeFolder: folder + "/home", hostName: "host",
+            readLine: { self.input.isEmpty ? nil : self.input.removeFirst() }, printOut: { self.stdout += $0 },
+            printError: { self.stderr += $0 }, log: { line, levels in if levels.shows(line) { self.log.append(line) } },
+            randomBytes: { count in
+                self.nextByte += 1
+                return Bytes(repeating: self.nextByte, count: count)
+            },
+            freePort: { _, _ in
+                self.nextPort += 1
+                return self.nextPort
+            },
+            fetch: { _ in nil })
+    }
+
+    /// Runs the command as the daemon would run up to the point where it opens things.
+    func run(_ words: [String]) -> Int32 {
+        (stdout, stderr, log) = ("", "", [])
+        let world = world
+        let service = Service(
+            world: world,
+            runDaemon: { options in
+                self.daemons.append(options)
+                _ = try options.start(in: world)
+                return 0
+            },
+            runState: { options in
+                self.states.append(options.command)
+                return 0
+            })
+        return service.run(words.map { $0.replacing("$DIR", with: folder) })
+    }
+
+    func read(_ name: String) -> String? {
+        FileManager.default.contents(atPath: folder + "/" + name).map { String(decoding: $0, as: UTF8.self) }
+    }
+    func write(_ text: String, to name: String) throws {
+        let path = folder + "/" + name
+        let parent = URL(fileURLWithPath: path).deletingLastPathComponent()
+        try FileManager.default.createDirectory(at: parent, withIntermediateDirectories: true)
+        try Data(text.utf8).write(to: URL(fileURLWithPath: path))
+    }
+}
+
+@Suite struct RecordedCommandTests {
+    /// Cases that need no state of a consensus store.
+    private func isCovered(_ words: [String]) -> Bool {
+        let rest = words.first == "-c" ? Array(words.dropFirst(2)) : words
+        return rest.isEmpty || !["state", "daemon"].contains(rest[0]) || rest == ["state"] || rest.last == "bogus" || rest[0] == "daemon"
+    }
+
+    /// Without log lines, which begin with a time.
+    private func plain(_ stderr: String) -> String {
+        stderr.split(separator: "\n", omittingEmptySubsequences: false).filter { !($0.hasPrefix("20") && $0.contains("Z\t")) }
+            .joined(separator: "\n")
+    }
+
+    @Test func asRecorded() throws {
+        let stage = try Stage()
+        var compared = 0
+        for line in try Golden.lines("ctl/cases.ndjson") where line["cluster"]?.text == "none" && line["program"]?.text == "service" {
+            let id = line["id"]?.text ?? ""
+            let words = (line["args"]?.elements ?? []).compactMap(\.text)
+            if case .object(let files)? = line["files"] {
+                for file in files { try stage.write(file.value["text"]?.text ?? "", to: file.name) }
+            }
+            guard isCovered(words) else { continue }
+            stage.environment = [:]
+            if case .object(let members)? = line["env"] { for member in members { stage.environment[member.name] = member.value.text } }
+            stage.input = line["stdin"]?.text?.split(separator: "\n", omittingEmptySubsequences: false).map(String.init) ?? []
+            let exit = stage.run(words)
+            compared += 1
+            #expect(exit == line["exit"]?.integer(Int32.self), "\(id) \(words)")
+            compareStdout(stage.stdout, line, id)
+            let expected = plain(line["stderr"]?.text ?? "").replacing("$DIR", with: stage.folder)
+            #expect(stage.stderr == expected, "\(id) \(words)")
+            try compareFiles(stage, line, id)
+        }
+        #expect(compared > 30)
+    }
+
+    private func compareStdout(_ text: String, _ line: JSON, _ id: String) {
+        let expected = line["stdout"]?.text ?? ""
+        switch line["compare"]?["stdout"]?.text {
+        case "first-line": #expect(text.split(separator: "\n").first == expected.split(separator: "\n").first, "\(id)")
+        case "some": #expect(!text.isEmpty, "\(id)")
+        case "any": break
+        default: #expect(text == expected, "\(id)")
+        }
+    }
+
+    private func compareFiles(_ stage: Stage, _ line: JSON, _ id: String) throws {
+        guard case .object(let files)? = line["files_after"] else { return }
+        for file in files {
+            let found = stage.read(file.name)
+            // A recorded null says that it was not there, or, where only that is compared, that it was empty or not there.
+            switch (line["compare"]?["files"]?.text, file.value.text) {
+            case ("exists", let expected): if expected != nil { #expect(found != nil, "\(id) \(file.name)") }
+            case ("unordered_lines", let expected):
+                #expect(found?.split(separator: "\n").sorted() == expected?.split(separator: "\n").sorted(), "\(id) \(file.name)")
+            case (_, let expected): #expect(found == expected, "\(id) \(file.name)")
+            }
+        }
+    }
+}
+
+@Suite struct InitTests {
+    private let secret = String(repeating: "ab", count: 32)
+
+    @Test func defaults() throws {
+        let stage = try Stage()
+        #expect(stage.run(["init"]) == 0)
+        let folder = stage.folder + "/home/.ipfs-cluster"
+        #expect(stage.stdout == "")
+        #expect(stage.stderr == """
+            configuration written to \(folder)/service.json.
+            new identity written to \(folder)/identity.json
+            new empty peerstore written to \(folder)/peerstore.
+
+            """)
+        #expect(stage.log.map(\.message) == ["Saving configuration", "Saving identity"])
+        let json = try JSONReader.parse(try #require(stage.read("home/.ipfs-cluster/service.json")).utf8)
+        #expect(json["cluster"]?["secret"]?.text == String(repeating: "01", count: 32) && json["cluster"]?["peername"]?.text == "host")
+        #expect(stage.read("home/.ipfs-cluster/peerstore") == "")
+        #expect(!FileManager.default.fileExists(atPath: folder + "/cluster.lock"))
+    }
+
+    /// CLI-027, CLI-028, CLI-032.
+    @Test func overwriting() throws {
+        let stage = try Stage()
+        let words = ["-c", "$DIR/x", "init"]
+        #expect(stage.run(words) == 0)
+        let (first, identity) = (stage.read("x/service.json"), stage.read("x/identity.json"))
+        let question = "The configuration file will be overwritten. Continue? [y/n]: "
+        for answers in [["n"], ["N"], [""], [], ["maybe", "perhaps", "so"]] {
+            stage.input = answers
+            #expect(stage.run(words) == 0)
+            #expect(stage.stderr == "" && stage.read("x/service.json") == first)
+            #expect(stage.stdout == (answers.count == 3
+                ? String(repeating: question + "Please press either 'y' or 'n'\n", count: 3) : question))
+        }
+        stage.input = ["what", "y"]
+        #expect(stage.run(words) == 0)
+        #expect(stage.read("x/service.json") != first && stage.read("x/identity.json") == identity)
+        #expect(stage.stderr.contains("configuration written") && !stage.stderr.contains("identity"))
+        #expect(stage.run(words + ["--force"]) == 0)
+        #expect(stage.stdout == "")
+    }
+
+    @Test func aHeldLock() throws {
+        let stage = try Stage()
+        #expect(stage.run(["-c", "$DIR/x", "init"]) == 0)
+        let lock = try ConfigurationFolder(path: stage.folder + "/x").lock()
+        #expect(stage.run(["-c", "$DIR/x", "init", "-f"]) == 1)
+        let path = stage.folder + "/x/cluster.lock"
+        #expect(stage.stderr == "error obtaining execution lock: lock \(path): someone else has the lock. If no other ipfs-cluster-service "
+            + "process is running, remove \(path), or make sure that the config folder is writable for the user running ipfs-cluster-service.\n")
+        withExtendedLifetime(lock) {}
+    }
+
+    @Test func randomPorts() throws {
+        let stage = try Stage()
+        #expect(stage.run(["-c", "$DIR/x", "init", "--randomports"]) == 0)
+        let json = try JSONReader.parse(try #require(stage.read("x/service.json")).utf8)
+        #expect(json["cluster"]?["listen_multiaddress"] == .strings(["/ip4/0.0.0.0/tcp/20001", "/ip4/0.0.0.0/udp/20002/quic"]))
+        #expect(json["api"]?["restapi"]?["http_listen_multiaddress"]?.text == "/ip4/127.0.0.1/tcp/20003")
+        #expect(json["api"]?["ipfsproxy"]?["listen_multiaddress"]?.text == "/ip4/127.0.0.1/tcp/20004")
+        #expect(json["api"]?["ipfsproxy"]?["node_multiaddress"]?.text == "/ip4/127.0.0.1/tcp/5001")
+        #expect(json["api"]?["pinsvcapi"]?["http_listen_multiaddress"]?.text == "/ip4/127.0.0.1/tcp/20005")
+    }
+
+    @Test func embeddedIPFS() throws {
+        let stage = try Stage()
+        #expect(stage.run(["-c", "$DIR/x", "init", "--embedded-ipfs"]) == 0)
+        let json = try JSONReader.parse(try #require(stage.read("x/service.json")).utf8)
+        #expect(json["ipfs_connector"]?["embedded"]?["repo_folder"]?.text == "ipfs" && json["ipfs_connector"]?["ipfshttp"] == nil)
+    }
+
+    /// CLI-023: the asked secret wins over the environment, and is not asked for with a URL.
+    @Test func secrets() throws {
+        let stage = try Stage(environment: ["CLUSTER_SECRET": String(repeating: "cd", count: 32)])
+        stage.input = [secret]
+        #expect(stage.run(["-c", "$DIR/x", "init", "-s"]) == 0)
+        #expect(try #require(stage.read("x/service.json")).contains(secret))
+        #expect(stage.run(["-c", "$DIR/y", "init", "-s", "http://a"]) == 0)
+        #expect(stage.stdout == "")
+    }
+}
+
+@Suite struct OptionTests {
+    @Test func daemonOptions() throws {
+        let stage = try Stage()
+        #expect(stage.run(["-c", "$DIR/x", "init"]) == 0)
+        let peer = "12D3KooWSaoayBU6rVZSPpcNCEDE984aJ3psyaYbfHQqUfpmiMdv"
+        #expect(stage.run([
+            "-c", "$DIR/x", "-l", "warn,crdt:debug", "daemon", "-u", "-j", "/ip4/1.1.1.1/tcp/1/p2p/\(peer), /ip4/1.1.1.1/tcp/2/p2p/\(peer)",
+            "-x", "--stats", "--no-trust",
+        ]) == 0)
+        let options = try #require(stage.daemons.last)
+        #expect(options.folder.path == stage.folder + "/x" && options.bootstrap.count == 2 && !options.trustsBootstrapPeers)
+        #expect(options.leavesOnShutdown && options.enablesStats && !options.enablesTracing)
+        #expect(options.logLevels.level(of: "crdt") == .debug && options.logLevels.level(of: "cluster") == .warn)
+        #expect(stage.run(["-c", "$DIR/x", "daemon"]) == 0)
+        #expect(stage.log.map(\.message) == [
+            #"Initializing. For verbose output run with "-l debug". Please wait..."#, "Datastore backend: pebble",
+        ])
+        #expect(try #require(stage.daemons.last).trustsBootstrapPeers)
+    }
+
+    @Test func stateCommands() throws {
+        let stage = try Stage()
+        #expect(stage.run(["-c", "$DIR/x", "init"]) == 0)
+        let peer = try PeerID(text: "12D3KooWSaoayBU6rVZSPpcNCEDE984aJ3psyaYbfHQqUfpmiMdv")
+        let cases: [([String], StateCommand)] = [
+            (["export"], .export(file: nil)), (["export", "-f", "o"], .export(file: "o")),
+            (["import", "-f", "i", "--rmin", "1"],
+                .importing(file: "i", force: true, replicationMin: 0, replicationMax: 0, allocations: [])),
+            (["import", "i", "--rmin", "1", "--replication-max", "2", "--allocs", "\(peer)"],
+                .importing(file: "i", force: false, replicationMin: 1, replicationMax: 2, allocations: [peer])),
+            (["cleanup", "--force"], .cleanup(force: true)), (["crdt", "info"], .crdtInfo), (["crdt", "dot"], .crdtDot(file: nil)),
+            (["crdt", "mark-dirty"], .crdtMarkDirty), (["crdt", "mark-clean"], .crdtMarkClean),
+        ]
+        for (words, expected) in cases {
+            #expect(stage.run(["-c", "$DIR/x", "state"] + words) == 0)
+            if words[0] != "import" || words[1] == "i" { #expect(stage.states.last == expected, "\(words)") }
+        }
+        // CLI-080
+        #expect(stage.run(["-c", "$DIR/none", "state", "crdt", "--help"]) == 0)
+        #expect(stage.run(["-c", "$DIR/none", "state", "crdt", "info", "--help"]) == 1)
+        #expect(stage.stderr == "error loading configurations: open \(stage.folder)/none/service.json: no such file or directory\n")
+    }
+
+    @Test func logLevels() throws {
+        let levels = try #require(LogLevels.parse("")).levels
+        #expect(levels.level(of: "cluster") == .info && levels.level(of: "pebble") == .warn && levels.level(of: "observations") == .error)
+        let (named, overwritten) = try #require(LogLevels.parse("debug,crdt:error,crdt:warning,observations:info,error"))
+        #expect(overwritten == ["crdt", "all"])
+        #expect(named.level(of: "crdt") == .warn && named.level(of: "raft") == .error && named.level(of: "observations") == .info)
+        #expect(named.level(of: "service") == .error && LogLevels.debug.level(of: "anything") == .debug)
+        #expect(LogLevels.parse("a:b:c") == nil && LogLevels.Level(name: "critical") == nil)
+    }
+}
