@@ -4,22 +4,22 @@ import Encoding
 import Kernel
 import Multiformats
 
-struct NoisePayload: Equatable, Sendable {
-    var identityKey: Bytes
-    var signature: Bytes
+package struct NoisePayload: Equatable, Sendable {
+    package var identityKey: Bytes
+    package var signature: Bytes
     /// Nil where the extensions are left out.
-    var muxers: [String]?
+    package var muxers: [String]?
 
     private static let signaturePrefix = Bytes("noise-libp2p-static-key:".utf8)
     private static let muxersLimit = 100
 
-    init(key: IdentityKey, staticKey: Bytes, muxers: [String]) {
+    package init(key: IdentityKey, staticKey: Bytes, muxers: [String]) {
         identityKey = key.publicKey.protobuf
         signature = key.sign(NoisePayload.signaturePrefix + staticKey)
         self.muxers = muxers.isEmpty ? nil : muxers
     }
 
-    var encoded: Bytes {
+    package var encoded: Bytes {
         var writer = ProtobufWriter()
         writer.explicit(1, bytes: identityKey)
         writer.explicit(2, bytes: signature)
@@ -29,7 +29,7 @@ struct NoisePayload: Equatable, Sendable {
         return writer.bytes
     }
 
-    init(decoding bytes: Bytes) throws(TransportError) {
+    package init(decoding bytes: Bytes) throws(TransportError) {
         identityKey = []
         signature = []
         do {
@@ -51,7 +51,7 @@ struct NoisePayload: Equatable, Sendable {
     }
 
     /// The key that signed the static key of this session (NOISE-08).
-    func identity(staticKey: Bytes, expecting: PeerID?) throws(TransportError) -> PublicKey {
+    package func identity(staticKey: Bytes, expecting: PeerID?) throws(TransportError) -> PublicKey {
         let key: PublicKey
         do { key = try PublicKey(protobuf: identityKey) } catch {
             throw TransportError("noise: the other side showed no usable identity key: \(error)")

@@ -57,8 +57,6 @@ package struct Yamux: Sendable {
     package func isLive(_ id: SubstreamID) -> Bool { streams[id] != nil }
     /// Whether everything handed to `send` has gone to `output`.
     package func isEmpty(_ id: SubstreamID) -> Bool { streams[id]?.buffer.isEmpty ?? true }
-    /// Whether any stream has bytes that it may send now.
-    package var hasReady: Bool { !ready.isEmpty }
 
     // MARK: This side
 

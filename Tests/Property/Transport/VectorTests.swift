@@ -125,6 +125,23 @@ func data(_ text: String) -> Bytes {
         #expect(try feed(&initiator, wire).1 == Bytes("world".utf8))
     }
 
+    /// NOISE-06, NOISE-08, NOISE-10.
+    @Test func whoSignedAnotherSessionIsNobody() throws {
+        let session = Bytes(repeating: 5, count: 32)
+        let payload = NoisePayload(key: keyB, staticKey: session, muxers: ["/yamux/1.0.0"])
+        let again = try NoisePayload(decoding: payload.encoded)
+        #expect(again == payload)
+        #expect(try again.identity(staticKey: session, expecting: keyB.peerID) == keyB.publicKey)
+        let other = Bytes(repeating: 6, count: 32)
+        let error = #expect(throws: TransportError.self) { try again.identity(staticKey: other, expecting: keyB.peerID) }
+        #expect(error?.reason.contains("signature") == true)
+        #expect(throws: TransportError.self) { try again.identity(staticKey: session, expecting: keyA.peerID) }
+        var many = payload
+        many.muxers = Array(repeating: "/x", count: 101)
+        #expect(try NoisePayload(decoding: many.encoded).muxers == nil)
+        #expect(throws: TransportError.self) { try NoisePayload(decoding: [0x0a, 0x05, 0x00]) }
+    }
+
     @Test func messagesAreAtMostWhatTwoBytesCanSay() throws {
         var cipher = NoiseCipher(key: key, counter: .max - 1)
         var out: Bytes = []
