@@ -28,7 +28,8 @@ package struct Authenticator: Sendable {
         }
         if let token = Authenticator.argument(of: header, scheme: "bearer ") {
             if let user = issuer(of: token, at: now) { return .admitted(user: user) }
-            return .denied(challenges: ["Bearer \(Self.realm), error=\"invalid_token\""], message: "unauthorized: invalid token")
+            return .denied(
+                challenges: ["Bearer \(Self.realm), error=\"invalid_token\""], message: "unauthorized: invalid token")
         }
         return .denied(
             challenges: ["Bearer \(Self.realm)", "Basic \(Self.realm)"], message: "unauthorized: no auth provided")
@@ -45,11 +46,13 @@ package struct Authenticator: Sendable {
 
     /// Nil unless the header is one of basic authentication; then others are tried.
     private static func basic(_ header: String) -> (user: String, password: String)? {
-        guard let argument = argument(of: header, scheme: "basic "), argument.utf8.count % 4 == 0 else { return nil }
-        var text = argument
+        guard var text = argument(of: header, scheme: "basic "), text.utf8.count % 4 == 0 else { return nil }
         for _ in 0..<2 where text.utf8.last == UInt8(ascii: "=") { text.removeLast() }
-        guard let bytes = Multibase.base64.decode(text), let colon = bytes.firstIndex(of: UInt8(ascii: ":")) else { return nil }
-        return (String(decoding: bytes[..<colon], as: UTF8.self), String(decoding: bytes[(colon + 1)...], as: UTF8.self))
+        guard let bytes = Multibase.base64.decode(text), let colon = bytes.firstIndex(of: UInt8(ascii: ":")) else {
+            return nil
+        }
+        let (user, password) = (bytes[..<colon], bytes[(colon + 1)...])
+        return (String(decoding: user, as: UTF8.self), String(decoding: password, as: UTF8.self))
     }
 
     private func isRight(_ user: String, _ password: String) -> Bool {
@@ -90,9 +93,8 @@ package struct Authenticator: Sendable {
     }
 
     private static func object(_ text: String) -> JSON? {
-        guard let bytes = Multibase.base64url.decode(text), let json = try? JSONReader.parse(bytes), case .object = json else {
-            return nil
-        }
+        guard let bytes = Multibase.base64url.decode(text), let json = try? JSONReader.parse(bytes), case .object = json
+        else { return nil }
         return json
     }
 

@@ -13,8 +13,8 @@ package struct CORS: Sendable {
         self.settings = settings
         let methods = settings.allowedMethods.isEmpty ? ["GET", "POST", "HEAD"] : settings.allowedMethods
         self.methods = methods.map { $0.uppercased() }
-        let headers = settings.allowedHeaders.isEmpty ? ["accept", "content-type", "x-requested-with"] : settings.allowedHeaders
-        self.headers = headers.map { $0.lowercased() }
+        let common = ["accept", "content-type", "x-requested-with"]
+        headers = settings.allowedHeaders.isEmpty ? common : settings.allowedHeaders.map { $0.lowercased() }
         allowsEveryOrigin = settings.allowedOrigins.isEmpty || settings.allowedOrigins.contains("*")
     }
 
@@ -67,6 +67,7 @@ package struct CORS: Sendable {
 
     private func allows(headers wanted: String) -> Bool {
         headers.contains("*")
-            || wanted.split(separator: ",").map { trimmed($0).lowercased() }.allSatisfy { $0.isEmpty || headers.contains($0) }
+            || wanted.split(separator: ",").map { trimmed($0).lowercased() }
+                .allSatisfy { $0.isEmpty || headers.contains($0) }
     }
 }

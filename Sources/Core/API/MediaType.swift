@@ -60,7 +60,9 @@ struct MediaType: Sendable, Equatable {
             switch byte {
             case UInt8(ascii: "\""): return out
             case UInt8(ascii: "\\"):
-                if let next = scan.first, specials.contains(next) { out.append(next); scan.removeFirst() } else { out.append(byte) }
+                guard let next = scan.first, specials.contains(next) else { out.append(byte); break }
+                out.append(next)
+                scan.removeFirst()
             case 0x0d, 0x0a: return nil
             default: out.append(byte)
             }
@@ -71,9 +73,8 @@ struct MediaType: Sendable, Equatable {
     /// `utf-8'language'percent-encoded`.
     private static func extended(_ value: String) -> String? {
         let parts = value.utf8.split(separator: UInt8(ascii: "'"), maxSplits: 2, omittingEmptySubsequences: false)
-        guard parts.count == 3, ["utf-8", "us-ascii"].contains(String(decoding: parts[0], as: UTF8.self).lowercased()) else {
-            return nil
-        }
+        guard parts.count == 3, ["utf-8", "us-ascii"].contains(String(decoding: parts[0], as: UTF8.self).lowercased())
+        else { return nil }
         return URLText.unescaped(parts[2], isQuery: false)
     }
 }

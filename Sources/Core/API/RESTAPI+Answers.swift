@@ -170,8 +170,8 @@ extension RESTAPI.Exchange {
     /// Apache's common log format (REST-011).
     var logLine: LogLine {
         let line = quoted("\(request.method) \(request.target) HTTP/1.1")
-        return LogLine(
-            .info, "restapilog", "\(RESTAPI.Exchange.host(remote)) - - [\(since.commonLog)] \(line) \(status ?? 0) \(bytesSent)")
+        let host = RESTAPI.Exchange.host(remote)
+        return LogLine(.info, "restapilog", "\(host) - - [\(since.commonLog)] \(line) \(status ?? 0) \(bytesSent)")
     }
 
     /// Without the port.

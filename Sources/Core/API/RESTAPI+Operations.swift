@@ -52,7 +52,9 @@ struct Call: Sendable {
     }
 
     func peer() throws(Refusal) -> PeerID {
-        do { return try PeerID(json: .string(variables[0])) } catch { throw Refusal(400, "error decoding Peer ID: \(error)") }
+        do { return try PeerID(json: .string(variables[0])) } catch {
+            throw Refusal(400, "error decoding Peer ID: \(error)")
+        }
     }
 
     /// The body of `POST /peers`: its first JSON value counts (REST-050).
@@ -148,7 +150,7 @@ extension RESTAPI {
         do { parameters = try AddParameters(query: call.query, now: call.now.wall) } catch {
             throw Refusal(400, error.description)
         }
-        exchanges[id]?.upload = Upload(boundary: boundary, settings: settings)
+        exchanges[id]?.upload = Upload(boundary: boundary, needsSources: parameters.noCopy, settings: settings)
         if parameters.streamChannels {
             var fields = RESTAPI.addHeaders(apiHeaders)
             fields.add("X-Chunked-Output", "1")

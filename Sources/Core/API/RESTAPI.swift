@@ -124,7 +124,9 @@ package struct RESTAPI: Sendable {
         case .notFound: refuse(id, Refusal(404, "not found"), &effects)
         case .wrongMethod: write(id, 405, [:], [], &effects)
         case .route(let operation, let variables):
-            do throws(Refusal) { try start(id, operation, call.with(variables), &effects) } catch { refuse(id, error, &effects) }
+            do throws(Refusal) { try start(id, operation, call.with(variables), &effects) } catch {
+                refuse(id, error, &effects)
+            }
         }
     }
 
@@ -157,7 +159,9 @@ package struct RESTAPI: Sendable {
         }
     }
 
-    private mutating func upload(_ id: ServedID, _ effects: inout [Effect], _ step: (inout Upload, inout [ClientInput]) -> Void) {
+    private mutating func upload(
+        _ id: ServedID, _ effects: inout [Effect], _ step: (inout Upload, inout [ClientInput]) -> Void
+    ) {
         guard let client = exchanges[id]?.client, var upload = exchanges[id]?.upload else { return }
         exchanges[id]?.upload = nil
         var inputs: [ClientInput] = []

@@ -16,6 +16,7 @@ struct Upload: Sendable {
     static let truncated = "multipart: NextPart: EOF"
 
     private var form: Multipart
+    private let needsSources: Bool
     private let settings: RESTSettings
     private var part = Part.none
     private var hasParts = false
@@ -32,7 +33,9 @@ struct Upload: Sendable {
         return boundary
     }
 
-    init(boundary: String, settings: RESTSettings) {
+    /// With `needsSources` each file must say where it lies (ADD-14).
+    init(boundary: String, needsSources: Bool, settings: RESTSettings) {
+        self.needsSources = needsSources
         form = Multipart(boundary: boundary, headerLimit: settings.partHeaderLimitBytes)
         self.settings = settings
     }
@@ -89,6 +92,9 @@ struct Upload: Sendable {
             inputs.append(.directory(name: name))
         case "application/symlink": part = .symlink(name: name, target: [])
         default:
+            guard !needsSources || ["Abspath-Encoded", "Abspath"].contains(where: { fields[$0]?.isEmpty == false }) else {
+                return fail("missing file path or URL, can't create filestore reference", &inputs)
+            }
             part = .file
             inputs.append(.file(name: name))
         }
@@ -109,7 +115,8 @@ struct Upload: Sendable {
     private mutating func endPart(_ inputs: inout [ClientInput]) {
         switch part {
         case .file: inputs.append(.endOfFile)
-        case .symlink(let name, let target): inputs.append(.symlink(name: name, target: String(decoding: target, as: UTF8.self)))
+        case .symlink(let name, let target):
+            inputs.append(.symlink(name: name, target: String(decoding: target, as: UTF8.self)))
         case .directory, .none: break
         }
         part = .none
@@ -120,8 +127,12 @@ struct Upload: Sendable {
         let raw = MediaType(disposition)?["filename"] ?? ""
         let text = URLText.unescaped(raw.utf8, isQuery: true) ?? raw
         var parts: [String] = []
-        for part in text.utf8.split(separator: UInt8(ascii: "/")).map({ String(decoding: $0, as: UTF8.self) }) where part != "." {
-            if part == ".." { _ = parts.popLast() } else { parts.append(part) }
+        for bytes in text.utf8.split(separator: UInt8(ascii: "/")) {
+            switch String(decoding: bytes, as: UTF8.self) {
+            case ".": break
+            case "..": _ = parts.popLast()
+            case let part: parts.append(part)
+            }
         }
         return parts.joined(separator: "/")
     }

@@ -35,7 +35,9 @@ package enum URLText {
         while let byte = rest.popFirst() {
             switch byte {
             case UInt8(ascii: "%"):
-                guard rest.count >= 2, let value = bytes(hex: String(decoding: rest.prefix(2), as: UTF8.self)) else { return nil }
+                guard rest.count >= 2, let value = bytes(hex: String(decoding: rest.prefix(2), as: UTF8.self)) else {
+                    return nil
+                }
                 out += value
                 rest.removeFirst(2)
             case UInt8(ascii: "+") where isQuery: out.append(UInt8(ascii: " "))

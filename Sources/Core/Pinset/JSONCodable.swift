@@ -150,7 +150,9 @@ extension Metadata: JSONCodable {
         guard case .object(let members) = json else { throw FormError("must be an object of strings") }
         self.init()
         for member in members {
-            do { self[member.name] = member.value == .null ? "" : try String(json: member.value) } catch { throw error.at(member.name) }
+            do { self[member.name] = member.value == .null ? "" : try String(json: member.value) } catch {
+                throw error.at(member.name)
+            }
         }
     }
 }

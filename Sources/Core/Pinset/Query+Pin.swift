@@ -101,7 +101,8 @@ extension PinOptions {
 
 /// The elements of a comma-separated list, empty ones included.
 package func commaSeparated(_ text: String) -> [String] {
-    text.utf8.split(separator: UInt8(ascii: ","), omittingEmptySubsequences: false).map { String(decoding: $0, as: UTF8.self) }
+    text.utf8.split(separator: UInt8(ascii: ","), omittingEmptySubsequences: false)
+        .map { String(decoding: $0, as: UTF8.self) }
 }
 
 extension URLQuery {

@@ -216,7 +216,7 @@ import Testing
 
     @Test func browsersAreToldWhatIsAllowed() {
         var settings = RESTSettings()
-        settings.cors.allowedOrigins = ["https://App.example", "http://*.local"]
+        settings.cors.allowedOrigins = ["https://App.example", "http://*.local", "ftp://a*a"]
         settings.cors.allowedMethods = ["get", "DELETE"]
         settings.cors.allowedHeaders = ["Authorization", "X-Custom"]
         settings.cors.exposedHeaders = []
@@ -234,9 +234,10 @@ import Testing
         #expect(allowed["Access-Control-Allow-Origin"] == "https://app.EXAMPLE" && allowed["Access-Control-Allow-Methods"] == "DELETE")
         #expect(allowed["Access-Control-Allow-Headers"] == "authorization,x-custom" && allowed["Access-Control-Max-Age"] == "90")
         #expect(allowed["Access-Control-Allow-Credentials"] == nil)
+        #expect(preflight("http://.local", "GET")["Access-Control-Allow-Origin"] == "http://.local")
         #expect(preflight("http://a.b.local", "GET")["Access-Control-Allow-Origin"] == "http://a.b.local")
         for (origin, method, headers) in [
-            ("https://evil.example", "GET", ""), ("http://.local.evil", "GET", ""), ("", "GET", ""), ("https://app.example", "POST", ""),
+            ("https://evil.example", "GET", ""), ("http://.local.evil", "GET", ""), ("ftp://a", "GET", ""), ("", "GET", ""), ("https://app.example", "POST", ""),
             ("https://app.example", "GET", "x-other"), ("https://app.example", "GET", "x-custom, x-other"),
         ] { #expect(preflight(origin, method, headers).fields.map(\.name) == ["Vary"], "\(origin) \(method) \(headers)") }
         let actual = harness.ask("GET", "/nope", ["Origin": "http://x.local"]).headers

@@ -193,6 +193,27 @@ private func again<T: JSONCodable>(_: T.Type) -> @Sendable (JSON) throws -> JSON
     ])
     func numbersArePrintedAsGoPrintsThem(_ value: Double, _ text: String) { #expect(JSON.double(value) == .number(text)) }
 
+    @Test func mapsAreInTheOrderOfTheirTexts() throws {
+        let (short, long) = (try PeerID([0, 1, 0xff]), try PeerID([0, 3, 0, 0, 0]))
+        #expect(short < long && short.description > long.description)
+        let graph = SortedMap([(short, "short"), (long, "long")])
+        #expect(graph.json.encoded() == "{\"\(long)\":\"long\",\"\(short)\":\"short\"}")
+        #expect(try SortedMap<PeerID, String>(json: graph.json) == graph)
+    }
+
+    /// What is not what it should be is refused, and the error says where.
+    @Test(arguments: [
+        ("[]", "a pin must be an object"), ("{}", "cid is missing"), (#"{"cid":""}"#, "cid: invalid cid: cid too short"),
+        (#"{"cid":7}"#, "cid: must be a string"), (#"{"cid":"$","max_depth":1.5}"#, "max_depth: must be an integer of 64 bits"),
+        (#"{"cid":"$","metadata":{"a":1}}"#, "metadata: a: must be a string"), (#"{"cid":"$","allocations":[""]}"#, "allocations: failed to parse peer ID: invalid cid: cid too short"),
+        (#"{"cid":"$","origins":["x"]}"#, #"origins: failed to parse multiaddr "x": must begin with /"#),
+        (#"{"cid":"$","shard_size":-1}"#, "shard_size: must be an integer of 64 bits"), (#"{"cid":"$"} x"#, "invalid character 'x' after top-level value at byte 70"),
+    ])
+    func wrongPinsAreRefusedByName(_ text: String, _ fault: String) {
+        let text = text.replacing("$", with: "bafkreiaormrt7gcckbwbuhno7waexnodzs5ykgw2jsjchzgykevywpuniy")
+        #expect(throws: FormError(fault)) { try Pin(jsonText: Array(text.utf8)) }
+    }
+
     /// Pairs with a semicolon or a broken escape go, the others stay.
     @Test func unreadableQueriesAreLeftOut() {
         let query = URLQuery("a=1&b=%zz&c=%4&;d=2&e;f=3&=5&&g&a=2&h=%41%2b+%c3%a9")
