@@ -31,6 +31,9 @@ struct Multipart: Sendable {
     /// The first byte in the buffer that is not consumed.
     private var start = 0
     private var isFirst = true
+    /// The header of the part that is being read, and its length so far.
+    private var fields = HTTPFields()
+    private var headerCount = 0
 
     init(boundary: String, headerLimit: Int) {
         dashes = Bytes("--\(boundary)".utf8)
@@ -101,28 +104,29 @@ struct Multipart: Sendable {
         return true
     }
 
+    /// A line at a time, so that a trickle of bytes is not read again and again.
     private mutating func readHeaders(_ events: inout [Event]) throws(MultipartError) -> Bool {
-        var fields = HTTPFields()
-        var cursor = start
-        while let newline = buffer[cursor...].firstIndex(of: 0x0a) {
-            var line = buffer[cursor..<newline]
-            if line.last == 0x0d { line.removeLast() }
-            cursor = newline + 1
-            try check(cursor - start)
-            if line.isEmpty {
-                start = cursor
-                state = .body(isAtStart: true)
-                events.append(.part(fields))
-                return true
-            }
-            guard let colon = line.firstIndex(of: UInt8(ascii: ":")), colon > line.startIndex else {
-                throw MultipartError(message: "multipart: a part's header has a line without a name")
-            }
-            let value = String(decoding: line[(colon + 1)...], as: UTF8.self)
-            fields.add(String(decoding: line[..<colon], as: UTF8.self), trimmed(value))
+        guard let newline = buffer[start...].firstIndex(of: 0x0a) else {
+            try check(headerCount + buffer.count - start)
+            return false
         }
-        try check(buffer.count - start)
-        return false
+        var line = buffer[start..<newline]
+        headerCount += newline + 1 - start
+        try check(headerCount)
+        start = newline + 1
+        if line.last == 0x0d { line.removeLast() }
+        if line.isEmpty {
+            state = .body(isAtStart: true)
+            events.append(.part(fields))
+            (fields, headerCount) = (HTTPFields(), 0)
+            return true
+        }
+        guard let colon = line.firstIndex(of: UInt8(ascii: ":")), colon > line.startIndex else {
+            throw MultipartError(message: "multipart: a part's header has a line without a name")
+        }
+        let value = String(decoding: line[(colon + 1)...], as: UTF8.self)
+        fields.add(String(decoding: line[..<colon], as: UTF8.self), trimmed(value))
+        return true
     }
 
     private mutating func readBody(_ isAtStart: Bool, _ events: inout [Event]) -> Bool {
