@@ -274,3 +274,30 @@ private final class Stage {
         #expect(LogLevels.parse("a:b:c") == nil && LogLevels.Level(name: "critical") == nil)
     }
 }
+
+@Suite struct RealWorldTests {
+    @Test func logLines() {
+        let time = WallTime(seconds: 1_795_480_756, nanoseconds: 7_900_000)
+        #expect(LogLine(.info, "config", "Saving").formatted(at: time) == "2026-11-24T00:39:16.007Z\tINFO\tconfig\tSaving")
+        #expect(LogLine(.error, "crdt", "x").formatted(at: time, isColoured: true)
+            == "2026-11-24T00:39:16.007Z\t\u{1b}[31mERROR\u{1b}[0m\tcrdt\tx")
+    }
+
+    @Test func portsAreFree() throws {
+        for isUDP in [false, true] {
+            for ip in [[127, 0, 0, 1], Bytes(repeating: 0, count: 15) + [1]] as [Bytes] {
+                // A machine without IPv6 has no loopback of it.
+                guard let port = try? findFreePort(ip, isUDP) else { #expect(ip.count == 16); continue }
+                #expect(port >= 1024)
+            }
+        }
+        // 192.0.2.1 is nobody's.
+        #expect(throws: ConfigurationError.self) { try findFreePort([192, 0, 2, 1], false) }
+    }
+
+    @Test func theProcessAsAWorld() throws {
+        let world = ServiceWorld.real(version: "1", fetch: { _ in nil })
+        #expect(world.randomBytes(32).count == 32 && world.randomBytes(32) != world.randomBytes(32))
+        #expect(!world.hostName.isEmpty && !world.homeFolder.isEmpty)
+    }
+}
