@@ -34,9 +34,25 @@ struct APIClient {
         /// The value of the Authorization header.
         let authorization: String?
     }
-    let hosts: [Host]
+    var hosts: [Host]
     let connect: (APIEndpoint) throws -> any HTTPTransport
-    let log: (String) -> Void
+    let log: (LogLevel, String) -> Void
+    enum LogLevel: String { case debug = "DEBUG", error = "ERROR" }
+
+    /// Asks as this one does, but no longer than so.
+    func limited(to span: Span) throws(ControlFailure) -> APIClient {
+        var client = self
+        client.hosts = []
+        for host in hosts {
+            var endpoint = host.endpoint
+            endpoint.timeout = min(span, endpoint.timeout ?? span)
+            do {
+                let transport = try connect(endpoint)
+                client.hosts.append(Host(endpoint: endpoint, transport: transport, authorization: host.authorization))
+            } catch { throw .local("creating API client", "\(error)") }
+        }
+        return client
+    }
 
     /// Hands each item of the answer over. `upload` makes the body anew for every attempt.
     func run(
@@ -49,7 +65,7 @@ struct APIClient {
                 continue
             } catch {
                 if case .api(let failure) = error, failure.code == 0 {
-                    log("reached maximum number of retries without success, retries: \(hosts.count)")
+                    log(.error, "reached maximum number of retries without success, retries: \(hosts.count)")
                 }
                 throw error
             }
@@ -70,6 +86,8 @@ struct APIClient {
         var headers: HTTPFields = ["Host": host.endpoint.authority, "User-Agent": "ipfs-cluster-ctl/\(ControlProgram.version)"]
         if let authorization = host.authorization { headers.add("Authorization", authorization) }
         if let upload { headers.add("Content-Type", "multipart/form-data; boundary=\(upload.boundary)") }
+        let url = "\(host.endpoint.scheme)://\(host.endpoint.authority)\(request.target)"
+        log(.debug, "\(request.method): \(url)")
         let message = HTTPRequest(method: request.method, target: request.target, headers: headers)
         var reader = AnswerReader(request.answer)
         let source = upload.map { upload in { () throws -> Bytes? in try upload.next() } }
@@ -81,7 +99,6 @@ struct APIClient {
             throw failure
         } catch {
             guard reader.status == 0 else { throw reader.broken(by: "\(error)") }
-            let url = "\(host.endpoint.scheme)://\(host.endpoint.authority)\(request.target)"
             throw .noAnswer("\(request.method.prefix(1))\(request.method.dropFirst().lowercased()) \"\(url)\": \(error)")
         }
         try reader.end(trailers, each)

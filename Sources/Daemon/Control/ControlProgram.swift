@@ -51,7 +51,7 @@ struct ControlSession {
     let settings: ControlSettings
 
     private var client: APIClient {
-        APIClient(hosts: settings.hosts, connect: world.transport, log: { log("ERROR", "apiclient", $0) })
+        APIClient(hosts: settings.hosts, connect: world.transport, log: log)
     }
 
     func carryOut(_ plan: ControlPlan) throws(ControlFailure) {
@@ -75,8 +75,10 @@ struct ControlSession {
     private func show(_ item: Shown) { world.print(item.printed(asJSON: settings.isJSON, now: world.now)) }
 
     /// CLI-012.
-    private func log(_ level: String, _ logger: String, _ text: String, at place: String = "\(#fileID):\(#line)") {
-        world.printError("\(ControlSession.stamp(world.now))\t\(level)\t\(logger)\t\(place)\t\(text)\n")
+    private func log(_ level: APIClient.LogLevel, _ text: String) {
+        guard level == .error || settings.isDebugging else { return }
+        let place = "Control/APIClient.swift"
+        world.printError("\(ControlSession.stamp(world.now))\t\(level.rawValue)\tapiclient\t\(place)\t\(text)\n")
     }
 
     /// To the millisecond, in UTC.
@@ -109,10 +111,12 @@ struct ControlSession {
         guard followUp.showsStatus else { return show(.pin(pin)) }
         if let info { return show(.status(info)) }
         world.sleep(.seconds(1))
-        show(.status(try status(pin.cid)))
+        show(.status(try status(pin.cid, within: nil)))
     }
 
-    private func status(_ cid: CID) throws(ControlFailure) -> GlobalPinInfo {
+    private func status(_ cid: CID, within span: Span?) throws(ControlFailure) -> GlobalPinInfo {
+        var client = client
+        if let span { client = try client.limited(to: span) }
         let shown = try client.one(ControlRequest("GET", "/pins/\(cid)?local=false", .one(.status)))
         guard case .status(let info) = shown else { unreachable("a status is read as one") }
         return info

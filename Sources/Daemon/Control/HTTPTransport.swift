@@ -41,8 +41,7 @@ package struct APIEndpoint: Equatable, Sendable {
         self.timeout = timeout
     }
 
-    /// Host and port as they stand in the URL and in the Host header; a usual port is left to be understood only where
-    /// none was given.
+    /// Host and port as they stand in the URL and in the Host header.
     package var authority: String {
         switch place {
         case .tcp(let host, let port): (host.contains(":") ? "[\(host)]" : host) + ":\(port)"

@@ -21,25 +21,26 @@ struct PinWait {
         return statuses.allSatisfy { $0 == target || ($0 == .remote && target == .pinned) }
     }
 
-    /// The status that did it. `timeout` counts only above the interval.
+    /// The status that did it. `timeout` counts only above the interval. `status` may take so long, if a limit is given.
     func run(
-        _ cid: CID, timeout: Span, world: any ControlWorld, status: (CID) throws(ControlFailure) -> GlobalPinInfo
+        _ cid: CID, timeout: Span, world: any ControlWorld, status: (CID, Span?) throws(ControlFailure) -> GlobalPinInfo
     ) throws(ControlFailure) -> GlobalPinInfo {
         let deadline = timeout > PinWait.interval ? world.now + timeout : nil
         while true {
-            let rest = deadline.map { $0 - world.now }
-            if let rest, rest <= PinWait.interval {
-                world.sleep(max(rest, .zero))
-                throw .local(doing: PinWait.doing, reason: "context deadline exceeded", exit: 62)
+            world.sleep(min(deadline.map { max($0 - world.now, .zero) } ?? PinWait.interval, PinWait.interval))
+            try check(deadline, world)
+            let info: GlobalPinInfo
+            do throws(ControlFailure) { info = try status(cid, deadline.map { $0 - world.now }) } catch {
+                try check(deadline, world)
+                throw .local(PinWait.doing, error.text)
             }
-            world.sleep(PinWait.interval)
-            do {
-                let info = try status(cid)
-                if try isReached(info) { return info }
-            } catch let failure as ControlFailure {
-                throw .local(PinWait.doing, failure.text)
-            } catch { throw .local(PinWait.doing, "\(error)") }
+            do throws(ControlFault) { if try isReached(info) { return info } } catch { throw .local(PinWait.doing, error) }
         }
     }
     private static let doing = "waiting for pin status"
+
+    private func check(_ deadline: WallTime?, _ world: any ControlWorld) throws(ControlFailure) {
+        guard let deadline, world.now >= deadline else { return }
+        throw .local(doing: PinWait.doing, reason: "context deadline exceeded", exit: 62)
+    }
 }

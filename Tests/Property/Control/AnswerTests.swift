@@ -68,6 +68,12 @@ private let refused = "dial tcp 127.0.0.1:9094: connect: connection refused"
         #expect(world.stderr.hasSuffix("\treached maximum number of retries without success, retries: 1\n"))
     }
 
+    @Test func debuggingTellsWhatIsAsked() {
+        let (_, world) = run(["-d", "version"], ScriptedAnswer(200, #"{"version":"9"}"#))
+        #expect(world.stderr.hasSuffix("\tDEBUG\tapiclient\tControl/APIClient.swift\tGET: http://127.0.0.1:9094/version\n"))
+        #expect(run(["version"], ScriptedAnswer(200, #"{"version":"9"}"#)).world.stderr.isEmpty)
+    }
+
     /// CLI-097: an answer, however bad, ends the search.
     @Test func onlySilenceLeadsToTheNextHost() {
         let world = ScriptedWorld { seen in
@@ -153,6 +159,18 @@ private let refused = "dial tcp 127.0.0.1:9094: connect: connection refused"
         #expect(world.run("pin", "rm", "--wait", "--wt", "2500ms", cid) == 62)
         #expect(world.slept == [.seconds(1), .seconds(1), .milliseconds(500)])
         #expect(world.stderr == "error waiting for pin status: context deadline exceeded\n")
+    }
+
+    /// A poll may last until the deadline, and then is no failure of its own.
+    @Test func aTimeoutCutsThePoll() {
+        let world = ScriptedWorld { seen in
+            if seen.request.method == "DELETE" { return ScriptedAnswer(200, Pin(cid: CIDText.cid(cid)).json.encoded()) }
+            #expect(seen.endpoint.timeout == .seconds(3))
+            return .failing("context deadline exceeded")
+        }
+        world.delay = .seconds(3)
+        #expect(world.run("-t", "9", "pin", "rm", "--wait", "--wt", "4s", cid) == 62)
+        #expect(world.seen.map(\.request.method) == ["DELETE", "GET"])
     }
 
     @Test func aFailedPollEndsIt() {

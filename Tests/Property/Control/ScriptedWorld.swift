@@ -41,6 +41,8 @@ final class ScriptedWorld: ControlWorld {
     var names: [String: [String]] = [:]
     /// Answers are cut into pieces of so many bytes.
     var pieceBytes = 7
+    /// How long an exchange takes.
+    var delay = Span.zero
     let answer: (Seen) -> ScriptedAnswer
 
     init(now: WallTime = WallTime(seconds: 1_795_480_750), answer: @escaping (Seen) -> ScriptedAnswer) {
@@ -81,6 +83,7 @@ final class ScriptedWorld: ControlWorld {
             let seen = Seen(endpoint: endpoint, request: request, body: sent)
             world.seen.append(seen)
             let answer = world.answer(seen)
+            world.now = world.now + world.delay
             if answer.hasHead {
                 try onHead(HTTPResponse(status: answer.status, headers: answer.headers))
                 var rest = answer.body[...]
