@@ -64,7 +64,10 @@ struct ControlSettings {
             throw .local("parsing host multiaddress", "failed to parse multiaddr \(goQuoted(text)): \(error)")
         }
         guard address.isPeerAddress || !isSecure, address.isDNS else { return [address] }
-        do { return try world.resolve(address) } catch { throw .local("creating configs", "\(error)") }
+        let found: [Multiaddr]
+        do { found = try world.resolve(address) } catch { throw .local("creating configs", "\(error)") }
+        guard !found.isEmpty else { throw .local("creating configs", "\(address) stands for no address") }
+        return found
     }
 }
 

@@ -133,6 +133,24 @@ private let options = "mode=recursive&name=&replication-max=0&replication-min=0&
         #expect(seen[3].endpoint.place == .unix(path: "/run/api.sock"))
     }
 
+    @Test func aNameWithoutAddressesIsRefused() {
+        let world = ScriptedWorld { _ in ScriptedAnswer(200) }
+        world.names["void"] = []
+        #expect(world.run("-l", "/dns/void/tcp/1", "version") == 1)
+        #expect(world.stderr == "error creating configs: /dns/void/tcp/1 stands for no address\n")
+    }
+
+    @Test func theSystemKnowsItself() throws {
+        struct NoTransport: Error {}
+        let world = SystemWorld { _ in throw NoTransport() }
+        let found = try world.resolve(Multiaddr(text: "/dns4/localhost/tcp/9094"))
+        #expect(found.map(\.description) == ["/ip4/127.0.0.1/tcp/9094"])
+        let address = try Multiaddr(text: "/dnsaddr/example.org")
+        #expect(try world.resolve(address) == [address])
+        #expect(throws: ControlFault.self) { try world.resolve(Multiaddr(text: "/dns4/nothing.invalid/tcp/1")) }
+        #expect(world.now.seconds > 1_700_000_000 && world.entropy(30) != world.entropy(30))
+    }
+
     @Test func aNameUnderTLSIsKept() {
         let seen = endpoints("--https", "--no-check-certificate", "-t", "3", "--host", "/dns/here/tcp/443")
         let wanted = APIEndpoint(place: .tcp(host: "here", port: 443), tls: .unchecked, timeout: .seconds(3))
