@@ -69,6 +69,7 @@ package protocol ControlWorld {
     func entropy(_ count: Int) -> Bytes
     /// The addresses that a name stands for, in order; those without a name as they are. CLI-093.
     func resolve(_ address: Multiaddr) throws -> [Multiaddr]
+    /// Connects at the first exchange, not before: hosts that are not needed are not bothered.
     func transport(to endpoint: APIEndpoint) throws -> any HTTPTransport
 }
 
