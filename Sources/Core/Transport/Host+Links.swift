@@ -70,6 +70,7 @@ extension Host {
     private mutating func onAccepted(
         _ socket: SocketID, _ remote: Multiaddr, _ entropy: (Int) -> Bytes, _ now: Now, _ effects: inout [Effect]
     ) {
+        invariant(links[socket] == nil && !socket.isOutbound, "socket \(socket) accepted twice")
         if let refusal = refusal(of: remote) {
             effects.append(.socket(.close(socket)))
             return note(.debug, "inbound connection from \(remote) refused: \(refusal)", &effects)

@@ -62,17 +62,8 @@ package struct Host: Sendable {
 
     // MARK: What is there
 
-    package var connectedPeers: [PeerID] {
-        var seen = SortedSet<PeerID>()
-        for socket in sockets { if let peer = links[socket]?.peer { seen.insert(peer) } }
-        return seen.elements
-    }
     package func isConnected(_ peer: PeerID) -> Bool { peers[peer] != nil }
     package func introduction(of peer: PeerID) -> PeerIntroduction? { peers[peer]?.introduction }
-    /// The addresses of the other ends of the connections to a peer, oldest first.
-    package func remoteAddresses(of peer: PeerID) -> [Multiaddr] {
-        (peers[peer]?.links ?? []).compactMap { links[$0]?.address }
-    }
     package var socketCount: Int { sockets.count }
     package var streamCount: Int { streams.count + pending.count }
 

@@ -9,6 +9,8 @@ package struct XSalsa20: Sendable {
 
     /// The sixteen words of Salsa20's input; words 8 and 9 count blocks.
     private var input: [UInt32]
+    /// Reused, so that a block costs no allocation.
+    private var words = [UInt32](repeating: 0, count: 16)
     /// The keystream block in use, and how much of it is spent.
     private var block = Bytes(repeating: 0, count: 64)
     private var spent = 64
@@ -43,7 +45,7 @@ package struct XSalsa20: Sendable {
     }
 
     private mutating func nextBlock() {
-        var words = input
+        for index in 0..<16 { words[index] = input[index] }
         salsa20Rounds(&words)
         for index in 0..<16 {
             let word = words[index] &+ input[index]

@@ -321,10 +321,10 @@ private func connected(seed: UInt64 = 1, pieceBytes: Int = 2000, settings: HostS
             var network = Network(2, seed: choices.next(), pieceBytes: 200)
             network.want(0, .dial(network.id(1), [Network.address(1)]))
             for _ in 0..<choices.below(30) { _ = network.step() }
-            for _ in 0..<5 {
+            for number in 100..<105 as Range<UInt64> {
                 let socket: SocketID = .inbound(UInt64(choices.below(3)))
                 network.tell(1, .received(socket, choices.bytes(1 + choices.below(200))))
-                network.tell(1, .accepted(.inbound(100 + UInt64(choices.below(1000))), remote: Network.address(5)))
+                network.tell(1, .accepted(.inbound(number), remote: Network.address(5)))
             }
             network.settle()
             network.pass(60_000)
