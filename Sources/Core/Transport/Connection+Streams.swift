@@ -13,8 +13,8 @@ extension Connection {
         var isEndWanted = false
     }
 
-    /// Opens a stream for the first of the protocols that the other side supports. If it is `known` to support the first, or
-    /// only one is proposed, what is sent need not wait for the answer. Nil if the connection can carry no more.
+    /// Opens a stream for the first of the protocols that the other side supports. If it is `known` to support the
+    /// first, or only one is proposed, what is sent need not wait for the answer. Nil if the connection can carry no more.
     package mutating func open(
         _ protocols: [String], known: Bool = false, now: Now, effects: inout [Effect]
     ) -> SubstreamID? {

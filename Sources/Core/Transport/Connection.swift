@@ -90,8 +90,8 @@ package struct Connection: Sendable {
             state = .selectingSecurity(Multistream(accepting: [Noise.protocolID]))
         }
         noise = Noise(
-            role: noiseRole, identity: key, staticKey: Bytes(keys.prefix(32)), ephemeralKey: Bytes(keys.dropFirst(32).prefix(32)),
-            muxers: [Yamux.protocolID])
+            role: noiseRole, identity: key, staticKey: Bytes(keys.prefix(32)),
+            ephemeralKey: Bytes(keys.dropFirst(32).prefix(32)), muxers: [Yamux.protocolID])
         muxer = Yamux(isClient: role != .listener, settings: settings)
         lastHeard = now.monotonic
         writeProgressAt = now.monotonic

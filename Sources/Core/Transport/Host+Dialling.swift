@@ -66,7 +66,9 @@ extension Host {
     private func isDiallable(_ address: Multiaddr) -> Bool {
         let names = address.components.map(\.scheme.name)
         if names == ["dnsaddr"] { return true }
-        guard names.count == 2, ["ip4", "ip6", "dns", "dns4", "dns6"].contains(names[0]), names[1] == "tcp" else { return false }
+        guard names.count == 2, names[1] == "tcp", ["ip4", "ip6", "dns", "dns4", "dns6"].contains(names[0]) else {
+            return false
+        }
         if listening.contains(address) || address.ip?.allSatisfy({ $0 == 0 }) == true { return false }
         return address.port != 0
     }
@@ -80,7 +82,8 @@ extension Host {
         let socket = nextSocket()
         dial.attempts.append(socket)
         dial.nextAttemptAt = now.monotonic + settings.dialStagger
-        links[socket] = Link(connection: nil, address: address, observed: address, target: peer, connectDeadline: dial.deadline)
+        links[socket] = Link(
+            connection: nil, address: address, observed: address, target: peer, connectDeadline: dial.deadline)
         sockets.insert(socket)
         dials[peer] = dial
         effects.append(.socket(.connect(socket, address.with(peer: peer))))

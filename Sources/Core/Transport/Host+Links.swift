@@ -116,7 +116,7 @@ extension Host {
         carryOut(socket, out, now, &effects)
     }
 
-    /// Writes go first: handling an event may make the same connection write more, and bytes must leave as they were sealed.
+    /// Writes go first: handling an event may make the connection write more, and bytes must leave as they were sealed.
     mutating func carryOut(
         _ socket: SocketID, _ out: [Connection.Effect], _ now: Now, _ effects: inout [Effect]
     ) {
@@ -156,7 +156,8 @@ extension Host {
         let inbound = (peers[peer]?.links ?? []).count { links[$0]?.isInbound == true }
         if link.isInbound && inbound >= settings.inboundConnectionsPerPeerLimit {
             return close(
-                socket, code: GoAwayCode.resourceLimit, reason: "\(inbound) connections from \(peer) already", now, &effects)
+                socket, code: GoAwayCode.resourceLimit, reason: "\(inbound) connections from \(peer) already", now,
+                &effects)
         }
         links[socket]?.peer = peer
         let isFirst = peers[peer] == nil

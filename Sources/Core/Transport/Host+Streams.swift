@@ -44,7 +44,8 @@ extension Host {
         let waiting = PendingStream(protocols: protocols)
         if peers[peer] != nil { return open(stream, to: peer, waiting, now, &effects) }
         guard dials[peer] != nil || known[peer] != nil else {
-            let reason = peer == me ? "a peer opens no stream to itself" : "not connected to \(peer), and no address of it is known"
+            let reason = peer == me
+                ? "a peer opens no stream to itself" : "not connected to \(peer), and no address of it is known"
             effects.append(.stream(.failed(stream, reason: reason)))
             return
         }

@@ -90,7 +90,8 @@ package struct Multistream: Sendable {
             throw TransportError("multistream-select: malformed length")
         }
         guard length <= UInt64(Multistream.tokenBytesLimit) else {
-            throw TransportError("multistream-select: a message of \(length) bytes, \(Multistream.tokenBytesLimit) are allowed")
+            throw TransportError(
+                "multistream-select: a message of \(length) bytes, \(Multistream.tokenBytesLimit) are allowed")
         }
         guard buffer.count - cursor >= Int(length) else { return nil }
         offset = cursor + Int(length)

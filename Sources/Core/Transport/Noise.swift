@@ -183,7 +183,9 @@ package struct Noise: Sendable {
     }
 
     private func agree(_ mine: Bytes, _ theirs: Bytes) throws(TransportError) -> Bytes {
-        guard let secret = x25519(mine, theirs) else { throw TransportError("noise: the other side's session key is unusable") }
+        guard let secret = x25519(mine, theirs) else {
+            throw TransportError("noise: the other side's session key is unusable")
+        }
         return secret
     }
 

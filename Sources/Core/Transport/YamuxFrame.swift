@@ -50,7 +50,9 @@ package struct YamuxHeader: Equatable, Sendable {
         func word(_ index: Int) -> UInt32 {
             at[index..<index + 4].reduce(0) { $0 << 8 | UInt32($1) }
         }
-        guard at[0] == 0 else { throw TransportError("yamux: version \(at[0]), 0 is known", goAway: GoAwayCode.protocolError) }
+        guard at[0] == 0 else {
+            throw TransportError("yamux: version \(at[0]), 0 is known", goAway: GoAwayCode.protocolError)
+        }
         guard let kind = Kind(rawValue: at[1]) else {
             throw TransportError("yamux: a frame of unknown type \(at[1])", goAway: GoAwayCode.protocolError)
         }
