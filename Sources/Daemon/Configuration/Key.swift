@@ -107,7 +107,7 @@ struct Key: Sendable {
     /// Begins the error text when the value cannot be read, in place of `error parsing <component>.<path>`.
     let failure: String?
     let isHidden: Bool
-    /// Upstream writes the key and does not read it (CFG-166, CFG-181).
+    /// Never taken from the file or the environment (CFG-048, CFG-166, CFG-181).
     let isIgnored: Bool
 
     init(

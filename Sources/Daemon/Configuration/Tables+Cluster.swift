@@ -8,9 +8,10 @@ extension Component {
     static let cluster = Component(
         name: .cluster,
         keys: [
-            .text("id", shown: .unlessZero),
+            // Once the identity (CFG-214): Identity reads them.
+            Key("id", .text, .text(""), shown: .unlessZero, isIgnored: true),
             .text("peername", zero: .keeps),
-            Key("private_key", .text, .text(""), shown: .unlessZero, isHidden: true),
+            Key("private_key", .text, .text(""), shown: .unlessZero, isHidden: true, isIgnored: true),
             Key("secret", .secret, .text(""), failure: "error loading cluster secret from config", isHidden: true),
             .flag("leave_on_shutdown", false),
             .addresses(

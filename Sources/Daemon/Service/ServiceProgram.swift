@@ -22,7 +22,7 @@ func serviceProgram(version: String, defaultFolder: String) -> Program {
             """,
         flags: [
             Flag(
-                "config", "c", kind: .string(defaultFolder), usage: "`FOLDER` of the peer's configuration and data",
+                "config", "c", kind: .string(defaultFolder), usage: "`FOLDER` of configuration and data",
                 environment: ["IPFS_CLUSTER_PATH"]),
             Flag("force", "f", kind: .bool(false), usage: "accepted, without effect: see the commands' own --force"),
             Flag("debug", "d", kind: .bool(false), usage: "log everything"),

@@ -203,6 +203,19 @@ private final class Stage {
         #expect(json["api"]?["pinsvcapi"]?["http_listen_multiaddress"]?.text == "/ip4/127.0.0.1/tcp/20005")
     }
 
+    /// CFG-213: these two are the identity's, and do not get into service.json.
+    @Test func identityFromTheEnvironment() throws {
+        let identity = try Identity(document: Golden.bytes("config/identity-peer0.json"))
+        let stage = try Stage(environment: ["CLUSTER_ID": identity.id.description, "CLUSTER_PRIVATEKEY": identity.key.base64])
+        #expect(stage.run(["-c", "$DIR/x", "init"]) == 0)
+        #expect(stage.read("x/identity.json") == identity.encoded())
+        #expect(try !#require(stage.read("x/service.json")).contains(identity.key.base64))
+        stage.environment["CLUSTER_ID"] = "12D3KooWSek8FhN3tyhmcKKdPSYAfxQQxAniZregJexSsFmwjELj"
+        #expect(stage.run(["-c", "$DIR/y", "init"]) == 1)
+        #expect(stage.stderr.hasSuffix(
+            "error applying environment variables to the identity: identity ID does not match the private_key\n"))
+    }
+
     @Test func embeddedIPFS() throws {
         let stage = try Stage()
         #expect(stage.run(["-c", "$DIR/x", "init", "--embedded-ipfs"]) == 0)
@@ -272,6 +285,20 @@ private final class Stage {
         #expect(named.level(of: "crdt") == .warn && named.level(of: "raft") == .error && named.level(of: "observations") == .info)
         #expect(named.level(of: "service") == .error && LogLevels.debug.level(of: "anything") == .debug)
         #expect(LogLevels.parse("a:b:c") == nil && LogLevels.Level(name: "critical") == nil)
+    }
+}
+
+@Suite struct HelpTests {
+    @Test(arguments: [
+        ["--help"], ["init", "-h"], ["daemon", "-h"], ["state"], ["state", "export", "-h"], ["state", "import", "-h"],
+        ["state", "cleanup", "-h"], ["version", "-h"],
+    ])
+    func fitsThePage(_ words: [String]) throws {
+        let stage = try Stage()
+        _ = stage.run(words)
+        for line in stage.stdout.replacing(stage.folder, with: "").split(separator: "\n") { #expect(line.count <= 120, "\(line)") }
+        for part in ["NAME:\n   ipfs-cluster-service", "USAGE:\n   ipfs-cluster-service"] { #expect(stage.stdout.contains(part)) }
+        #expect(!stage.stdout.contains("--leave"))
     }
 }
 
