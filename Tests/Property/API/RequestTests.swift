@@ -195,6 +195,20 @@ import Testing
         }
     }
 
+    /// REST-024, for tokens too.
+    @Test func emptyNamesAndPasswordsAreNobodys() {
+        var settings = RESTSettings()
+        settings.credentials = ["eve": "", "": "x"]
+        var harness = APIHarness(settings)
+        for pair in ["eve:", ":x", ":"] {
+            var text = Multibase.base64.encode(Bytes(pair.utf8))
+            while text.utf8.count % 4 != 0 { text += "=" }
+            #expect(harness.ask("GET", "/id", ["Authorization": "Basic \(text)"]).text.contains("access denied"), "\(pair)")
+        }
+        let forged = token("{\"alg\":\"HS256\"}", "{\"iss\":\"eve\"}", "")
+        #expect(harness.ask("GET", "/id", ["Authorization": forged]).text.contains("invalid token"))
+    }
+
     @Test func whatIsIssuedIsTaken() {
         var harness = harness()
         let answer = harness.ask("POST", "/token", ["Authorization": "Basic " + Multibase.base64.encode(Bytes("alice:wonder:land".utf8)) + "="])
