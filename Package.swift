@@ -41,6 +41,8 @@ let package = Package(
     name: "ipfs-cluster-swift",
     platforms: [.macOS(.v15)],
     products: [
+        .executable(name: "ipfs-cluster-service", targets: ["ipfs-cluster-service"]),
+        .executable(name: "ipfs-cluster-ctl", targets: ["ipfs-cluster-ctl"]),
         .executable(name: "ipfs-cluster-sim", targets: ["ipfs-cluster-sim"]),
     ],
     dependencies: [],
@@ -87,11 +89,12 @@ let package = Package(
         // Floor 6: what people run.
         module("Configuration", at: "Sources/Daemon/Configuration", knows: wholeCore),
         module("CommandLine", at: "Sources/Daemon/CommandLine", knows: ["Kernel", "Encoding"]),
-        module("ControlCommands", at: "Sources/Daemon/Control", knows: floor1 + ["IPFSConnector"]),
-        program("ipfs-cluster-sim", at: "Sources/Daemon/Simulator", knows: wholeCore + ["SimNet"]),
-
+        module("ControlCommands", at: "Sources/Daemon/Control", knows: floor1 + ["CommandLine"]),
         module("ServiceCommands", at: "Sources/Daemon/Service", knows: wholeCore + ["CommandLine", "Configuration"]),
-
+        program("ipfs-cluster-service", at: "Sources/Daemon/ServiceProgram",
+                knows: wholeCore + ["API", "RealNet", "Transport", "Configuration", "ServiceCommands"]),
+        program("ipfs-cluster-ctl", at: "Sources/Daemon/ControlProgram", knows: floor1 + ["RealNet", "ControlCommands"]),
+        program("ipfs-cluster-sim", at: "Sources/Daemon/Simulator", knows: wholeCore + ["SimNet"]),
         // Tests/Property: one folder for each area, so that an area is tested without building the others.
         module("TestSupport", at: "Tests/Property/Support", knows: floor1),
         tests("VocabularyTests", at: "Tests/Property/Vocabulary", knows: floor1 + ["TestSupport"]),

@@ -43,7 +43,7 @@ package final class PeerRunner: @unchecked Sendable {
     private var wakeUp: EventLoop.TimerID?
     private var hostTimer: EventLoop.TimerID?
     private var isArming = false
-    private var lastClient: UInt64 = 0
+    private var ownClients = ClientIDs(owner: 255)
     private var clients: [ClientID: (ClientReply) -> Void] = [:]
     package private(set) var listening: [Multiaddr] = []
 
@@ -89,9 +89,10 @@ package final class PeerRunner: @unchecked Sendable {
 
     /// Asks as a client does; `each` hears every reply, on the loop.
     @discardableResult
-    package func ask(_ request: ClientRequest, each: @escaping (ClientReply) -> Void) -> ClientID {
-        lastClient += 1
-        let client = ClientID(lastClient)
+    package func ask(
+        _ request: ClientRequest, as known: ClientID? = nil, each: @escaping (ClientReply) -> Void
+    ) -> ClientID {
+        let client = known ?? ownClients.next()
         clients[client] = each
         submit(.client(client, request))
         return client
@@ -102,6 +103,8 @@ package final class PeerRunner: @unchecked Sendable {
         submit(.clientGone(client))
     }
     package func shutDown() { submit(.shutdown) }
+    package var knownPeers: [(peer: PeerID, addresses: [Multiaddr])] { machine.knownPeers }
+    package var isReady: Bool { machine.isReady }
 
     /// Closes the connections in order, so that the others need not wait to notice.
     package func close() {

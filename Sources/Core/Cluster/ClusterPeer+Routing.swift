@@ -225,7 +225,7 @@ extension ClusterPeer {
             learnPeers(of: peer)
             // It can be allocated to, and allocate, once both sides have heard each other: not half a minute later. By then
             // the heartbeat has taken it into the mesh.
-            loops.greetAt = loops.greetAt ?? turn.now.monotonic + .seconds(2)
+            loops.greetAt = loops.greetAt ?? turn.now.monotonic + settings.gossip.heartbeatInterval + .seconds(1)
         case .disconnected(let peer):
             book.onDisconnected(peer, now: turn.now, choices: &turn.choices)
             gossip.onDisconnected(peer)

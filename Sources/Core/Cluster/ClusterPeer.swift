@@ -114,6 +114,8 @@ package struct ClusterPeer: Sendable {
 
     package var id: PeerID { settings.me }
     package var isReady: Bool { phase == .ready }
+    /// What the peerstore file is to hold: other peers and their addresses, the most important first.
+    package var knownPeers: [(peer: PeerID, addresses: [Multiaddr])] { book.known }
 
     /// Takes one input. Effects are appended in the order in which they must happen.
     package mutating func step(

@@ -44,7 +44,7 @@ package func peerSettings(
     settings.tracker = trackerSettings(configuration[.stateless])
     settings.monitor.checkInterval = configuration[.pubsubmon].span("check_interval")
     settings.informers = try informerSettings(configuration)
-    settings.kubo = kuboSettings(configuration)
+    settings.ipfs = try ipfsSettings(configuration)
     return settings
 }
 
@@ -125,7 +125,8 @@ private func informerSettings(_ configuration: ServiceConfiguration) throws(Conf
     return settings
 }
 
-private func kuboSettings(_ configuration: ServiceConfiguration) -> KuboSettings {
+private func ipfsSettings(_ configuration: ServiceConfiguration) throws(ConfigurationError) -> IPFSNodeSettings {
+    guard !configuration.isPresent(.embedded) else { return .embedded(try embeddedSettings(configuration[.embedded])) }
     var settings = KuboSettings()
     let kubo = configuration[.ipfshttp]
     settings.requestTimeout = kubo.span("ipfs_request_timeout")
@@ -134,9 +135,17 @@ private func kuboSettings(_ configuration: ServiceConfiguration) -> KuboSettings
     settings.repoGCTimeout = kubo.span("repogc_timeout")
     settings.isUnpinDisabled = kubo.flag("unpin_disable")
     settings.informerTriggerInterval = Int(kubo.int("informer_trigger_interval"))
-    if configuration.isPresent(.embedded) {
-        settings.pinTimeout = configuration[.embedded].span("pin_timeout")
-        settings.isUnpinDisabled = configuration[.embedded].flag("unpin_disable")
+    return .kubo(settings)
+}
+
+private func embeddedSettings(_ embedded: ComponentValues) throws(ConfigurationError) -> EmbeddedSettings {
+    var settings = EmbeddedSettings()
+    settings.folder = embedded.text("repo_folder")
+    guard !settings.folder.hasPrefix("/"), !settings.folder.split(separator: "/").contains("..") else {
+        throw ConfigurationError("embedded.repo_folder must lie in the configuration folder: \(settings.folder)")
     }
+    settings.storageMax = byteCount(embedded.text("storage_max")).map { Int(clamping: $0) } ?? settings.storageMax
+    settings.pinTimeout = embedded.span("pin_timeout")
+    settings.isUnpinDisabled = embedded.flag("unpin_disable")
     return settings
 }

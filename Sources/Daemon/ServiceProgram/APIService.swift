@@ -1,0 +1,127 @@
+// The REST API of a running peer: its listeners, its machine, and the peer behind it. CFG-086..105.
+
+import API
+import Configuration
+import Foundation
+import HTTP
+import Kernel
+import RealNet
+import Seams
+
+final class APIService: @unchecked Sendable {
+    private let loop: EventLoop
+    private let runner: PeerRunner
+    private let log: (LogLine) -> Void
+    private var machine: RESTAPI
+    private var server: HTTPServer?
+    private let accessLog: FileHandle?
+    private var events: [RESTAPI.Input] = []
+    private var isStepping = false
+
+    init(
+        _ values: ComponentValues, folder: ConfigurationFolder, loop: EventLoop, runner: PeerRunner,
+        log: @escaping (LogLine) -> Void
+    ) throws {
+        self.loop = loop
+        self.runner = runner
+        self.log = log
+        machine = RESTAPI(settings: restSettings(values), owner: 1)
+        accessLog = try APIService.openLog(folder.resolved(values.text("http_log_file")))
+        var tls: TLSContext?
+        if !values.text("ssl_cert_file").isEmpty {
+            tls = try TLSContext(
+                certificate: folder.resolved(values.text("ssl_cert_file")), key: folder.resolved(values.text("ssl_key_file")))
+        }
+        var settings = HTTPServerSettings()
+        settings.headTimeout = values.span("read_header_timeout")
+        settings.readTimeout = values.span("read_timeout")
+        settings.writeTimeout = values.span("write_timeout")
+        settings.idleTimeout = values.span("idle_timeout")
+        settings.headBytesMax = Int(values.int("max_header_bytes"))
+        let server = HTTPServer(loop: loop, settings: settings) { [unowned self] id, event in take(.served(id, event)) }
+        self.server = server
+        let kind = values.map("basic_auth_credentials") != nil ? "HTTP - authenticated" : "HTTP"
+        for address in values.addresses("http_listen_multiaddress") {
+            guard let endpoint = Endpoint(address), case .success(let found) = endpoint.resolved(), let first = found.first else {
+                throw ConfigurationError("cannot listen on \(address)")
+            }
+            let bound = try server.listen(on: first, tls: tls)
+            log(LogLine(.info, "restapi", "RESTAPI (\(kind)): \(bound.multiaddr)"))
+        }
+        if !values.addresses("libp2p_listen_multiaddress").isEmpty {
+            log(LogLine(.warning, "restapi", "restapi.libp2p_listen_multiaddress is set, and the API over libp2p is not offered by this version"))
+        }
+    }
+
+    private static func openLog(_ path: String) throws -> FileHandle? {
+        guard !path.isEmpty else { return nil }
+        if !FileManager.default.fileExists(atPath: path) { _ = FileManager.default.createFile(atPath: path, contents: nil) }
+        guard let file = FileHandle(forWritingAtPath: path) else { throw ConfigurationError("cannot write http_log_file \(path)") }
+        file.seekToEndOfFile()
+        return file
+    }
+
+    func close() {
+        log(LogLine(.info, "cluster", "stopping Cluster API"))
+        server?.stopListening()
+    }
+
+    /// One after another: what the peer answers at once comes after what asked for it.
+    private func take(_ input: RESTAPI.Input) {
+        events.append(input)
+        guard !isStepping else { return }
+        isStepping = true
+        var next = 0
+        while next < events.count {
+            var effects: [RESTAPI.Effect] = []
+            switch events[next] {
+            case .served(let id, let event): machine.on(id, event, now: Machine.now, effects: &effects)
+            case .reply(let client, let reply): machine.onReply(client, reply, effects: &effects)
+            }
+            next += 1
+            for effect in effects { carryOut(effect) }
+        }
+        events.removeAll(keepingCapacity: true)
+        isStepping = false
+    }
+
+    private func carryOut(_ effect: RESTAPI.Effect) {
+        switch effect {
+        case .answer(let id, let answer): server?.answer(id, answer)
+        case .client(let client, let request):
+            runner.ask(request, as: client) { [weak self] in self?.take(.reply(client, $0)) }
+        case .clientInput(let client, let input): runner.send(client, input)
+        case .clientGone(let client): runner.leave(client)
+        case .log(let line):
+            if line.component == "restapilog", let accessLog {
+                accessLog.write(Data((line.message + "\n").utf8))
+            } else {
+                log(line)
+            }
+        }
+    }
+}
+
+extension RESTAPI {
+    enum Input {
+        case served(ServedID, ServedEvent)
+        case reply(ClientID, ClientReply)
+    }
+}
+
+private func restSettings(_ values: ComponentValues) -> RESTSettings {
+    var settings = RESTSettings()
+    settings.credentials = values.map("basic_auth_credentials").map { pairs in
+        Dictionary(pairs.map { ($0.name, $0.item) }, uniquingKeysWith: { $1 })
+    }
+    for header in values.lists("headers") ?? [] {
+        for value in header.item { settings.headers.add(header.name, value) }
+    }
+    settings.cors.allowedOrigins = values.texts("cors_allowed_origins") ?? []
+    settings.cors.allowedMethods = values.texts("cors_allowed_methods") ?? []
+    settings.cors.allowedHeaders = values.texts("cors_allowed_headers") ?? []
+    settings.cors.exposedHeaders = values.texts("cors_exposed_headers") ?? []
+    settings.cors.allowsCredentials = values.flag("cors_allow_credentials")
+    settings.cors.maxAge = values.span("cors_max_age")
+    return settings
+}
