@@ -325,6 +325,56 @@ extension JSON: ExpressibleByStringLiteral {
     public init(stringLiteral value: String) { self = .string(value) }
 }
 
+/// Every value of a document replaced by every other kind of value, one at a time.
+@Suite struct ReplacementTests {
+    private static let intruders: [JSON] = [
+        .null, .bool(true), .int(0), .int(-1), .number("1.5"), .number("18446744073709551615"), "", "x", "7s", .array([]),
+        .strings(["x", "/ip4/1.1.1.1/tcp/1"]), .object([]), .object(["a": "b"]),
+    ]
+
+    private func variants(_ json: JSON) -> [JSON] {
+        var out = Self.intruders
+        switch json {
+        case .object(let members):
+            for (index, member) in members.enumerated() {
+                for variant in variants(member.value) {
+                    var changed = members
+                    changed[index] = JSON.Member(member.name, variant)
+                    out.append(.object(changed))
+                }
+            }
+        case .array(let items) where items.count <= 3:
+            for (index, item) in items.enumerated() {
+                for variant in variants(item) {
+                    var changed = items
+                    changed[index] = variant
+                    out.append(.array(changed))
+                }
+            }
+        default: break
+        }
+        return out
+    }
+
+    /// Each is refused with a reason, or read; what was read is written so that it is read again as the same.
+    @Test(arguments: ["raft", "crdt-env", "crdt-badger"]) func refusedOrUnderstood(_ name: String) throws {
+        let whole = try JSONReader.parse(Golden.bytes("config/\(name)/service.json"))
+        var (refused, understood) = (0, 0)
+        for section in ["cluster", "consensus", "api", "ipfs_connector", "informer", "observations", "datastore"] {
+            for variant in variants(whole[section] ?? .null) {
+                let document = JSON.object([
+                    JSON.Member("cluster", .object(["listen_multiaddress": "/ip4/1.1.1.1/tcp/1"])), JSON.Member(section, variant),
+                ])
+                guard let configuration = try? read(document.encoded()) else { refused += 1; continue }
+                understood += 1
+                let written = configuration.encoded()
+                #expect(try read(written).encoded() == written)
+            }
+        }
+        #expect(refused > 300 && understood > 300)
+    }
+}
+
 @Suite struct SourceTests {
     private let good = Bytes(document(#""consensus": {"crdt": {}}"#).utf8)
     private func load(_ answers: [String: FetchedSource]) throws -> ServiceConfiguration {
