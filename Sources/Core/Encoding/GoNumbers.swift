@@ -20,7 +20,9 @@ package func boolean(goText text: some StringProtocol) -> Bool? {
 
 /// strconv.ParseInt and ParseUint with base 0: an optional sign, then `0x`, `0o`, `0b` or a bare `0` choose the base;
 /// underscores may stand between digits.
-package func integer<I: FixedWidthInteger>(goText text: some StringProtocol, as: I.Type = I.self) throws(NumberTextError) -> I {
+package func integer<I: FixedWidthInteger>(
+    goText text: some StringProtocol, as: I.Type = I.self
+) throws(NumberTextError) -> I {
     var rest = Substring(text)
     var isNegative = false
     if I.isSigned, let sign = rest.first, sign == "-" || sign == "+" {

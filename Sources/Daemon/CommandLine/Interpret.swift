@@ -12,7 +12,8 @@ package struct Stage: Sendable {
 
 private let helpFlag = Flag("help", "h", kind: .bool(false), usage: "explain this")
 private let versionFlag = Flag("version", "v", kind: .bool(false), usage: "print the version")
-private let helpCommand = Command("help", aliases: ["h"], usage: "List the commands, or explain one of them", argsUsage: "[command]")
+private let helpCommand = Command(
+    "help", aliases: ["h"], usage: "List the commands, or explain one of them", argsUsage: "[command]")
 
 extension Program {
     /// The words after the program's own name. `before` is asked at each level as it is reached, after its flags and its

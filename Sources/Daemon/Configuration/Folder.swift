@@ -104,7 +104,10 @@ package struct ConfigurationFolder: Sendable {
         try create()
         try Files.write(identity.encoded(), to: identityPath, mode: 0o600)
     }
-    package func save(_ peerstore: Peerstore, _ configuration: ServiceConfiguration, without me: PeerID? = nil) throws(ConfigurationError) {
+    /// `configuration` says where; `me` is left out.
+    package func save(
+        _ peerstore: Peerstore, _ configuration: ServiceConfiguration, without me: PeerID? = nil
+    ) throws(ConfigurationError) {
         try Files.write(peerstore.encoded(without: me), to: peerstorePath(configuration), mode: 0o666)
     }
 }

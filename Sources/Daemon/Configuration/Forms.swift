@@ -6,7 +6,9 @@ import Multiformats
 
 extension Key.Kind {
     /// A kind's form in JSON, before anything is made of it: a duration is a text there.
-    fileprivate enum Shape { case text, flag, int, unsigned(Int), real, texts, textOrTexts, reals, map, lists, objects([Key]) }
+    fileprivate enum Shape {
+        case text, flag, int, unsigned(Int), real, texts, textOrTexts, reals, map, lists, objects([Key])
+    }
 
     fileprivate var shape: Shape {
         switch self {
@@ -50,7 +52,8 @@ extension Key {
     func raw(_ json: JSON?, in component: ComponentName) throws(ConfigurationError) -> Value? {
         guard let json, json != .null else { return nil }
         guard let value = try Key.raw(json, kind, "\(component.rawValue).\(path)") else {
-            throw ConfigurationError("json: cannot unmarshal \(json.noun) into \(component.rawValue).\(path) of type \(kind.typeName)")
+            let place = "\(component.rawValue).\(path)"
+            throw ConfigurationError("json: cannot unmarshal \(json.noun) into \(place) of type \(kind.typeName)")
         }
         return value
     }
@@ -168,7 +171,9 @@ extension Key {
                     throw ConfigurationError(error.description)
                 }
             }
-            do throws(NumberTextError) { return .int(try integer(goText: text)) } catch { throw unparsed("ParseInt", text, error) }
+            do throws(NumberTextError) { return .int(try integer(goText: text)) } catch {
+                throw unparsed("ParseInt", text, error)
+            }
         case .unsigned(let bits):
             do throws(NumberTextError) {
                 let value: UInt64 = try integer(goText: text)
@@ -188,7 +193,8 @@ extension Key {
             return .reals(reals)
         case .map: return .map(try pairs(words).map { Value.Named($0.key, $0.value) })
         case .lists:
-            return .lists(try pairs(words).map { Value.Named($0.key, $0.value.allSatisfy(\.isWhitespace) ? [] : [$0.value]) })
+            let lists = try pairs(words)
+            return .lists(lists.map { Value.Named($0.key, $0.value.allSatisfy(\.isWhitespace) ? [] : [$0.value]) })
         case .objects: unreachable("lists of objects have no variable (CFG-033)")
         }
     }

@@ -149,11 +149,14 @@ extension Key {
     static func flag(_ path: String, _ initial: Bool, zero: Zero = .counts, shown: Shown = .always) -> Key {
         Key(path, .flag, .flag(initial), zero: zero, shown: shown)
     }
-    static func int(_ path: String, _ initial: Int64, zero: Zero = .counts, shown: Shown = .always, type: String = "int") -> Key {
+    static func int(
+        _ path: String, _ initial: Int64, zero: Zero = .counts, shown: Shown = .always, type: String = "int"
+    ) -> Key {
         Key(path, .int(type), .int(initial), zero: zero, shown: shown)
     }
     static func unsigned(
-        _ path: String, _ initial: UInt64, zero: Zero = .counts, shown: Shown = .always, type: String = "uint64", bits: Int = 64
+        _ path: String, _ initial: UInt64, zero: Zero = .counts, shown: Shown = .always, type: String = "uint64",
+        bits: Int = 64
     ) -> Key {
         Key(path, .unsigned(type, bits: bits), .unsigned(initial), zero: zero, shown: shown)
     }
@@ -165,7 +168,8 @@ extension Key {
     }
     /// An empty text leaves the default, as everywhere unless told otherwise (CFG-030).
     static func span(
-        _ path: String, _ initial: Span, bad: BadSpan = .fails, zero: Zero = .keeps, shown: Shown = .always, failure: String? = nil
+        _ path: String, _ initial: Span, bad: BadSpan = .fails, zero: Zero = .keeps, shown: Shown = .always,
+        failure: String? = nil
     ) -> Key {
         Key(path, .span(bad: bad), .span(initial), zero: zero, shown: shown, failure: failure)
     }

@@ -24,7 +24,8 @@ extension ServiceConfiguration {
                 throw ConfigurationError("could not fetch configuration from source: \(url)")
             }
             guard answer.status < 300 else {
-                throw ConfigurationError("unsuccessful request (\(answer.status)): \(String(decoding: answer.body, as: UTF8.self))")
+                let body = String(decoding: answer.body, as: UTF8.self)
+                throw ConfigurationError("unsuccessful request (\(answer.status)): \(body)")
             }
             guard source.isEmpty else { throw ConfigurationError("a sourced configuration cannot point to another source") }
             source = url

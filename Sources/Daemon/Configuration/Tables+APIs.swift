@@ -70,7 +70,8 @@ extension Component {
         name: .ipfsproxy,
         keys: [
             .addresses(
-                "listen_multiaddress", ["/ip4/127.0.0.1/tcp/9095"], zero: .keeps, failure: "error parsing proxy listen_multiaddress"),
+                "listen_multiaddress", ["/ip4/127.0.0.1/tcp/9095"], zero: .keeps,
+                failure: "error parsing proxy listen_multiaddress"),
             .address(
                 "node_multiaddress", "/ip4/127.0.0.1/tcp/5001", zero: .keeps, failure: "error parsing ipfs node_multiaddress"),
             .flag("node_https", false, zero: .keeps, shown: .unlessZero),
@@ -83,7 +84,8 @@ extension Component {
             .texts("extract_headers_extra", nil, zero: .keeps, shown: .unlessZero),
             .text("extract_headers_path", "/api/v0/version", zero: .keeps, shown: .unlessInitial),
             .span(
-                "extract_headers_ttl", .minutes(5), shown: .unlessInitial, failure: "error parsing ipfsproxy.extract_header_ttl"),
+                "extract_headers_ttl", .minutes(5), shown: .unlessInitial,
+                failure: "error parsing ipfsproxy.extract_header_ttl"),
         ],
         checks: [
             atLeast(0, "read_timeout", "ipfsproxy.read_timeout is invalid"),

@@ -53,8 +53,8 @@ extension LogLine {
         case .error: ("ERROR", 31)
         }
         let milliseconds = String(time.nanoseconds / 1_000_000)
-        let stamp = WallTime(seconds: time.seconds).rfc3339.dropLast() + "." + String(repeating: "0", count: 3 - milliseconds.count)
-            + milliseconds + "Z"
+        let fraction = String(repeating: "0", count: 3 - milliseconds.count) + milliseconds
+        let stamp = WallTime(seconds: time.seconds).rfc3339.dropLast() + ".\(fraction)Z"
         return "\(stamp)\t\(isColoured ? "\u{1b}[\(colour)m\(name)\u{1b}[0m" : name)\t\(component)\t\(message)"
     }
 }

@@ -144,7 +144,8 @@ package struct Service {
         _ flags: FlagValues, _ folder: ConfigurationFolder, _ levels: LogLevels
     ) throws(CommandFailure) -> DaemonOptions {
         world.log(LogLine(.info, "service", #"Initializing. For verbose output run with "-l debug". Please wait..."#), levels)
-        let words = flags.string("bootstrap").isEmpty ? [] : flags.string("bootstrap").split(separator: ",", omittingEmptySubsequences: false)
+        let given = flags.string("bootstrap")
+        let words = given.isEmpty ? [] : given.split(separator: ",", omittingEmptySubsequences: false)
         var bootstrap: [Multiaddr] = []
         for word in words {
             bootstrap.append(try address(String(word), doing: "error parsing bootstrap multiaddress (\(word))"))

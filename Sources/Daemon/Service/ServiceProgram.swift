@@ -84,7 +84,9 @@ private let stateCommand = Command(
                 force,
                 Flag("replication-min", "rmin", kind: .int(0), usage: "replication-min of all imported pins"),
                 Flag("replication-max", "rmax", kind: .int(0), usage: "replication-max of all imported pins"),
-                Flag("allocations", "allocs", kind: .string(""), usage: "comma-separated `PEERS` that all imported pins are allocated to"),
+                Flag(
+                    "allocations", "allocs", kind: .string(""),
+                    usage: "comma-separated `PEERS` that all imported pins are allocated to"),
             ]),
         Command("cleanup", usage: "Remove the pinset and all consensus data", flags: [force]),
     ])
