@@ -150,7 +150,7 @@ extension RESTAPI {
         do { parameters = try AddParameters(query: call.query, now: call.now.wall) } catch {
             throw Refusal(400, error.description)
         }
-        exchanges[id]?.upload = Upload(boundary: boundary, needsSources: parameters.noCopy, settings: settings)
+        exchanges[id]?.upload = Upload(boundary: boundary, settings: settings)
         if parameters.streamChannels {
             var fields = RESTAPI.addHeaders(apiHeaders)
             fields.add("X-Chunked-Output", "1")

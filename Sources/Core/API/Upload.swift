@@ -16,7 +16,6 @@ struct Upload: Sendable {
     static let truncated = "multipart: NextPart: EOF"
 
     private var form: Multipart
-    private let needsSources: Bool
     private let settings: RESTSettings
     private var part = Part.none
     private var hasParts = false
@@ -33,9 +32,7 @@ struct Upload: Sendable {
         return boundary
     }
 
-    /// With `needsSources` each file must say where it lies (ADD-14).
-    init(boundary: String, needsSources: Bool, settings: RESTSettings) {
-        self.needsSources = needsSources
+    init(boundary: String, settings: RESTSettings) {
         form = Multipart(boundary: boundary, headerLimit: settings.partHeaderLimitBytes)
         self.settings = settings
     }
@@ -92,9 +89,6 @@ struct Upload: Sendable {
             inputs.append(.directory(name: name))
         case "application/symlink": part = .symlink(name: name, target: [])
         default:
-            guard !needsSources || ["Abspath-Encoded", "Abspath"].contains(where: { fields[$0]?.isEmpty == false }) else {
-                return fail("missing file path or URL, can't create filestore reference", &inputs)
-            }
             part = .file
             inputs.append(.file(name: name))
         }

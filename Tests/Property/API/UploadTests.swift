@@ -175,16 +175,6 @@ import Testing
         #expect(harness.answers[id]?.hasEnded == false && harness.answers[id]?.body == [])
     }
 
-    /// ADD-14.
-    @Test func filesByReferenceNeedTheirPlace() {
-        var harness = APIHarness()
-        _ = harness.send("POST", "/add?nocopy=true", Self.type, body: [Bytes((file("a", "x") + "--b--").utf8)])
-        #expect(harness.inputs == [.failed("missing file path or URL, can't create filestore reference")])
-        let placed = part("Content-Disposition: form-data; filename=a\r\nabspath-encoded: %2Fdata%2Fa", "x") + "--b--"
-        _ = harness.send("POST", "/add?nocopy=true", Self.type, body: [Bytes(placed.utf8)])
-        #expect(harness.inputs.last == .end)
-    }
-
     @Test func anEmptyListIsGosNull() {
         var harness = APIHarness()
         let id = harness.send("POST", "/add?stream-channels=false", Self.type, body: [Bytes((file("a", "") + "--b--").utf8)])
