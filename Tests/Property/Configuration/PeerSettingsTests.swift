@@ -44,7 +44,7 @@ private func settings(
         #expect(made.stateSyncInterval == own.stateSyncInterval && made.recoverInterval == own.recoverInterval)
         #expect(made.book.lowWater == own.book.lowWater && made.bootPeers.isEmpty)
         #expect("\(made.gossip)" == "\(own.gossip)" && "\(made.replica)" == "\(own.replica)")
-        #expect("\(made.tracker)" == "\(own.tracker)" && "\(made.monitor)" == "\(own.monitor)" && "\(made.kubo)" == "\(own.kubo)")
+        #expect("\(made.tracker)" == "\(own.tracker)" && "\(made.monitor)" == "\(own.monitor)" && "\(made.ipfs)" == "\(own.ipfs)")
         var informers = own.informers
         informers.peerName = "h"
         #expect("\(made.informers)" == "\(informers)")
@@ -80,8 +80,9 @@ private func settings(
         #expect(made.informers.disk?.ttl == .seconds(24) && made.informers.disk?.metric == .reposize)
         #expect(made.informers.tags?.ttl == .seconds(25) && made.informers.tags?.tags.map(\.name) == ["x"])
         #expect(made.informers.pinQueue?.ttl == .seconds(26) && made.informers.pinQueue?.bucketSize == 27)
-        #expect(made.kubo.requestTimeout == .seconds(28) && made.kubo.pinTimeout == .seconds(29) && made.kubo.unpinTimeout == .seconds(30))
-        #expect(made.kubo.repoGCTimeout == .seconds(31) && made.kubo.informerTriggerInterval == 32 && made.kubo.isUnpinDisabled)
+        let kubo = try #require(made.ipfs.kubo)
+        #expect(kubo.requestTimeout == .seconds(28) && kubo.pinTimeout == .seconds(29) && kubo.unpinTimeout == .seconds(30))
+        #expect(kubo.repoGCTimeout == .seconds(31) && kubo.informerTriggerInterval == 32 && kubo.isUnpinDisabled)
     }
 
     @Test func trust() throws {
@@ -121,8 +122,18 @@ private func settings(
 
     @Test func embeddedIPFS() throws {
         let environment = ["CLUSTER_EMBEDDED_PINTIMEOUT": "9s", "CLUSTER_EMBEDDED_UNPINDISABLE": "true", "CLUSTER_IPFSHTTP_PINTIMEOUT": "8s"]
-        #expect(try settings(configuration(environment, embedded: true)).kubo.pinTimeout == .seconds(9))
-        #expect(try settings(configuration(environment, embedded: true)).kubo.isUnpinDisabled)
-        #expect(try settings(configuration(environment)).kubo.pinTimeout == .seconds(8))
+        let node = try #require(try settings(configuration(environment, embedded: true)).ipfs.embedded)
+        #expect(node.pinTimeout == .seconds(9) && node.isUnpinDisabled && node.folder == "ipfs" && node.storageMax == 10_000_000_000)
+        #expect(try settings(configuration(environment)).ipfs.kubo?.pinTimeout == .seconds(8))
+        for outside in ["/var/ipfs", "../ipfs"] {
+            #expect(throws: ConfigurationError("embedded.repo_folder must lie in the configuration folder: \(outside)")) {
+                try settings(configuration(["CLUSTER_EMBEDDED_REPOFOLDER": outside], embedded: true))
+            }
+        }
     }
+}
+
+extension IPFSNodeSettings {
+    fileprivate var kubo: KuboSettings? { if case .kubo(let settings) = self { settings } else { nil } }
+    fileprivate var embedded: EmbeddedSettings? { if case .embedded(let settings) = self { settings } else { nil } }
 }
