@@ -56,6 +56,19 @@ import Testing
         for number in 0..<6 { #expect(stage.holders(number) == (try stage.allocations(number, seenBy: lost))) }
     }
 
+    @Test func aPeerThatComesBackIsUpToDateWithinSeconds() throws {
+        let stage = Stage(peers: 3)
+        stage.world.crash(2)
+        stage.run(.seconds(5))
+        for number in 0..<5 { try stage.pin(number % 2, number) }
+        stage.run(.seconds(1))
+        stage.world.start(2)
+        // A heartbeat takes it into the mesh; the heads come right after.
+        stage.run(.seconds(25))
+        #expect(try stage.machine(2).replica.count == 5)
+        #expect(Set(stage.digests().map(\.description)).count == 1)
+    }
+
     @Test func anAcceptedBatchSurvivesACrash() throws {
         let stage = Stage { ($0.replica.batchSizeMax, $0.replica.batchAgeMax) = (100, .minutes(5)) }
         for number in 0..<10 { try stage.pin(1, number, name: "batched") }

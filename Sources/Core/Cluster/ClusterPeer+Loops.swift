@@ -21,7 +21,7 @@ extension ClusterPeer {
         var stateSyncAt: Instant?
         var recoverAt: Instant?
         var repinAt: Instant?
-        /// A peer has come that has not heard our metrics.
+        /// A peer has come that has not heard our metrics and heads.
         var greetAt: Instant?
         /// Where the sweeps go on, in key order.
         var stateSyncCursor = ""
@@ -86,6 +86,7 @@ extension ClusterPeer {
         if let due = loops.greetAt, due <= now {
             loops.greetAt = nil
             if phase == .ready { withInformers { informers, now, _ in informers.publishAll(now: now) } }
+            withReplica { replica, turn, _ in replica.tellSoon(now: turn.now, choices: &turn.choices) }
         }
     }
 

@@ -158,7 +158,7 @@ extension ClusterPeer {
         if topic == Monitor.topic {
             if let metric = Monitor.decode(data) { onMetric(metric) }
         } else if author != id {  // what we announced ourselves is here already
-            withReplica { $0.onAnnouncement(data, now: $1.now, effects: &$2) }
+            withReplica { $0.onAnnouncement(data, now: $1.now, choices: &$1.choices, effects: &$2) }
         }
     }
 

@@ -10,10 +10,13 @@ import Storage
 
 extension Replica {
     /// The heads of another peer, by an author whom the caller trusts.
-    package mutating func onAnnouncement(_ payload: Bytes, now: Now, effects: inout [Effect]) {
+    package mutating func onAnnouncement(_ payload: Bytes, now: Now, choices: inout Choices, effects: inout [Effect]) {
         guard let heads = Announcement.decode(payload), heads.count <= settings.announcedHeadsMax else {
             return effects.append(.log(LogLine(.warning, "crdt", "an announcement cannot be read; ignored")))
         }
+        let isBehind = !heads.isEmpty && heads.allSatisfy { dag.has($0.multihash) }
+            && SortedSet(heads.map(\.multihash)) != SortedSet(dag.heads.map(\.cid.multihash))
+        if isBehind { tellSoon(now: now, choices: &choices) }
         var fresh: [CID] = []
         for head in heads {
             let hash = head.multihash

@@ -253,6 +253,15 @@ package struct Replica: Sendable {
         rebroadcastAt = now.monotonic + choices.span(interval * 7 / 10, interval * 13 / 10)
     }
 
+    /// Somebody is behind: tells the heads within a second instead of a minute. Whoever of those who notice speaks first
+    /// speaks for all, since heads that have been seen are not repeated.
+    package mutating func tellSoon(now: Now, choices: inout Choices) {
+        let soon = now.monotonic + .seconds(1)
+        guard rebroadcastAt > soon else { return }
+        seenHeads.removeAll()
+        rebroadcastAt = now.monotonic + choices.span(.zero, .seconds(1))
+    }
+
     private mutating func rebroadcast(_ effects: inout [Effect]) {
         let unseen = dag.heads.map(\.cid).filter { !seenHeads.contains($0.multihash) }
         if !unseen.isEmpty { effects.append(.announce(Announcement.encode(unseen))) }

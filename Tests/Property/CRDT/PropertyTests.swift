@@ -42,6 +42,33 @@ private func history(_ replica: Replica) throws -> [CID: Bytes] {
 }
 
 @Suite struct PropertyTests {
+    @Test func whoeverIsBehindIsToldWithinASecond() throws {
+        var room = try Room(2)
+        room.put(0, "/a", [1])
+        room.deliver(room.broadcasts[0].payload, to: 1)
+        let stale = room.broadcasts[0].payload
+        room.put(0, "/b", [2])
+        room.broadcasts = []
+        // What is new, or the same as here, is no sign of being behind.
+        room.advance(.seconds(2))
+        room.deliver(stale, to: 1)
+        room.advance(.seconds(2))
+        #expect(room.broadcasts.isEmpty)
+        // The other still tells the first head: it has missed the second.
+        room.deliver(stale, to: 0)
+        room.advance(.seconds(1))
+        #expect(room.broadcasts.map(\.by) == [0])
+        let payload = try #require(room.broadcasts.first?.payload)
+        room.deliver(payload, to: 1)
+        #expect(room.values(1).map(\.key) == ["/a", "/b"])
+        // Somebody else has told it meanwhile: it need not be said again.
+        room.broadcasts = []
+        room.deliver(stale, to: 0)
+        room.deliver(payload, to: 0)
+        room.advance(.seconds(1))
+        #expect(room.broadcasts.isEmpty)
+    }
+
     /// Three replicas write on both sides of a partition for a while.
     private func busyRoom(_ seed: UInt64) throws -> Room {
         var room = try Room(3)

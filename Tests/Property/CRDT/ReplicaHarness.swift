@@ -86,7 +86,7 @@ struct Room {
     }
 
     mutating func deliver(_ payload: Bytes, to index: Int) {
-        act(index) { $0.onAnnouncement(payload, now: $1, effects: &$3) }
+        act(index) { $0.onAnnouncement(payload, now: $1, choices: &$2, effects: &$3) }
     }
 
     /// Closes a replica and opens it again on what its disk holds.
