@@ -153,10 +153,3 @@ extension CID {
 
     package func text(in base: Multibase) -> String { String(base.prefix) + base.encode(bytes) }
 }
-
-extension Multibase {
-    package static let all: [Multibase] = [
-        base16, .rfc4648("base16upper", "F", 4, "0123456789ABCDEF"), base32, base32upper, base36,
-        .positional("base36upper", "K", "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"), base58btc, base64, base64url,
-    ]
-}

@@ -9,28 +9,54 @@ package struct Multibase: Sendable, Equatable {
     let alphabet: [UInt8]
     /// Bits in a digit for RFC 4648 bases, nil for positional ones.
     let bits: Int?
+    let isPadded: Bool
 
-    static func rfc4648(_ name: String, _ prefix: Character, _ bits: Int, _ alphabet: String) -> Multibase {
-        Multibase(name: name, prefix: prefix, alphabet: Array(alphabet.utf8), bits: bits)
+    private static func rfc4648(
+        _ name: String, _ prefix: Character, _ bits: Int, _ alphabet: String, isPadded: Bool = false
+    ) -> Multibase {
+        Multibase(name: name, prefix: prefix, alphabet: Array(alphabet.utf8), bits: bits, isPadded: isPadded)
     }
-    static func positional(_ name: String, _ prefix: Character, _ alphabet: String) -> Multibase {
-        Multibase(name: name, prefix: prefix, alphabet: Array(alphabet.utf8), bits: nil)
+    private static func positional(_ name: String, _ prefix: Character, _ alphabet: String) -> Multibase {
+        Multibase(name: name, prefix: prefix, alphabet: Array(alphabet.utf8), bits: nil, isPadded: false)
     }
 
-    package static let base16 = rfc4648("base16", "f", 4, "0123456789abcdef")
-    package static let base32 = rfc4648("base32", "b", 5, "abcdefghijklmnopqrstuvwxyz234567")
-    package static let base32upper = rfc4648("base32upper", "B", 5, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")
-    package static let base36 = positional("base36", "k", "0123456789abcdefghijklmnopqrstuvwxyz")
+    private static let digits16 = "0123456789abcdef"
+    private static let digits32 = "abcdefghijklmnopqrstuvwxyz234567"
+    private static let digits32hex = "0123456789abcdefghijklmnopqrstuv"
+    private static let digits36 = "0123456789abcdefghijklmnopqrstuvwxyz"
+    private static let letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+    package static let base16 = rfc4648("base16", "f", 4, digits16)
+    package static let base32 = rfc4648("base32", "b", 5, digits32)
+    package static let base32upper = rfc4648("base32upper", "B", 5, digits32.uppercased())
+    package static let base36 = positional("base36", "k", digits36)
     package static let base58btc = positional(
         "base58btc", "z", "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz")
-    package static let base64url = rfc4648(
-        "base64url", "u", 6, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
-    package static let base64 = rfc4648(
-        "base64", "m", 6, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
+    package static let base64url = rfc4648("base64url", "u", 6, letters + "-_")
+    package static let base64 = rfc4648("base64", "m", 6, letters + "+/")
+
+    /// Every base that upstream reads, but the raw bytes, which are no text.
+    package static let all: [Multibase] = [
+        base16, base32, base32upper, base36, base58btc, base64, base64url,
+        rfc4648("base2", "0", 1, "01"),
+        rfc4648("base16upper", "F", 4, digits16.uppercased()),
+        rfc4648("base32pad", "c", 5, digits32, isPadded: true),
+        rfc4648("base32padupper", "C", 5, digits32.uppercased(), isPadded: true),
+        rfc4648("base32hex", "v", 5, digits32hex),
+        rfc4648("base32hexupper", "V", 5, digits32hex.uppercased()),
+        rfc4648("base32hexpad", "t", 5, digits32hex, isPadded: true),
+        rfc4648("base32hexpadupper", "T", 5, digits32hex.uppercased(), isPadded: true),
+        positional("base36upper", "K", digits36.uppercased()),
+        positional("base58flickr", "Z", "123456789abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ"),
+        rfc4648("base64pad", "M", 6, letters + "+/", isPadded: true),
+        rfc4648("base64urlpad", "U", 6, letters + "-_", isPadded: true),
+        base256emoji,
+    ]
 
     /// Without the prefix.
     package func encode(_ bytes: some Collection<UInt8>) -> String {
-        bits.map { encodeBits(bytes, $0) } ?? encodePositional(bytes)
+        if self == Multibase.base256emoji { return Emoji.encode(bytes) }
+        return bits.map { encodeBits(bytes, $0) } ?? encodePositional(bytes)
     }
 
     /// Bases whose digits mean the same in either case: all of one case only (as Go decodes them).
@@ -38,16 +64,30 @@ package struct Multibase: Sendable, Equatable {
 
     /// Without the prefix. Nil where a character is outside the alphabet. Line ends are passed over in RFC 4648 bases.
     package func decode(_ text: some StringProtocol) -> Bytes? {
+        if self == Multibase.base256emoji { return Emoji.decode(text) }
         let values = digitValues
+        var padding = 0
         var digits: [UInt8] = []
         digits.reserveCapacity(text.utf8.count)
         for character in text.utf8 {
             if bits != nil && (character == 0x0a || character == 0x0d) { continue }
+            if isPadded && character == UInt8(ascii: "=") {
+                padding += 1
+                continue
+            }
             let digit = values[Int(character)]
-            guard digit < 255 else { return nil }
+            guard padding == 0, digit < 255 else { return nil }
             digits.append(digit)
         }
+        guard !isPadded || padding == paddingCount(digits.count) else { return nil }
         return bits.map { decodeBits(digits, $0) } ?? decodePositional(digits)
+    }
+
+    /// What fills a text of so many digits up to whole bytes.
+    private func paddingCount(_ digits: Int) -> Int {
+        guard isPadded, let bits else { return 0 }
+        let group = bits == 5 ? 8 : 4
+        return (group - digits % group) % group
     }
 
     /// The value of each character, 255 for those outside the alphabet.
@@ -75,6 +115,7 @@ package struct Multibase: Sendable, Equatable {
             }
         }
         if held > 0 { out.append(alphabet[Int(buffer << UInt32(bits - held) & mask)]) }
+        out += repeatElement(UInt8(ascii: "="), count: paddingCount(out.count))
         return String(decoding: out, as: UTF8.self)
     }
 
@@ -118,5 +159,40 @@ package struct Multibase: Sendable, Equatable {
             while carry > 0 { out.append(carry % to); carry /= to }
         }
         return out.reversed().map { UInt8($0) }
+    }
+}
+
+extension Multibase {
+    static let base256emoji = Multibase(name: "base256emoji", prefix: "🚀", alphabet: [], bits: nil, isPadded: false)
+
+    /// A symbol for each byte value. multiformats/multibase, rfcs/Base256Emoji.md.
+    private enum Emoji {
+        static let symbols = Array(
+            ("🚀🪐☄🛰🌌🌑🌒🌓🌔🌕🌖🌗🌘🌍🌏🌎🐉☀💻🖥💾💿😂❤😍🤣😊🙏💕😭😘👍"
+                + "😅👏😁🔥🥰💔💖💙😢🤔😆🙄💪😉☺👌🤗💜😔😎😇🌹🤦🎉💞✌✨🤷😱😌🌸🙌"
+                + "😋💗💚😏💛🙂💓🤩😄😀🖤😃💯🙈👇🎶😒🤭❣😜💋👀😪😑💥🙋😞😩😡🤪👊🥳"
+                + "😥🤤👉💃😳✋😚😝😴🌟😬🙃🍀🌷😻😓⭐✅🥺🌈😈🤘💦✔😣🏃💐☹🎊💘😠☝"
+                + "😕🌺🎂🌻😐🖕💝🙊😹🗣💫💀👑🎵🤞😛🔴😤🌼😫⚽🤙☕🏆🤫👈😮🙆🍻🍃🐶💁"
+                + "😲🌿🧡🎁⚡🌞🎈❌✊👋😰🤨😶🤝🚶💰🍓💢🤟🙁🚨💨🤬✈🎀🍺🤓😙💟🌱😖👶"
+                + "🥴▶➡❓💎💸⬇😨🌚🦋😷🕺⚠🙅😟😵👎🤲🤠🤧📌🔵💅🧐🐾🍒😗🤑🌊🤯🐷☎"
+                + "💧😯💆👆🎤🙇🍑❄🌴💣🐸💌📍🥀🤢👅💡💩👐📸👻🤐🤮🎼🥵🚩🍎🍊👼💍📣🥂").unicodeScalars)
+        static let values: [Unicode.Scalar: UInt8] = {
+            var values: [Unicode.Scalar: UInt8] = [:]
+            for (value, symbol) in symbols.enumerated() { values[symbol] = UInt8(value) }
+            return values
+        }()
+        static func encode(_ bytes: some Collection<UInt8>) -> String {
+            var text = String.UnicodeScalarView()
+            for byte in bytes { text.append(symbols[Int(byte)]) }
+            return String(text)
+        }
+        static func decode(_ text: some StringProtocol) -> Bytes? {
+            var out: Bytes = []
+            for symbol in text.unicodeScalars {
+                guard let value = values[symbol] else { return nil }
+                out.append(value)
+            }
+            return out
+        }
     }
 }

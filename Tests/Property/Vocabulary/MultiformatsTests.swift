@@ -25,6 +25,34 @@ import Testing
         }
     }
 
+    @Test func everyBaseOfACIDReadsAndPrintsAsUpstreams() throws {
+        var seen: Set<String> = []
+        for vector in try Golden.lines("vectors/multiformats.ndjson") {
+            guard case .object(let texts)? = vector["bases"], let digits = vector["bases"]?["base16"]?.text?.dropFirst(),
+                let raw = bytes(hex: String(digits))
+            else { continue }
+            // The texts of a peer are those of its ID as a CID.
+            if vector["kind"]?.text == "cid" { #expect(hex(raw) == vector["hex"]?.text) }
+            let cid = try? CID(raw)
+            for text in texts where text.name != "identity" {  // raw bytes are no text
+                let base = try #require(Multibase.all.first { $0.name == text.name }, "\(text.name)")
+                let expected = text.value.text ?? ""
+                #expect(String(base.prefix) + base.encode(raw) == expected)
+                #expect(base.decode(expected.unicodeScalars.dropFirst().map(String.init).joined()) == raw)
+                if let cid { #expect(try CID(text: expected) == cid && cid.text(in: base) == expected) }
+                seen.insert(text.name)
+            }
+        }
+        #expect(seen.count == Multibase.all.count)
+    }
+
+    @Test func paddingMustFit() throws {
+        let padded = try #require(Multibase.all.first { $0.name == "base64pad" })
+        #expect(padded.decode("AQ==") == [1])
+        for wrong in ["AQ", "AQ=", "AQ===", "A=Q=", "="] { #expect(padded.decode(wrong) == nil) }
+        #expect(Multibase.base64.decode("AQ==") == nil)
+    }
+
     @Test func multiaddressesReadAndPrintAsUpstreamDoes() throws {
         for vector in try cases("multiaddr") {
             let id = vector["id"]?.text ?? ""
