@@ -261,11 +261,11 @@ struct Rebuilt {
         case Replica.RecordKind.block:
             let consumes = Replica.consumed(payload)
             let block = try DeltaBlock(decoding: Bytes(payload.dropFirst(Replica.blockHeaderBytes)))
+            batch.removeAll { $0.number <= consumes }
             guard !dag.has(block.cid.multihash) else { return }
             let number = dag.number(block.cid.multihash)
             _ = state.merge(block.delta, from: number) { dag.number($0.block) }
             dag.insert(block, at: position)
-            batch.removeAll { $0.number <= consumes }
         case Replica.RecordKind.operation:
             let accepted = try Replica.decodeAccepted(payload, now)
             batch.append(accepted)

@@ -307,13 +307,15 @@ package struct Replica: Sendable {
         _ block: DeltaBlock, _ position: LogPosition, isOwn: Bool, consumes: UInt64, _ effects: inout [Effect]
     ) {
         wanted.remove(block.cid.multihash)
-        let number = dag.number(block.cid.multihash)
-        let changes = state.merge(block.delta, from: number) { dag.number($0.block) }
-        dag.insert(block, at: position)
         if consumes > 0 {
             batch.removeAll { $0.number <= consumes }
             batchBytes = batch.reduce(0) { $0 + Replica.size($1.change) }
         }
+        // Who writes the same on the same heads makes the same block: it may come from both sides at once.
+        guard !dag.has(block.cid.multihash) else { return }
+        let number = dag.number(block.cid.multihash)
+        let changes = state.merge(block.delta, from: number) { dag.number($0.block) }
+        dag.insert(block, at: position)
         effects.append(.merged(block.cid))
         for change in changes { effects.append(.changed(key: change.key, old: change.old, new: change.new)) }
     }

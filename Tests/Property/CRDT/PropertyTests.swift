@@ -198,6 +198,28 @@ private func history(_ replica: Replica) throws -> [CID: Bytes] {
         #expect(revived.isFlushed)
     }
 
+    /// Both write the same on the same heads: the same block comes from the other while one's own is not durable yet.
+    @Test(arguments: [false, true]) func theSameBlockFromBothSidesCountsOnce(ownFirst: Bool) throws {
+        var room = try Room(2)
+        room.fetches = false
+        room.put(0, "/k", [1])
+        let head = try #require(room.members[0].replica.heads.first?.cid)
+        let block = try #require(room.members[0].replica.block(head))
+        let announcement = Announcement.encode([head])
+        var effects: [Replica.Effect] = []
+        func put() { room.members[1].replica.put("/k", [1], OperationID(99), now: room.now, effects: &effects) }
+        if ownFirst { put() }
+        room.members[1].replica.onAnnouncement(announcement, now: room.now, effects: &effects)
+        room.members[1].replica.onBlock(head, block, now: room.now, effects: &effects)
+        if !ownFirst { put() }
+        room.carryOut(1, effects)
+        #expect(room.members[1].finished[OperationID(99)] == .some(nil))
+        #expect(room.members[1].replica.digest == room.members[0].replica.digest)
+        #expect(room.members[1].replica.blockCount == 1 && room.members[1].replica.absentCount == 0)
+        try room.restart(1)
+        #expect(room.members[1].replica.digest == room.members[0].replica.digest)
+    }
+
     @Test func aFullDiskRefusesAndRecovers() throws {
         var room = try Room(1)
         room.put(0, "/a", [1])
