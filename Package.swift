@@ -106,6 +106,7 @@ let package = Package(
               knows: floor1 + ["Gossip", "Exchange", "TestSupport"]),
         tests("PinningTests", at: "Tests/Property/Pinning",
               knows: floor1 + ["Allocation", "Tracking", "Monitoring", "TestSupport"]),
+        tests("ClusterTests", at: "Tests/Property/Cluster", knows: wholeCore + ["TestSupport"]),
         tests("ContentTests", at: "Tests/Property/Content",
               knows: floor1 + ["Storage", "UnixFS", "IPFSConnector", "TestSupport"]),
         tests("RealNetTests", at: "Tests/Property/RealNet", knows: wholeCore + ["Transport", "RealNet", "TestSupport"]),

@@ -33,8 +33,8 @@ extension ClusterPeer {
         case .alerts: reply(client, .success([.alerts(monitor.alertsNewestFirst)]))
         case .repoGC(let isLocal): collectGarbage(client, isLocal)
         case .add(let parameters): add(parameters, client)
-        case .connectGraph, .bandwidth:
-            reply(client, .failure(ClientFailure("this peer does not offer that operation yet")))
+        case .connectGraph: connectGraph { $0.reply(client, .success([.graph($1)])) }
+        case .bandwidth: reply(client, .success([.bandwidth(traffic.report(at: turn.now.monotonic))]))
         }
     }
 

@@ -169,6 +169,7 @@ extension ClusterPeer {
 
     mutating func emit(_ effect: StreamEffect) {
         turn.effects.append(.stream(effect))
+        traffic.onEffect(effect, now: turn.now.monotonic)
         switch effect {
         case .closeWrite(let id):
             inbound[id]?.localEnded = true
@@ -180,6 +181,7 @@ extension ClusterPeer {
 
     mutating func onStream(_ event: StreamEvent) {
         let stream = event.stream
+        traffic.onEvent(event, now: turn.now.monotonic)
         var owner = stream.owner
         if case .incoming(_, _, let proto) = event {
             owner = ClusterPeer.owner(of: proto)

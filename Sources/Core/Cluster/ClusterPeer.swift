@@ -57,6 +57,7 @@ package struct ClusterPeer: Sendable {
 
     /// The machine that serves each inbound stream, and which of its directions have ended.
     var inbound: [StreamID: InboundStream] = [:]
+    var traffic = Traffic()
     var listenAddresses: [Multiaddr] = []
     /// What the IPFS daemon said of itself last.
     var ipfsID = IPFSID()
