@@ -13,12 +13,22 @@ extension ClusterPeer {
     struct Adding: Sendable {
         let parameters: AddParameters
         var importer: ContentImporter
-        /// Chosen with the first block, for the whole upload (ADD-50).
-        var allocations: [PeerID]?
-        var destinations = SortedMap<PeerID, Destination>()
+        /// Where blocks go now. Chosen with the first block: for the whole of the content (ADD-50) or for one shard (ADD-61).
+        var transfer: Transfer?
+        /// What has been made of the content and waits until a shard is stored.
+        var backlog: [ImportEffect] = []
+        var sharding: Sharding?
         var root: CID?
         var isPaused = false
+    }
+
+    /// The same blocks on their way to several peers.
+    struct Transfer: Sendable {
+        let allocations: [PeerID]
+        let targets: Int
+        var destinations = SortedMap<PeerID, Destination>()
         var failures: [String] = []
+        var isComplete = false
     }
 
     enum UploadCall: Hashable, Sendable {
@@ -36,9 +46,6 @@ extension ClusterPeer {
 
     mutating func add(_ parameters: AddParameters, _ client: ClientID) {
         if settings.isFollower { return reply(client, .failure(Self.followerRefusal)) }
-        if parameters.shard {
-            return reply(client, .failure(ClientFailure(.badRequest, "sharding (shard=true) is not offered by this peer")))
-        }
         if parameters.noCopy {
             return reply(client, .failure(ClientFailure(.badRequest, "nocopy is not offered: blocks are always stored")))
         }
@@ -46,39 +53,58 @@ extension ClusterPeer {
         parameters.options.mode = .recursive  // ADD-16
         parameters.options.pinUpdate = nil
         do throws(AddError) {
-            adds[client] = Adding(parameters: parameters, importer: try ContentImporter(parameters))
+            var adding = Adding(parameters: parameters, importer: try ContentImporter(parameters))
+            if parameters.shard { adding.sharding = Sharding(maker: ShardMaker(limit: parameters.options.shardSize)) }
+            adds[client] = adding
         } catch { reply(client, .failure(ClientFailure(error.message))) }
     }
 
     mutating func onUpload(_ client: ClientID, _ input: ClientInput) {
         guard var adding = adds.remove(client) else { return }  // it has failed before
-        var effects: [ImportEffect] = []
         var failure: ClientFailure?
-        do throws(AddError) { adding.root = try adding.importer.on(input, effects: &effects) } catch {
+        do throws(AddError) { adding.root = try adding.importer.on(input, effects: &adding.backlog) } catch {
             failure = ClientFailure(error.message)
         }
         adds[client] = adding
-        for effect in effects {
+        workOff(client)
+        if let failure, adds[client] != nil { failAdding(client, failure) }
+    }
+
+    /// Sends what has been made of the content, as far as it may be sent.
+    mutating func workOff(_ client: ClientID) {
+        let backlog = adds[client]?.backlog ?? []
+        adds[client]?.backlog = []
+        for (index, effect) in backlog.enumerated() {
             guard adds[client] != nil else { return }
             switch effect {
-            case .block(let node): send(node, client)
-            case .output(var line):
-                line.allocations = adds[client]?.allocations ?? []
+            case .output(var line) where !isStoringShard(client):
+                line.allocations = adds[client]?.transfer?.allocations ?? []
                 turn.effects.append(.reply(client, .item(.added(line))))
+            case .block(let node) where takesBlock(node, client): send(node, client)
+            default:
+                guard isStoringShard(client) else { continue }  // a block that is in a shard already
+                adds[client]?.backlog = Array(backlog[index...])
+                return
             }
         }
-        if let failure { return failAdding(client, failure) }
-        if adding.root != nil { endUploads(client) }
+        guard let adding = adds[client], adding.root != nil, !isStoringShard(client) else { return }
+        if adding.sharding == nil { endTransfer(client) } else { endSharding(client) }
     }
 
     private mutating func send(_ node: NodeWithMeta, _ client: ClientID) {
-        if adds[client]?.allocations == nil {
-            do throws(ClientFailure) { try openUploads(client) } catch { return failAdding(client, error) }
+        if adds[client]?.transfer == nil {
+            do throws(ClientFailure) { try openTransfer(client) } catch { return failAdding(client, error) }
         }
+        put(node, client)
+        regulate(client)
+    }
+
+    /// Hands a block to every destination.
+    mutating func put(_ node: NodeWithMeta, _ client: ClientID) {
         var argument: Bytes?
-        for (peer, destination) in adds[client]?.destinations ?? SortedMap() {
+        for (peer, destination) in adds[client]?.transfer?.destinations ?? SortedMap() {
             // Counted first: a daemon may take the block at once.
-            adds[client]?.destinations[peer]?.unsentBytes += node.data.count
+            adds[client]?.transfer?.destinations[peer]?.unsentBytes += node.data.count
             switch destination.call {
             case .ipfs(let call): withIPFS { $0.put(call, node, now: $1, effects: &$2) }
             case .rpc(let call):
@@ -87,10 +113,9 @@ extension ClusterPeer {
                 withRPC { $0.send(call, argument: bytes, effects: &$2) }
             }
         }
-        regulate(client)
     }
 
-    private mutating func openUploads(_ client: ClientID) throws(ClientFailure) {
+    private mutating func openTransfer(_ client: ClientID) throws(ClientFailure) {
         guard let adding = adds[client] else { return }
         var allocations = try blockAllocations(for: adding.parameters.options)
         var targets = allocations
@@ -99,7 +124,11 @@ extension ClusterPeer {
             let isFree = (adding.parameters.options.userAllocations ?? []).isEmpty
             if !allocations.contains(id), isFree, !allocations.isEmpty { allocations[allocations.count - 1] = id }
         }
-        adds[client]?.allocations = allocations
+        openTransfer(client, allocations, to: targets)
+    }
+
+    mutating func openTransfer(_ client: ClientID, _ allocations: [PeerID], to targets: [PeerID]) {
+        adds[client]?.transfer = Transfer(allocations: allocations, targets: targets.count)
         for peer in targets { openUpload(to: peer, client) }
     }
 
@@ -110,19 +139,21 @@ extension ClusterPeer {
                 if case .failure(let reason) = result { failure = reason.description }
                 cluster.onUploadEnd(client, peer, failure)
             }
-            adds[client]?.destinations[peer] = Destination(call: .ipfs(call))
+            adds[client]?.transfer?.destinations[peer] = Destination(call: .ipfs(call))
             return
         }
         let call = RPCCallID(number())
         rpcCalls[call] = RPCPending { $0.onUploadEnd(client, peer, $1.failure?.message) }
-        adds[client]?.destinations[peer] = Destination(call: .rpc(call))
+        adds[client]?.transfer?.destinations[peer] = Destination(call: .rpc(call))
         withRPC { $0.call(call, to: peer, RPCMethod("IPFSConnector", "BlockStream"), effects: &$2) }
     }
 
-    private mutating func endUploads(_ client: ClientID) {
-        guard let destinations = adds[client]?.destinations, !destinations.isEmpty else {
+    /// The last block has been sent.
+    mutating func endTransfer(_ client: ClientID) {
+        guard let destinations = adds[client]?.transfer?.destinations, !destinations.isEmpty else {
             return failAdding(client, ClientFailure("the upload held no blocks"))
         }
+        adds[client]?.transfer?.isComplete = true
         for (_, destination) in destinations {
             switch destination.call {
             case .ipfs(let call): withIPFS { $0.endPut(call, effects: &$2) }
@@ -133,34 +164,32 @@ extension ClusterPeer {
 
     /// ADD-53: the add goes on as long as one destination takes the blocks.
     private mutating func onUploadEnd(_ client: ClientID, _ peer: PeerID, _ failure: String?) {
-        guard adds[client]?.destinations.remove(peer) != nil else { return }
+        guard adds[client]?.transfer?.destinations.remove(peer) != nil else { return }
         if let failure {
             note(.error, "adder", "putting blocks to \(peer): \(failure)")
-            adds[client]?.failures.append("\(peer): \(failure)")
-        } else if adds[client]?.root == nil {
-            // Ended before the last block was sent: it cannot hold them all.
-            adds[client]?.failures.append("\(peer) ended the upload before its last block")
+            adds[client]?.transfer?.failures.append("\(peer): \(failure)")
+        } else if adds[client]?.transfer?.isComplete == false {
+            adds[client]?.transfer?.failures.append("\(peer) ended the upload before its last block")
         }
-        guard let adding = adds[client] else { return }
-        let targets = adding.parameters.isLocal ? 1 : adding.allocations?.count ?? 0
-        if adding.failures.count >= targets {
-            let reasons = adding.failures.joined(separator: "; ")
+        guard let transfer = adds[client]?.transfer else { return }
+        if transfer.failures.count >= transfer.targets {
+            let reasons = transfer.failures.joined(separator: "; ")
             return failAdding(client, ClientFailure("failed to put block on all destinations: \(reasons)"))
         }
-        if adding.destinations.isEmpty, let root = adding.root { return finishAdding(client, adding, root) }
-        regulate(client)
+        guard transfer.destinations.isEmpty, transfer.isComplete else { return regulate(client) }
+        if adds[client]?.sharding == nil { finishAdding(client, transfer) } else { onTransferred(client, transfer) }
     }
 
     /// ADD-54.
-    private mutating func finishAdding(_ client: ClientID, _ adding: Adding, _ root: CID) {
-        adds[client] = nil
+    private mutating func finishAdding(_ client: ClientID, _ transfer: Transfer) {
+        guard let adding = adds.remove(client), let root = adding.root else { return }
         guard !adding.parameters.noPin else { return reply(client, .success([])) }
         var pin = Pin(cid: root, options: adding.parameters.options)
-        pin.allocations = adding.allocations
+        pin.allocations = transfer.allocations
         self.pin(pin) { cluster, outcome in cluster.reply(client, outcome.map { _ in [] }) }
     }
 
-    private mutating func failAdding(_ client: ClientID, _ failure: ClientFailure) {
+    mutating func failAdding(_ client: ClientID, _ failure: ClientFailure) {
         stopAdding(client)
         reply(client, .failure(failure))
     }
@@ -168,7 +197,7 @@ extension ClusterPeer {
     /// Blocks that were sent stay where they are, unpinned (ADD-47).
     mutating func stopAdding(_ client: ClientID) {
         guard let adding = adds.remove(client) else { return }
-        for (_, destination) in adding.destinations {
+        for (_, destination) in adding.transfer?.destinations ?? SortedMap() {
             switch destination.call {
             case .ipfs(let call):
                 ipfsCalls[call] = nil
@@ -178,23 +207,25 @@ extension ClusterPeer {
                 withRPC { $0.cancel(call, effects: &$2) }
             }
         }
+        for shard in adding.sharding?.created ?? [] { dropShard(shard) }
     }
 
     // MARK: Speed
 
     mutating func onDrained(_ call: UploadCall) {
         for client in adds.keys {
-            for (peer, destination) in adds[client]?.destinations ?? SortedMap() where destination.call == call {
-                adds[client]?.destinations[peer]?.unsentBytes = 0
+            for (peer, destination) in adds[client]?.transfer?.destinations ?? SortedMap() where destination.call == call {
+                adds[client]?.transfer?.destinations[peer]?.unsentBytes = 0
                 return regulate(client)
             }
         }
     }
 
-    private mutating func regulate(_ client: ClientID) {
+    mutating func regulate(_ client: ClientID) {
         guard let adding = adds[client] else { return }
-        let most = adding.destinations.map(\.value.unsentBytes).max() ?? 0
-        let mustPause = adding.isPaused ? most > Self.unsentBytesMax / 2 : most > Self.unsentBytesMax
+        let most = adding.transfer?.destinations.map(\.value.unsentBytes).max() ?? 0
+        let limit = adding.isPaused ? Self.unsentBytesMax / 2 : Self.unsentBytesMax
+        let mustPause = most > limit || isStoringShard(client)
         guard mustPause != adding.isPaused else { return }
         adds[client]?.isPaused = mustPause
         turn.effects.append(.reply(client, mustPause ? .pause : .resume))

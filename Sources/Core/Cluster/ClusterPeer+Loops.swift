@@ -110,7 +110,8 @@ extension ClusterPeer {
         while looked < settings.sweepPinsMax, let (key, pin) = nextPin(after: cursor) {
             looked += 1
             cursor = key
-            if pin.isExpired(at: turn.now.wall), !pending.contains(key), isClosest(to: pin.cid, among: rivals) { expired.append(pin.cid) }
+            guard pin.isExpired(at: turn.now.wall), !pending.contains(key), isClosest(to: pin.cid, among: rivals) else { continue }
+            if pin.type == .data || pin.type == .meta { expired.append(pin.cid) }  // shards go with their content
         }
         let isDone = looked < settings.sweepPinsMax
         loops.stateSyncCursor = isDone ? "" : cursor

@@ -65,7 +65,7 @@ extension ClusterPeer {
     private func typeFault(of pin: Pin) -> String? {
         switch pin.type {
         case .data: pin.reference == nil ? nil : "data pins should not reference other pins"
-        case .shard: pin.maxDepth == 1 ? nil : "must pin shards go depth 1"
+        case .shard: (1...2).contains(pin.maxDepth) ? nil : "must pin shards go depth 1"
         case .clusterDAG:
             if pin.maxDepth != 0 { "must pin roots directly" }
             else { pin.reference == nil ? "clusterDAG pins should reference a Meta pin" : nil }
@@ -101,7 +101,7 @@ extension ClusterPeer {
             then(&self, .failure(ClientFailure("cannot unpin a shard directly. Unpin content root CID instead")))
         case .clusterDAG:
             then(&self, .failure(ClientFailure("cannot unpin a Cluster DAG directly. Unpin content root CID instead")))
-        case .meta: erase(pin, then: then)
+        case .meta: eraseSharded(pin, then: then)
         case .bad: then(&self, .failure(ClientFailure("unrecognized pin type")))
         }
     }
@@ -167,7 +167,7 @@ extension ClusterPeer {
         withReplica { $0.put(pin.cid.stateKey, pin.protobuf, id, now: $1.now, effects: &$2) }
     }
 
-    private mutating func erase(_ pin: Pin, then: @escaping Then<Outcome<Pin>>) {
+    mutating func erase(_ pin: Pin, then: @escaping Then<Outcome<Pin>>) {
         let id = OperationID(number())
         writes[id] = { peer, failure in
             then(&peer, failure.map { .failure(ClientFailure($0.description)) } ?? .success(pin))

@@ -121,7 +121,7 @@ extension ClusterPeer {
     /// A peer that has nothing to do with the pin.
     private func quietInfo(_ cid: CID, _ pin: Pin?, _ peer: PeerID) -> PinInfo {
         var info = blankInfo(cid, pin, peer)
-        info.short.status = pin == nil ? .unpinned : .remote
+        info.short.status = pin.map { $0.type == .meta ? .sharded : .remote } ?? .unpinned
         return info
     }
 

@@ -27,6 +27,10 @@ struct AddCase: Sendable, CustomTestStringConvertible {
         out.cidVersion = options["cid_version"]?.integer() ?? 0
         out.hash = options["hash"]?.text ?? ""
         out.wrapWithDirectory = options["wrap"]?.flag ?? false
+        out.shard = options["shard"]?.flag ?? false
+        out.options.shardSize = options["shard_size"]?.integer() ?? 0
+        out.options.name = options["name"]?.text ?? ""
+        (out.options.replicationFactorMin, out.options.replicationFactorMax) = (1, 1)
         out.format = options["format"]?.text == "car" ? .car : .unixfs
         return out
     }
@@ -93,7 +97,11 @@ func seededBytes(_ seed: UInt64, _ count: Int) -> Bytes {
 struct Imported {
     var blocks: [NodeWithMeta] = []
     var outputs: [AddedOutput] = []
+    var pins: [Pin] = []
     var root: CID?
+    var failure: AddError?
+
+    init(blocks: [NodeWithMeta] = []) { self.blocks = blocks }
 
     init(_ parameters: AddParameters, _ inputs: [ClientInput]) throws {
         var importer = try ContentImporter(parameters)
@@ -107,6 +115,44 @@ struct Imported {
                 }
             }
         }
+    }
+}
+
+extension Imported {
+    /// Deals the blocks of an import out to shards, as the peer does, and keeps what was done before an error.
+    static func sharded(_ parameters: AddParameters, _ inputs: [ClientInput]) throws -> Imported {
+        var out = Imported()
+        var importer = try ContentImporter(parameters)
+        var maker = ShardMaker(limit: parameters.options.shardSize)
+        func close(_ shard: FinishedShard) {
+            out.blocks += shard.nodes
+            out.pins.append(shard.pin(parameters.options, allocations: []))
+            out.outputs.append(shard.output(allocations: []))
+        }
+        do {
+            for input in inputs {
+                var effects: [ImportEffect] = []
+                out.root = try importer.on(input, effects: &effects)
+                for effect in effects {
+                    switch effect {
+                    case .output(let output): out.outputs.append(output)
+                    case .block(let block):
+                        var outcome = try maker.take(block)
+                        if case .full(let shard) = outcome {
+                            close(shard)
+                            outcome = try maker.take(block)
+                        }
+                        if outcome == .taken { out.blocks.append(block) }
+                    }
+                }
+            }
+            if let shard = maker.finishShard() { close(shard) }
+            let list = try maker.clusterDAG(of: try #require(out.root))
+            out.blocks += list.nodes
+            out.outputs.append(list.output(parameters.options))
+            out.pins += [list.pin(parameters.options), list.metaPin(parameters.options)]
+        } catch let error as AddError { out.failure = error }
+        return out
     }
 }
 
@@ -131,6 +177,34 @@ struct AddVectorTests {
         }
         #expect(imported.outputs.count == recorded.json["outputs_count"]?.integer(Int.self))
         for block in imported.blocks { #expect(block.cid.multihash.matches(block.data) == true) }
+    }
+
+    @Test("every recorded add in shards", arguments: AddCase.all.filter { $0.json["kind"]?.text == "shard" })
+    func sharded(_ recorded: AddCase) throws {
+        let imported = try Imported.sharded(recorded.parameters, recorded.inputs(pieceBytes: 100_003))
+        #expect(imported.failure?.message == recorded.json["error"]?.text)
+        if let root = recorded.json["root"]?.text { #expect(imported.root?.description == root) }
+        checkBlocks(recorded, imported)
+        #expect(imported.outputs.map(shown) == recorded.json["outputs"]?.elements)
+        #expect(imported.pins.map(shown) == recorded.json["pins"]?.elements?.compactMap(\.text))
+    }
+
+    private func shown(_ pin: Pin) -> String {
+        let kinds: [PinType: String] = [.shard: "shard-pin", .clusterDAG: "clusterdag-pin", .meta: "meta-pin"]
+        let options = pin.options
+        return "\(kinds[pin.type] ?? "?") \(pin.cid) depth \(pin.maxDepth) min \(options.replicationFactorMin) "
+            + "max \(options.replicationFactorMax) name \"\(options.name)\" shard_size \(options.shardSize) "
+            + "reference \(pin.reference?.description ?? "b")"
+    }
+
+    @Test("a long list becomes lists of a list")
+    func longLists() throws {
+        let cids = (0..<LinkList.linksMax * 2 + 1).map { CID(v1: Codec.raw, .sha2_256(of: Bytes(String($0).utf8))) }
+        let nodes = LinkList.nodes(cids)
+        #expect(LinkList.nodes(Array(cids.prefix(LinkList.linksMax))).count == 1)
+        #expect(nodes.count == 4)
+        #expect(try links(of: nodes[0].data, cid: nodes[0].cid) == nodes.dropFirst().map(\.cid))
+        #expect(try nodes.dropFirst().flatMap { try links(of: $0.data, cid: $0.cid) } == cids)
     }
 
     private func shown(_ output: AddedOutput) -> JSON {

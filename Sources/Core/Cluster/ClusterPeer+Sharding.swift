@@ -1,0 +1,169 @@
+// Adding content in shards, each on peers of its own, and removing it again. spec/adder-and-ipfs.md ADD-60..67;
+// spec/tracker-allocator-monitor.md CLU-09, CLU-10.
+
+import IPFSConnector
+import Kernel
+import Multiformats
+import Pinset
+import Seams
+import UnixFS
+
+extension ClusterPeer {
+    /// How far an add in shards has come.
+    struct Sharding: Sendable {
+        enum Stage: Equatable, Sendable {
+            /// Blocks go to the open shard, if there is one.
+            case filling
+            /// The last blocks of a shard are on their way.
+            case storing(FinishedShard)
+            case storingList(ClusterDAG)
+            /// Something is being pinned.
+            case pinning
+        }
+        var maker: ShardMaker
+        var stage = Stage.filling
+        /// Shards whose pins were not there before: removed again if the add fails.
+        var created: [CID] = []
+    }
+
+    /// Nothing more is sent until a shard is pinned.
+    func isStoringShard(_ client: ClientID) -> Bool {
+        guard let stage = adds[client]?.sharding?.stage else { return false }
+        return stage != .filling
+    }
+
+    /// Whether the block goes out now. If not, it has gone out before, a shard must be stored first, or the add has failed.
+    mutating func takesBlock(_ node: NodeWithMeta, _ client: ClientID) -> Bool {
+        guard var sharding = adds[client]?.sharding else { return true }
+        guard sharding.stage == .filling else { return false }
+        adds[client]?.sharding = nil  // so that the set of known blocks is changed in place
+        do throws(AddError) {
+            let outcome = try sharding.maker.take(node)
+            adds[client]?.sharding = sharding
+            if case .full(let shard) = outcome { store(shard, client) }
+            return outcome == .taken
+        } catch {
+            adds[client]?.sharding = sharding
+            failAdding(client, ClientFailure(error.message))
+            return false
+        }
+    }
+
+    /// The shard's own nodes follow its blocks (ADD-64).
+    private mutating func store(_ shard: FinishedShard, _ client: ClientID) {
+        adds[client]?.sharding?.stage = .storing(shard)
+        for node in shard.nodes { put(node, client) }
+        endTransfer(client)
+        regulate(client)
+    }
+
+    /// All content has been dealt out: the last shard is stored, then the list of shards, on this peer's IPFS only (ADD-65).
+    mutating func endSharding(_ client: ClientID) {
+        guard let adding = adds[client], let root = adding.root, var maker = adding.sharding?.maker else { return }
+        if let shard = maker.finishShard() {
+            adds[client]?.sharding?.maker = maker
+            return store(shard, client)
+        }
+        do throws(AddError) {
+            let list = try maker.clusterDAG(of: root)
+            adds[client]?.sharding?.stage = .storingList(list)
+            openTransfer(client, [], to: [id])
+            for node in list.nodes { put(node, client) }
+            endTransfer(client)
+        } catch { failAdding(client, ClientFailure(error.message)) }
+    }
+
+    mutating func onTransferred(_ client: ClientID, _ transfer: Transfer) {
+        guard let adding = adds[client], let stage = adding.sharding?.stage else { return }
+        adds[client]?.transfer = nil
+        adds[client]?.sharding?.stage = .pinning
+        switch stage {
+        case .storing(let shard): pinShard(shard, transfer.allocations, adding.parameters, client)
+        case .storingList(let list): pinList(list, adding.parameters, client)
+        case .filling, .pinning: unreachable("blocks arrived that nobody sent")
+        }
+    }
+
+    private mutating func pinShard(
+        _ shard: FinishedShard, _ allocations: [PeerID], _ parameters: AddParameters, _ client: ClientID
+    ) {
+        let isNew = storedPin(shard.root) == nil
+        pinUnlessTold(shard.pin(parameters.options, allocations: allocations), parameters) { cluster, outcome in
+            guard cluster.adds[client] != nil else {  // it has failed meanwhile
+                if isNew, case .success = outcome { cluster.dropShard(shard.root) }
+                return
+            }
+            if case .failure(let failure) = outcome { return cluster.failAdding(client, failure) }
+            if isNew { cluster.adds[client]?.sharding?.created.append(shard.root) }
+            cluster.turn.effects.append(.reply(client, .item(.added(shard.output(allocations: allocations)))))
+            cluster.adds[client]?.sharding?.stage = .filling
+            cluster.workOff(client)
+            cluster.regulate(client)
+        }
+    }
+
+    /// The list is pinned everywhere, block by block; the content itself is an entry of the pinset that nobody pins.
+    private mutating func pinList(_ list: ClusterDAG, _ parameters: AddParameters, _ client: ClientID) {
+        turn.effects.append(.reply(client, .item(.added(list.output(parameters.options)))))
+        pinUnlessTold(list.pin(parameters.options), parameters) { cluster, outcome in
+            if case .failure(let failure) = outcome {
+                if cluster.adds[client] != nil { cluster.failAdding(client, failure) }
+                return
+            }
+            cluster.pinUnlessTold(list.metaPin(parameters.options), parameters) { cluster, outcome in
+                guard cluster.adds[client] != nil else { return }
+                if case .failure(let failure) = outcome { return cluster.failAdding(client, failure) }
+                cluster.adds[client] = nil
+                cluster.reply(client, .success([]))
+            }
+        }
+    }
+
+    private mutating func pinUnlessTold(_ pin: Pin, _ parameters: AddParameters, then: @escaping Then<Outcome<Pin>>) {
+        if parameters.noPin { return then(&self, .success(pin)) }
+        self.pin(pin, then: then)
+    }
+
+    /// An add that failed leaves no shards behind: nobody could unpin them (CLU-09).
+    mutating func dropShard(_ cid: CID) {
+        guard let pin = storedPin(cid), pin.type == .shard || pin.type == .clusterDAG else { return }
+        erase(pin) { cluster, outcome in
+            guard case .failure(let failure) = outcome else { return }
+            cluster.note(.error, "adder", "removing \(cid), a shard of an add that failed: \(failure.message)")
+        }
+    }
+
+    // MARK: Removing
+
+    /// Shards, last first, then their list, then the entry itself: what fails half-way can be tried again (CLU-10).
+    mutating func eraseSharded(_ meta: Pin, then: @escaping Then<Outcome<Pin>>) {
+        guard let list = meta.reference else {
+            return then(&self, .failure(ClientFailure("the meta pin \(meta.cid) names no cluster DAG")))
+        }
+        askIPFS(.blockGet(list)) { cluster, result in
+            do throws(ClientFailure) {
+                let shards = try ClusterPeer.links(of: list, result).filter { cluster.storedPin($0)?.type == .shard }
+                cluster.erase(Array(shards.reversed()) + [list], before: meta, then: then)
+            } catch { then(&cluster, .failure(error)) }
+        }
+    }
+
+    private static func links(of list: CID, _ result: Result<IPFSAnswer, IPFSFailure>) throws(ClientFailure) -> [CID] {
+        switch result {
+        case .success(.block(let block)):
+            guard list.multihash.matches(block) == true else { throw ClientFailure("IPFS gave another block for \(list)") }
+            do throws(AddError) { return try UnixFS.links(of: block, cid: list) } catch { throw ClientFailure(error.message) }
+        case .success: throw ClientFailure("IPFS gave no block for \(list)")
+        case .failure(let failure): throw ClientFailure("reading the cluster DAG \(list): \(failure.description)")
+        }
+    }
+
+    private mutating func erase(_ cids: [CID], before meta: Pin, then: @escaping Then<Outcome<Pin>>) {
+        guard let cid = cids.first else { return erase(meta, then: then) }
+        guard let pin = storedPin(cid) else { return erase(Array(cids.dropFirst()), before: meta, then: then) }
+        erase(pin) { cluster, outcome in
+            if case .failure = outcome { return then(&cluster, outcome) }
+            cluster.erase(Array(cids.dropFirst()), before: meta, then: then)
+        }
+    }
+}

@@ -1,0 +1,118 @@
+// Content in shards: who holds what, what status says of it, and that nothing is left of it when it goes.
+
+import Allocation
+import Cluster
+import IPFSConnector
+import Kernel
+import MerkleCRDT
+import Multiformats
+import Pinset
+import Seams
+import SimNet
+import Testing
+import UnixFS
+
+@Suite struct ShardingTests {
+    private static let content: Bytes = {
+        var choices = Choices(seed: 5)
+        return choices.bytes(1_500_000)
+    }()
+    private static var parameters: AddParameters {
+        var parameters = AddParameters()
+        parameters.shard = true
+        parameters.rawLeaves = true
+        parameters.options.shardSize = 600_000
+        parameters.options.name = "big"
+        (parameters.options.replicationFactorMin, parameters.options.replicationFactorMax) = (1, 1)
+        return parameters
+    }
+    private func pins(_ stage: Stage, _ peer: Int, _ type: PinType) throws -> [Pin] {
+        try stage.ask(peer, .pins([type])).compactMap { if case .pin(let pin) = $0 { pin } else { nil } }
+    }
+    private func statuses(_ stage: Stage, _ cid: CID, askedAt peer: Int) throws -> [String] {
+        guard case .info(let info)? = try stage.ask(peer, .status(cid, isLocal: false)).first else { return [] }
+        return info.peers.values.map(\.status.text).sorted()
+    }
+
+    @Test func aShardLiesWhereItIsPinned() throws {
+        let stage = Stage(peers: 3, settings: AddingTests.embedded)
+        let lines = try stage.add(0, name: "file", Self.content, Self.parameters)
+        #expect(lines.map(\.name) == ["shard-0", "shard-1", "file", "shard-2", "big-clusterDAG"])
+        let root = try #require(lines.first { $0.name == "file" }?.cid)
+        stage.run(.seconds(20))
+
+        let meta = try #require(try stage.machine(1).storedPin(root))
+        let listed = try #require(meta.reference)
+        let list = try #require(try stage.machine(1).storedPin(listed))
+        #expect(meta.type == .meta && list.type == .clusterDAG && list.reference == root && list.isPinnedEverywhere)
+        let shards = try pins(stage, 2, .shard).sorted { $0.options.name < $1.options.name }
+        #expect(shards.map(\.options.name) == ["big-shard-0", "big-shard-1", "big-shard-2"])
+        #expect(shards.map(\.reference) == [nil, shards[0].cid, shards[1].cid])
+        for shard in shards {
+            #expect(shard.maxDepth == 1 && shard.allocations?.count == 1)
+            let holder = try #require(stage.world.peers.first { $0.id == shard.allocations?.first }?.machine)
+            let block = try #require(try holder.ipfs.block(shard.cid))
+            for cid in try links(of: block, cid: shard.cid) { #expect(try holder.ipfs.block(cid) != nil) }
+            #expect(try statuses(stage, shard.cid, askedAt: 0) == ["pinned", "remote", "remote"])
+        }
+        #expect(try statuses(stage, list.cid, askedAt: 2) == ["pinned", "pinned", "pinned"])
+        #expect(try statuses(stage, root, askedAt: 1) == ["sharded", "sharded", "sharded"])
+        guard case .info(let local)? = try stage.ask(2, .status(root, isLocal: true)).first else { throw ClientFailure("no status") }
+        #expect(local.peers.values.map(\.status.text) == ["sharded"])
+
+        for cid in shards.map(\.cid) + [list.cid] {
+            #expect { try stage.ask(0, .unpin(cid)) } throws: { "\($0)".contains("Unpin content root CID instead") }
+        }
+        guard case .pin(let removed)? = try stage.ask(1, .unpin(root)).first else { throw ClientFailure("no pin") }
+        #expect(removed == meta)
+        stage.run(.seconds(30))
+        for peer in 0..<3 {
+            #expect(try stage.machine(peer).replica.count == 0)
+            for cid in shards.map(\.cid) + [list.cid, root] { #expect(try statuses(stage, cid, askedAt: peer) == ["unpinned", "unpinned", "unpinned"]) }
+        }
+    }
+
+    @Test func anAddThatFailsLeavesNoShards() throws {
+        let stage = Stage(peers: 2, settings: AddingTests.embedded)
+        var parameters = Self.parameters
+        parameters.options.shardSize = 200_000
+        var lines: [String] = []
+        var failure: ClientFailure?
+        let client = stage.world.ask(0, .add(parameters)) { _, reply in
+            if case .item(.added(let line)) = reply { lines.append(line.name) }
+            if case .failed(let reason) = reply { failure = reason }
+        }
+        // The second file's first block fits into no shard; the first file's shard is pinned by then.
+        let (small, large) = (Bytes(Self.content.prefix(50_000)), Bytes(Self.content.prefix(300_000)))
+        stage.world.send(0, client, [.file(name: "d/a"), .data(small), .endOfFile, .file(name: "d/b"), .data(large), .endOfFile, .end])
+        stage.run(.seconds(20))
+        #expect(lines == ["d/a", "shard-0"])
+        #expect(failure?.message == "block doesn't fit in empty shard: shard size too small?")
+        for peer in 0..<2 { #expect(try stage.machine(peer).replica.count == 0) }
+    }
+
+    @Test func contentThatIsThereAlreadyIsAddedAgain() throws {
+        let stage = Stage(peers: 2, settings: AddingTests.embedded)
+        let first = try stage.add(0, name: "file", Self.content, Self.parameters)
+        let again = try stage.add(1, name: "file", Self.content, Self.parameters)
+        #expect(first.map(\.cid) == again.map(\.cid))
+        stage.run(.seconds(10))
+        #expect(try stage.machine(0).replica.count == 5)
+        // A second add that fails keeps what the first one made.
+        var broken = Self.parameters
+        broken.options.shardSize = 600_000
+        broken.chunker = "size-262144"
+        let client = stage.world.ask(0, .add(broken)) { _, _ in }
+        stage.world.send(0, client, [.file(name: "file"), .data(Self.content), .failed("gone")])
+        stage.run(.seconds(20))
+        #expect(try stage.machine(0).replica.count == 5)
+    }
+
+    @Test func nothingIsPinnedWhereNoPinIsWanted() throws {
+        let stage = Stage(peers: 1) { AddingTests.embedded(&$0); ($0.factors.min, $0.factors.max) = (1, 1) }
+        var parameters = Self.parameters
+        parameters.noPin = true
+        #expect(try stage.add(0, name: "file", Self.content, parameters).count == 5)
+        #expect(try stage.machine(0).replica.count == 0)
+    }
+}
