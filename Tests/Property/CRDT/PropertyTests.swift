@@ -209,7 +209,8 @@ private func history(_ replica: Replica) throws -> [CID: Bytes] {
         var effects: [Replica.Effect] = []
         func put() { room.members[1].replica.put("/k", [1], OperationID(99), now: room.now, effects: &effects) }
         if ownFirst { put() }
-        room.members[1].replica.onAnnouncement(announcement, now: room.now, effects: &effects)
+        var choices = Choices(seed: 1)
+        room.members[1].replica.onAnnouncement(announcement, now: room.now, choices: &choices, effects: &effects)
         room.members[1].replica.onBlock(head, block, now: room.now, effects: &effects)
         if !ownFirst { put() }
         room.carryOut(1, effects)
