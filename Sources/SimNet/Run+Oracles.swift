@@ -97,7 +97,7 @@ extension Run {
         var stack = replica.heads.map(\.cid)
         while let cid = stack.popLast() {
             guard seen.insert(cid).inserted else { continue }
-            guard let bytes = replica.block(cid), let block = try? DeltaBlock(decoding: bytes) else {
+            guard let bytes = try? replica.block(cid), let block = try? DeltaBlock(decoding: bytes) else {
                 world.fail("FETCHABLE: block \(cid) below the heads cannot be read")
                 return found
             }

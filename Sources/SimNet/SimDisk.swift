@@ -119,6 +119,9 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
         return nil
     }
 
+    /// A bit rots, synced or not.
+    package func flipBit(_ name: FileName, at offset: Int) { files[name]?.bytes[offset] ^= 0x10 }
+
     // MARK: Crashing
 
     /// Power is lost: of what was not synced, a random part survives, torn at any byte.

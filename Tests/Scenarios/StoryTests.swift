@@ -135,6 +135,21 @@ import Testing
         #expect(Run(seed: 3).execute().failure == nil)
     }
 
+    @Test func aBlockThatHasRottedIsToldAndNotServed() throws {
+        let stage = Stage(peers: 2) { ($0.factors.min, $0.factors.max) = (1, 1) }
+        stage.world.crash(1)
+        try stage.pin(0, 1, name: "one")
+        let disk = stage.world.peers[0].disk
+        let file = try #require(try disk.list("crdt/").last)
+        disk.flipBit(file, at: try disk.size(file) - 20)
+        var told: [String] = []
+        stage.world.log = { if $0.contains("cannot be read") { told.append($0) } }
+        stage.world.start(1)
+        stage.run(.minutes(1))
+        #expect(told.contains { $0.contains("p0") && $0.contains("error crdt: block baf") && $0.contains("\(file) is damaged at byte") })
+        #expect(try stage.machine(1).storedPin(Stage.content(1)) == nil)
+    }
+
     @Test func oneSeedIsOneRun() {
         let first = Run(seed: 11).execute()
         let second = Run(seed: 11).execute()

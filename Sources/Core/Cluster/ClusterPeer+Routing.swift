@@ -38,16 +38,18 @@ extension ClusterPeer {
         var effects: [Exchange.Effect] = []
         var machine = Exchange(settings: settings.exchange, owner: Owner.exchange)
         swap(&machine, &exchange)
-        var damages: [String] = []
+        var damages: [(component: String, text: String)] = []
         body(&machine, { cid in
-            if let block = replica.block(cid) { return block }
+            do throws(LogError) { if let block = try replica.block(cid) { return block } } catch {
+                damages.append(("crdt", "block \(cid) cannot be read: \(error)"))
+            }
             do throws(LogError) { return try ipfs.block(cid) } catch {
-                damages.append("\(cid) cannot be read: \(error)")
+                damages.append(("embedded", "block \(cid) cannot be read: \(error)"))
                 return nil
             }
         }, turn.now, &effects)
         swap(&machine, &exchange)
-        for damage in damages { note(.error, "embedded", damage) }
+        for damage in damages { note(.error, damage.component, damage.text) }
         for effect in effects {
             switch effect {
             case .stream(let effect): emit(effect)

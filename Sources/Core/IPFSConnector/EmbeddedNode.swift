@@ -159,19 +159,8 @@ package struct EmbeddedNode: Sendable {
             return true
         } catch {
             effects += disk.map(IPFSEffect.disk)
-            fail(id, EmbeddedNode.text(error), &effects)
+            fail(id, error.description, &effects)
             return false
-        }
-    }
-
-    private static func text(_ error: LogError) -> String {
-        switch error {
-        case .disk(.full(let file)): "the disk is full: \(file) could not be written"
-        case .disk(.failed(let file, let reason)): "\(file): \(reason)"
-        case .disk(.notFound(let file)): "\(file) is missing: was the data folder removed?"
-        case .damaged(let damage): damage.description
-        case .notALog(let file): "\(file) is not a log"
-        case .tooLarge(let count): "a block of \(count) bytes is too large to be stored"
         }
     }
 
@@ -195,7 +184,7 @@ package struct EmbeddedNode: Sendable {
         case .lost(let after, let error):
             let lost = finishing.filter { $0.sequence > after }
             finishing.removeAll { $0.sequence > after }
-            for entry in lost { fail(entry.call, EmbeddedNode.text(.disk(error)), &effects) }
+            for entry in lost { fail(entry.call, LogError.disk(error).description, &effects) }
         }
     }
 
@@ -329,7 +318,7 @@ package struct EmbeddedNode: Sendable {
     }
 
     private func read(_ cid: CID) throws(IPFSFailure) -> Bytes? {
-        do throws(LogError) { return try store.block(cid.multihash) } catch { throw IPFSFailure(EmbeddedNode.text(error)) }
+        do throws(LogError) { return try store.block(cid.multihash) } catch { throw IPFSFailure(error.description) }
     }
 
     private mutating func visit(

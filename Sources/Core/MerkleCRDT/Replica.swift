@@ -212,9 +212,10 @@ package struct Replica: Sendable {
     package func blockSize(_ cid: CID) -> Int? {
         dag.position(cid.multihash).map { Int($0.length) - Replica.blockHeaderBytes }
     }
-    /// The block, verified by its checksum.
-    package func block(_ cid: CID) -> Bytes? {
-        guard let position = dag.position(cid.multihash), let payload = try? log.read(position) else { return nil }
+    /// The block, verified by its checksum; nil if it is not here. Damage is told, never served.
+    package func block(_ cid: CID) throws(LogError) -> Bytes? {
+        guard let position = dag.position(cid.multihash) else { return nil }
+        let payload = try log.read(position)
         return Bytes(payload.dropFirst(Replica.blockHeaderBytes))
     }
 

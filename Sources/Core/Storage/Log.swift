@@ -28,11 +28,22 @@ package struct LogDamage: Error, Equatable, Sendable, CustomStringConvertible {
     package var description: String { "\(file) is damaged at byte \(offset): \(reason)" }
 }
 
-package enum LogError: Error, Equatable, Sendable {
+package enum LogError: Error, Equatable, Sendable, CustomStringConvertible {
     case disk(DiskError)
     case damaged(LogDamage)
     case notALog(FileName)
     case tooLarge(Int)
+
+    package var description: String {
+        switch self {
+        case .disk(.full(let file)): "the disk is full: \(file) could not be written"
+        case .disk(.failed(let file, let reason)): "\(file): \(reason)"
+        case .disk(.notFound(let file)): "\(file) is missing: was the data folder removed?"
+        case .damaged(let damage): damage.description
+        case .notALog(let file): "\(file) is not a log"
+        case .tooLarge(let count): "a record of \(count) bytes is too large to be stored"
+        }
+    }
 }
 
 package struct Log: Sendable {

@@ -34,7 +34,7 @@ private func history(_ replica: Replica) throws -> [CID: Bytes] {
     var stack = replica.heads.map(\.cid)
     while let cid = stack.popLast() {
         guard found[cid] == nil else { continue }
-        let bytes = try #require(replica.block(cid))
+        let bytes = try #require(try replica.block(cid))
         found[cid] = bytes
         stack += try DeltaBlock(decoding: bytes).links
     }
@@ -204,7 +204,7 @@ private func history(_ replica: Replica) throws -> [CID: Bytes] {
         room.fetches = false
         room.put(0, "/k", [1])
         let head = try #require(room.members[0].replica.heads.first?.cid)
-        let block = try #require(room.members[0].replica.block(head))
+        let block = try #require(try room.members[0].replica.block(head))
         let announcement = Announcement.encode([head])
         var effects: [Replica.Effect] = []
         func put() { room.members[1].replica.put("/k", [1], OperationID(99), now: room.now, effects: &effects) }

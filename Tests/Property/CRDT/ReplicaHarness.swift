@@ -62,7 +62,7 @@ struct Room {
     private mutating func fetch(_ index: Int, _ cids: [CID]) {
         for cid in cids {
             for other in members.indices where other != index {
-                guard let block = members[other].replica.block(cid) else { continue }
+                guard let block = try? members[other].replica.block(cid) else { continue }
                 act(index) { $0.onBlock(cid, block, now: $1, effects: &$3) }
                 break
             }

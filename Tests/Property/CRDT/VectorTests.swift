@@ -95,7 +95,7 @@ import Testing
         for block in vector["blocks"]?.elements ?? [] {
             let cid = try CID(text: block["cid"]?.text ?? "")
             let by = block["by"]?.integer(Int.self) ?? 0
-            let mine = room.members[by].replica.block(cid)
+            let mine = try room.members[by].replica.block(cid)
             #expect(mine != nil, "block \(cid) by \(by) at step \(block["step"]?.integer(Int.self) ?? -1)")
             if let text = block["hex"]?.text { #expect(mine.map(hex) == text) }
         }
