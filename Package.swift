@@ -90,7 +90,7 @@ let package = Package(
         module("Configuration", at: "Sources/Daemon/Configuration", knows: wholeCore),
         module("CommandLine", at: "Sources/Daemon/CommandLine", knows: ["Kernel", "Encoding"]),
         module("ControlCommands", at: "Sources/Daemon/Control", knows: floor1 + ["CommandLine"]),
-        module("ServiceCommands", at: "Sources/Daemon/Service", knows: wholeCore + ["CommandLine", "Configuration"]),
+        module("ServiceCommands", at: "Sources/Daemon/Service", knows: wholeCore + ["RealNet", "CommandLine", "Configuration"]),
         program("ipfs-cluster-service", at: "Sources/Daemon/ServiceProgram",
                 knows: wholeCore + ["API", "RealNet", "Transport", "Configuration", "ServiceCommands"]),
         program("ipfs-cluster-ctl", at: "Sources/Daemon/ControlProgram", knows: floor1 + ["RealNet", "ControlCommands"]),

@@ -165,7 +165,9 @@ extension Replica {
         isStopping = true
         commit(now, &effects)
     }
-    package var isFlushed: Bool { inFlight.isEmpty && queue.isEmpty && batch.isEmpty }
+    /// Nothing is on its way into the log.
+    package var isSettled: Bool { inFlight.isEmpty && queue.isEmpty }
+    package var isFlushed: Bool { isSettled && batch.isEmpty }
 
     // MARK: Records
 

@@ -9,5 +9,5 @@ let world = ServiceWorld.real(version: "1.1.6", fetch: fetchConfiguration)
 let service = Service(
     world: world,
     runDaemon: { options in try Daemon(try options.start(in: world), options: options, world: world).run() },
-    runState: { _ in throw CommandFailure("running a state command", "not offered by this version") })
+    runState: { try $0.run(in: world) })
 exit(service.run(Array(CommandLine.arguments.dropFirst())))
