@@ -82,11 +82,11 @@ func benchmarkPins(count: Int, report: (String, String) -> Void) throws {
 
     let disk = SimDisk()
     var other = try Member(disk)
-    let ingesting = timed {
+    let ingesting = try timed {
         for payload in source.announcements {
             other.hear(payload)
             while let cid = other.wanted.popLast() {
-                guard let block = source.replica.block(cid) else { unreachable("the source has its own blocks") }
+                guard let block = try source.replica.block(cid) else { unreachable("the source has its own blocks") }
                 other.receive(cid, block)
             }
         }
