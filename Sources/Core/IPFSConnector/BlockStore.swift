@@ -20,7 +20,7 @@ struct BlockStore: Sendable {
     }
     /// What is taken back if the disk loses it.
     private enum Unsynced: Sendable {
-        case block(Multihash)
+        case block(Multihash, bytes: Int)
         case pin(CID, PinDepth)
         case unpin(CID)
         case dropped(Multihash, Stored)
@@ -83,7 +83,7 @@ struct BlockStore: Sendable {
         let (position, sequence) = try log.append(kind: Kind.block, BlockStore.record(cid, data), effects: &effects)
         blocks[hash] = Stored(cid: cid, position: position)
         liveBytes += Int(position.length)
-        unsynced.append((sequence, .block(hash)))
+        unsynced.append((sequence, .block(hash, bytes: data.count)))
     }
 
     mutating func drop(_ cid: CID, effects: inout [DiskEffect]) throws(LogError) {
@@ -111,6 +111,10 @@ struct BlockStore: Sendable {
     // MARK: Durability
 
     var lastSequence: UInt64 { log.appended }
+    /// Of blocks that are not durable yet, and so in memory.
+    var unsyncedBytes: Int {
+        unsynced.reduce(0) { if case .block(_, let bytes) = $1.what { $0 + bytes } else { $0 } }
+    }
     var isDurable: Bool { log.durable == log.appended }
     mutating func sync(effects: inout [DiskEffect]) { log.sync(effects: &effects) }
 
@@ -118,18 +122,19 @@ struct BlockStore: Sendable {
         guard let outcome = log.onDisk(event, effects: &effects) else { return nil }
         switch outcome {
         case .durable(let through):
-            while let first = unsynced.first, first.sequence <= through {
-                unsynced.removeFirst()
-                switch first.what {
+            let settled = unsynced.prefix { $0.sequence <= through }
+            for (_, what) in settled {
+                switch what {
                 case .pin(let cid, let depth): pins[cid] = depth
                 case .unpin(let cid): pins[cid] = nil
                 case .block, .dropped: break
                 }
             }
+            unsynced.removeFirst(settled.count)
         case .lost(let after, _):
             for (sequence, what) in unsynced.reversed() where sequence > after {
                 switch what {
-                case .block(let hash): liveBytes -= blocks.remove(hash).map { Int($0.position.length) } ?? 0
+                case .block(let hash, _): liveBytes -= blocks.remove(hash).map { Int($0.position.length) } ?? 0
                 case .dropped(let hash, let stored):
                     blocks[hash] = stored
                     liveBytes += Int(stored.position.length)

@@ -26,6 +26,9 @@ package struct EmbeddedSettings: Sendable {
     /// Blocks that are looked at in one step.
     package var blocksPerStep = 256
     package var blockBytesMax = 2 << 20
+    /// Blocks are held in memory until they are durable: from here on they are synced, and from twice as much on whoever
+    /// puts more waits.
+    package var unsyncedBytesMax = 8 << 20
     /// Blocks younger than this are not collected: their pin may be on its way.
     package var gracePeriod = Span.minutes(10)
     package init() {}
@@ -61,6 +64,9 @@ package struct EmbeddedNode: Sendable {
     private var store: BlockStore
     private var walks = SortedMap<IPFSCallID, Walk>()
     private var uploads: [IPFSCallID: Upload] = [:]
+    private var unsyncedBytes = 0
+    /// Uploads that wait for the disk.
+    private var stalled = SortedSet<IPFSCallID>()
     /// Which walks wait for a block.
     private var wanted: [Multihash: SortedSet<IPFSCallID>] = [:]
     /// Calls that are done once their records are durable.
@@ -136,6 +142,7 @@ package struct EmbeddedNode: Sendable {
 
     package mutating func cancel(_ id: IPFSCallID, effects: inout [IPFSEffect]) {
         uploads[id] = nil
+        stalled.remove(id)
         collections[id] = nil
         finishing.removeAll { $0.call == id }
         endWalk(id, &effects)
@@ -167,19 +174,26 @@ package struct EmbeddedNode: Sendable {
     /// The call ends when everything appended so far is durable.
     private mutating func finishWhenDurable(_ id: IPFSCallID, _ effects: inout [IPFSEffect]) {
         finishing.append(Finishing(sequence: store.lastSequence, call: id))
+        sync(&effects)
+        // Nothing new to sync: all of it is durable already.
+        if store.isDurable { conclude(through: store.lastSequence, &effects) }
+    }
+
+    private mutating func sync(_ effects: inout [IPFSEffect]) {
         var disk: [DiskEffect] = []
         store.sync(effects: &disk)
         effects += disk.map(IPFSEffect.disk)
-        // Nothing new to sync: all of it is durable already.
-        if disk.isEmpty, store.isDurable { conclude(through: store.lastSequence, &effects) }
     }
 
     package mutating func onDisk(_ event: DiskEvent, effects: inout [IPFSEffect]) {
         var disk: [DiskEffect] = []
         let outcome = store.onDisk(event, effects: &disk)
         effects += disk.map(IPFSEffect.disk)
+        guard let outcome else { return }
+        unsyncedBytes = store.unsyncedBytes
+        for id in stalled.elements where uploads[id] != nil { effects.append(.drained(id)) }
+        stalled.removeAll()
         switch outcome {
-        case nil: break
         case .durable(let through): conclude(through: through, &effects)
         case .lost(let after, let error):
             let lost = finishing.filter { $0.sequence > after }
@@ -211,7 +225,7 @@ package struct EmbeddedNode: Sendable {
         }
         guard keep(id, node.cid, node.data, now, &effects) else { return uploads[id] = nil }
         uploads[id]?.hasBlocks = true
-        effects.append(.drained(id))
+        if unsyncedBytes > 2 * settings.unsyncedBytesMax { stalled.insert(id) } else { effects.append(.drained(id)) }
     }
 
     package mutating func endPut(_ id: IPFSCallID, effects: inout [IPFSEffect]) {
@@ -234,6 +248,8 @@ package struct EmbeddedNode: Sendable {
         young[cid.multihash] = now.monotonic
         guard change(id, &effects, { store, disk throws(LogError) in try store.put(cid, data, effects: &disk) }) else { return false }
         effects.append(.stored([cid]))
+        unsyncedBytes += data.count
+        if unsyncedBytes > settings.unsyncedBytesMax { sync(&effects) }
         return true
     }
 

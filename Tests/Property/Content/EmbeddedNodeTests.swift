@@ -1,0 +1,88 @@
+// The embedded IPFS node, alone with a disk.
+
+import IPFSConnector
+import Kernel
+import Multiformats
+import Pinset
+import Seams
+import TestSupport
+import Testing
+
+private struct Node {
+    var machine: EmbeddedNode
+    let disk = MemoryDisk()
+    var effects: [IPFSEffect] = []
+    /// Syncs that have not ended.
+    var syncs: [DiskEvent] = []
+    var now = Now(monotonic: .origin, wall: WallTime(seconds: 1_700_000_000))
+
+    init(_ settings: EmbeddedSettings) throws {
+        machine = try EmbeddedNode(
+            settings: settings, me: try PeerID(text: "12D3KooWLQJW7MDDB3QB5W6YxXhZKQ2KmGCqDLAtEDteKUMLg3Nb"), owner: 5, reader: disk,
+            effects: &effects)
+        settle()
+    }
+    /// Carries out what concerns the disk; syncs end when `endSyncs` says so.
+    private mutating func settle() {
+        for case .disk(let effect) in effects { if let event = disk.carryOut(effect) { syncs.append(event) } }
+        effects.removeAll { if case .disk = $0 { true } else { false } }
+    }
+    mutating func act(_ body: (inout EmbeddedNode, Now, inout [IPFSEffect]) -> Void) -> [IPFSEffect] {
+        body(&machine, now, &effects)
+        settle()
+        defer { effects = [] }
+        return effects
+    }
+    mutating func endSyncs() -> [IPFSEffect] {
+        let ended = syncs
+        syncs = []
+        return act { node, _, effects in for event in ended { node.onDisk(event, effects: &effects) } }
+    }
+    mutating func put(_ call: IPFSCallID, _ number: Int) -> [IPFSEffect] {
+        let data = Bytes(repeating: UInt8(number), count: 600)
+        let block = NodeWithMeta(data: data, cid: CID(v1: Codec.raw, .sha2_256(of: data)), cumulativeSize: 600)
+        return act { $0.put(call, block, now: $1, effects: &$2) }
+    }
+}
+
+@Suite struct EmbeddedNodeTests {
+    @Test func whoeverPutsFasterThanTheDiskSyncsWaits() throws {
+        var settings = EmbeddedSettings()
+        settings.unsyncedBytesMax = 1000
+        var node = try Node(settings)
+        let call = IPFSCallID(1)
+        _ = node.act { $0.start(.blockPut, call, now: $1, effects: &$2) }
+        #expect(node.put(call, 1).contains(.drained(call)) && node.syncs.isEmpty)
+        #expect(node.put(call, 2).contains(.drained(call)) && node.syncs.count == 1, "what waits is synced")
+        #expect(node.put(call, 3).contains(.drained(call)))
+        #expect(!node.put(call, 4).contains(.drained(call)), "more than twice the limit waits")
+        #expect(node.endSyncs().contains(.drained(call)))
+        let ending = node.act { $0.endPut(call, effects: &$2) }
+        #expect(ending.isEmpty, "not done before all of it is durable")
+        var last: [IPFSEffect] = []
+        while !node.syncs.isEmpty { last += node.endSyncs() }
+        #expect(last.contains(.finished(call, .success(.done))))
+    }
+
+    @Test func aBlockThatIsNotWhatItsNameSaysIsRefused() throws {
+        var node = try Node(EmbeddedSettings())
+        let call = IPFSCallID(1)
+        _ = node.act { $0.start(.blockPut, call, now: $1, effects: &$2) }
+        let cid = CID(v1: Codec.raw, .sha2_256(of: [1]))
+        let effects = node.act { $0.put(call, NodeWithMeta(data: [2], cid: cid, cumulativeSize: 1), now: $1, effects: &$2) }
+        #expect(effects == [.finished(call, .failure(IPFSFailure("the data of block \(cid) does not match its CID")))])
+        #expect(try node.machine.block(cid) == nil)
+    }
+
+    @Test func aPinWithoutBlocksAsksForThemAndGivesUp() throws {
+        var node = try Node(EmbeddedSettings())
+        let (call, cid) = (IPFSCallID(7), CID(v1: Codec.raw, .sha2_256(of: [9])))
+        #expect(node.act { $0.start(.pin(Pin(cid: cid)), call, now: $1, effects: &$2) } == [.want([cid])])
+        node.now.monotonic = node.now.monotonic + .minutes(2)
+        let effects = node.act { $0.onTime(now: $1, effects: &$2) }
+        #expect(effects.first == .unwant([cid]))
+        guard case .finished(call, .failure(let failure))? = effects.last else { throw IPFSFailure("the pin goes on") }
+        #expect(failure.description.contains("no member of the cluster seems to have \(cid)"))
+        #expect(node.machine.nextDeadline == nil)
+    }
+}
