@@ -193,12 +193,15 @@ extension ClusterPeer {
         }
     }
 
+    /// CLU-45. Whoever is added sees the one that adds it.
     mutating func addPeer(_ peer: PeerID, then: @escaping Then<Outcome<PeerInfo>>) {
+        if peer == id { return peerInfo { then(&$0, .success($1)) } }
         ask(peer, RPCMethod("Cluster", "ID"), [Nothing().messagePack], within: ClusterPeer.broadcastTimeout) { cluster, replies in
             guard let bytes = replies.values.first, var info = try? PeerInfo(messagePack: bytes) else {
                 return then(&cluster, .failure(ClientFailure(replies.failure?.message ?? "\(peer) gave no readable answer")))
             }
-            info.clusterPeers = (info.clusterPeers ?? []) + [cluster.id]
+            let seen = info.clusterPeers ?? []
+            if !seen.contains(cluster.id) { info.clusterPeers = seen + [cluster.id] }
             then(&cluster, .success(info))
         }
     }

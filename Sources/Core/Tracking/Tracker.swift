@@ -104,7 +104,9 @@ package struct Tracker: Sendable {
 
     /// The CID is no longer in the state.
     package mutating func untrack(_ cid: CID, now: Now, effects: inout [Effect]) {
-        begin(.unpin, Pin(cid: cid), now, &effects)
+        var pin = Pin(cid: cid)
+        pin.timestamp = now.wall
+        begin(.unpin, pin, now, &effects)
     }
 
     /// TRK-27, TRK-28. The last intent wins: an operation under way in the same direction takes over the new options when it
@@ -239,8 +241,6 @@ package struct Tracker: Sendable {
         if let operation = operations[cid] { return info(operation) }
         guard let pin else {
             var info = PinInfo(cid: cid, peer: me)
-            info.allocations = []
-            info.created = now.wall
             info.short.status = .unpinned
             info.short.timestamp = now.wall
             return info

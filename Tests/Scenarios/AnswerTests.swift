@@ -1,0 +1,52 @@
+// What a peer answers where the recorded answers of upstream (Tests/Golden/rest) differed from ours.
+
+import Allocation
+import Cluster
+import IPFSConnector
+import Kernel
+import Multiformats
+import Pinset
+import Seams
+import SimNet
+import Testing
+
+@Suite struct AnswerTests {
+    private func peer(_ items: [ClientItem]) throws -> PeerInfo {
+        guard case .peer(let info)? = items.first else { throw ClientFailure("no peer in \(items)") }
+        return info
+    }
+    private func infos(_ items: [ClientItem]) -> [GlobalPinInfo] {
+        items.compactMap { if case .info(let info) = $0 { info } else { nil } }
+    }
+
+    /// rest-crdt1-076, rest-crdt2-014.
+    @Test func addingAPeerShowsItWithEachMemberOnce() throws {
+        let stage = Stage(peers: 2)
+        let ids = stage.world.peers.map(\.id)
+        let itself = try peer(try stage.ask(0, .peerAdd(ids[0])))
+        #expect(itself.id == ids[0] && itself.clusterPeers?.sorted() == ids.sorted())
+        let other = try peer(try stage.ask(0, .peerAdd(ids[1])))
+        #expect(other.id == ids[1] && other.clusterPeers?.sorted() == ids.sorted())
+    }
+
+    /// rest-crdt2-046: asked here, what is not pinned was never created; asked of all, it was just now (rest-crdt2-045).
+    @Test func whatIsNotPinnedWasNeverCreated() throws {
+        let stage = Stage(peers: 2)
+        let here = try #require(infos(try stage.ask(0, .status(Stage.content(1), isLocal: true))).first)
+        #expect(here.allocations == nil && here.created.isUnset)
+        let everywhere = try #require(infos(try stage.ask(0, .status(Stage.content(1), isLocal: false))).first)
+        #expect(everywhere.allocations == [] && !everywhere.created.isUnset)
+    }
+
+    /// rest-down1-050.
+    @Test func anUnpinThatFailedWasCreatedWhenItWasAsked() throws {
+        let stage = Stage(peers: 1) { ($0.factors.min, $0.factors.max) = (1, 1) }
+        try stage.pin(0, 1)
+        stage.run(.seconds(5))
+        stage.world.peers[0].ipfs.isDown = true
+        try stage.ask(0, .unpin(Stage.content(1)))
+        stage.run(.seconds(5))
+        let failed = try #require(infos(try stage.ask(0, .statusAll(.unpinError, isLocal: false))).first)
+        #expect(failed.cid == Stage.content(1) && !failed.created.isUnset)
+    }
+}
