@@ -49,4 +49,26 @@ import Testing
         let failed = try #require(infos(try stage.ask(0, .statusAll(.unpinError, isLocal: false))).first)
         #expect(failed.cid == Stage.content(1) && !failed.created.isUnset)
     }
+
+    /// rest-crdt1-353: progress has no allocations.
+    @Test func allocationsAreOfWhatIsAdded() throws {
+        let stage = Stage(peers: 1) { AddingTests.embedded(&$0); ($0.factors.min, $0.factors.max) = (1, 1) }
+        var parameters = AddParameters()
+        parameters.progress = true
+        let lines = try stage.add(0, name: "file", Bytes(repeating: 5, count: 600_000), parameters)
+        #expect(lines.map(\.bytes) == [262_144, 524_288, 600_000, 0])
+        #expect(lines.map(\.allocations.count) == [0, 0, 0, 1])
+    }
+
+    /// rest-crdt1-505: refused with the first block, before a line says that anything was added.
+    @Test func anAddThatHasExpiredAddsNothing() throws {
+        let stage = Stage(peers: 1) { AddingTests.embedded(&$0); ($0.factors.min, $0.factors.max) = (1, 1) }
+        var parameters = AddParameters()
+        parameters.options.expireAt = WallTime(seconds: 978_307_200)
+        var replies: [ClientReply] = []
+        let client = stage.world.ask(0, .add(parameters)) { replies.append($1) }
+        stage.world.send(0, client, [.file(name: "file"), .data([1, 2, 3]), .endOfFile, .end])
+        stage.run(.seconds(5))
+        #expect(replies == [.failed(ClientFailure("pin.ExpireAt set before current time"))])
+    }
 }

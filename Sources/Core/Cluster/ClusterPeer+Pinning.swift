@@ -37,9 +37,13 @@ extension ClusterPeer {
         let factors = try factors(of: pin.options)
         (pin.options.replicationFactorMin, pin.options.replicationFactorMax) = (factors.min, factors.max)
         if pin.isPinnedEverywhere { pin.allocations = [] }
-        if pin.isExpired(at: turn.now.wall) { throw ClientFailure("pin.ExpireAt set before current time") }
+        try checkExpiry(of: pin.options)
         if let existing { try check(pin, replacing: existing) }
         pin.timestamp = turn.now.wall
+    }
+
+    private func checkExpiry(of options: PinOptions) throws(ClientFailure) {
+        if options.isExpired(at: turn.now.wall) { throw ClientFailure("pin.ExpireAt set before current time") }
     }
 
     func factors(of options: PinOptions) throws(ClientFailure) -> ReplicationFactors {
@@ -118,6 +122,7 @@ extension ClusterPeer {
     /// ALC-18: who is to hold the blocks of an upload.
     func blockAllocations(for options: PinOptions) throws(ClientFailure) -> [PeerID] {
         let factors = try factors(of: options)
+        try checkExpiry(of: options)
         if factors.min < 0 { return members }
         return try allocations(factors, current: [], preferred: options.userAllocations ?? [], without: [])
     }

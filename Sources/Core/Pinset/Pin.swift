@@ -82,9 +82,11 @@ package struct Pin: Hashable, Sendable {
     package var isPinnedEverywhere: Bool { options.replicationFactorMin == -1 && options.replicationFactorMax == -1 }
     package func isRemote(for peer: PeerID) -> Bool { !isPinnedEverywhere && !(allocations ?? []).contains(peer) }
     /// PIN-17.
-    package func isExpired(at now: WallTime) -> Bool {
-        !options.expireAt.isUnset && options.expireAt != .epoch && options.expireAt < now
-    }
+    package func isExpired(at now: WallTime) -> Bool { options.isExpired(at: now) }
+}
+
+extension PinOptions {
+    package func isExpired(at now: WallTime) -> Bool { !expireAt.isUnset && expireAt != .epoch && expireAt < now }
 }
 
 /// A pin asked for by path.

@@ -22,7 +22,6 @@ package struct UnixFSImporter: Sendable {
         var chunker: Chunker
         var builder: FileBuilder
         var bytes: UInt64 = 0
-        var reported: UInt64 = 0
     }
     /// A top-level entry of the upload is finished when another begins (ADD-41).
     private struct Top: Sendable {
@@ -62,9 +61,16 @@ package struct UnixFSImporter: Sendable {
     package mutating func data(_ bytes: Bytes, effects: inout [ImportEffect]) throws(AddError) {
         guard var open = file else { throw AddError("content came without a file") }
         file = nil
-        for chunk in try open.chunker.push(bytes) { try open.builder.add(chunk) { send($0, &effects) } }
-        open.bytes += UInt64(bytes.count)
-        if parameters.progress, open.bytes - open.reported >= Self.progressBytes { report(&open, &effects) }
+        // Progress is told at whole steps, however the upload was cut.
+        var rest = bytes[...]
+        repeat {
+            let left = Self.progressBytes - open.bytes % Self.progressBytes
+            let piece = parameters.progress ? rest.prefix(Int(left)) : rest
+            rest = rest.dropFirst(piece.count)
+            for chunk in try open.chunker.push(Bytes(piece)) { try open.builder.add(chunk) { send($0, &effects) } }
+            open.bytes += UInt64(piece.count)
+            if parameters.progress, UInt64(piece.count) == left { report(open, &effects) }
+        } while !rest.isEmpty
         file = open
     }
 
@@ -72,7 +78,7 @@ package struct UnixFSImporter: Sendable {
         guard var open = file else { throw AddError("a file ended that did not begin") }
         file = nil
         for chunk in try open.chunker.finish() { try open.builder.add(chunk) { send($0, &effects) } }
-        if parameters.progress { report(&open, &effects) }
+        if parameters.progress { report(open, &effects) }
         let node = try open.builder.finish { send($0, &effects) }
         try addNode(node, at: open.path, &effects)
     }
@@ -107,10 +113,9 @@ package struct UnixFSImporter: Sendable {
         effects.append(.block(node.block))
     }
 
-    private func report(_ open: inout OpenFile, _ effects: inout [ImportEffect]) {
+    private func report(_ open: OpenFile, _ effects: inout [ImportEffect]) {
         var output = AddedOutput(name: open.path.joined)
         output.bytes = open.bytes
-        open.reported = open.bytes
         effects.append(.output(output))
     }
 

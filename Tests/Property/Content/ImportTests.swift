@@ -61,12 +61,16 @@ struct ImportTests {
     func progress() throws {
         var parameters = AddParameters()
         parameters.progress = true
-        let piece = ClientInput.data(Bytes(repeating: 7, count: 100_000))
-        let inputs = [.file(name: "top/f")] + [ClientInput](repeating: piece, count: 7) + [.endOfFile, .end]
-        let outputs = try Imported(parameters, inputs).outputs
-        #expect(outputs.prefix(3).map(\.bytes) == [300_000, 600_000, 700_000])
-        #expect(outputs.prefix(3).allSatisfy { $0.name == "f" && $0.cid == nil })
-        #expect(outputs.dropFirst(3).allSatisfy { $0.cid != nil })
+        for size in [100, 99_991, 262_144, 300_001, 700_000] {  // of the pieces of the upload
+            let content = Bytes(repeating: 7, count: 700_000)
+            let pieces = stride(from: 0, to: content.count, by: size).map {
+                ClientInput.data(Bytes(content[$0..<min($0 + size, content.count)]))
+            }
+            let outputs = try Imported(parameters, [.file(name: "top/f")] + pieces + [.endOfFile, .end]).outputs
+            #expect(outputs.prefix(3).map(\.bytes) == [262_144, 524_288, 700_000], "pieces of \(size)")
+            #expect(outputs.prefix(3).allSatisfy { $0.name == "f" && $0.cid == nil })
+            #expect(outputs.dropFirst(3).allSatisfy { $0.cid != nil })
+        }
     }
 
     @Test("what is held does not grow with the file", arguments: [AddParameters.Layout.balanced, .trickle])
