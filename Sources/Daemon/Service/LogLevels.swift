@@ -36,6 +36,8 @@ package struct LogLevels: Equatable, Sendable {
         "service", "cluster", "restapi", "restapilog", "pinsvcapi", "pinsvcapilog", "ipfsproxy", "ipfsproxylog", "ipfshttp",
         "monitor", "dsstate", "raft", "crdt", "pintracker", "diskinfo", "tags", "apitypes", "config", "shardingdags",
         "singledags", "adder", "optracker", "pstoremgr", "allocator",
+        // Upstream leaves these to its libraries, which say little of what an operator has to know.
+        "p2p", "pubsub", "bitswap", "embedded",
     ]
     private static let extras: [(String, Level)] = [
         ("p2p-gorpc", .error), ("swarm2", .error), ("libp2p-raft", .fatal), ("raftlib", .error), ("badger", .info),

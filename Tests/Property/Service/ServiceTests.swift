@@ -376,6 +376,7 @@ private final class Stage {
     @Test func logLevels() throws {
         let levels = try #require(LogLevels.parse("")).levels
         #expect(levels.level(of: "cluster") == .info && levels.level(of: "pebble") == .warn && levels.level(of: "observations") == .error)
+        for ours in ["p2p", "pubsub", "bitswap", "embedded"] { #expect(levels.level(of: ours) == .info) }
         let (named, overwritten) = try #require(LogLevels.parse("debug,crdt:error,crdt:warning,observations:info,error"))
         #expect(overwritten == ["crdt", "all"])
         #expect(named.level(of: "crdt") == .warn && named.level(of: "raft") == .error && named.level(of: "observations") == .info)
