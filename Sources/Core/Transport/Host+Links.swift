@@ -71,7 +71,7 @@ extension Host {
         _ socket: SocketID, _ remote: Multiaddr, _ entropy: (Int) -> Bytes, _ now: Now, _ effects: inout [Effect]
     ) {
         invariant(links[socket] == nil && !socket.isOutbound, "socket \(socket) accepted twice")
-        if let refusal = refusal(of: remote) {
+        if let refusal = refusal(of: remote, now, &effects) {
             effects.append(.socket(.close(socket)))
             return note(.debug, "inbound connection from \(remote) refused: \(refusal)", &effects)
         }
@@ -80,18 +80,24 @@ extension Host {
         start(socket, .listener, entropy, now, &effects)
     }
 
-    private func refusal(of remote: Multiaddr) -> String? {
-        var inbound = 0, unproven = 0, sameAddress = 0
+    /// Why there is no room for a newcomer. Who takes longest to prove itself has to make room, so that nobody keeps
+    /// others out by saying nothing.
+    private mutating func refusal(of remote: Multiaddr, _ now: Now, _ effects: inout [Effect]) -> String? {
+        var inbound = 0, sameAddress = 0
+        var unproven: [SocketID] = []  // oldest first
         for socket in sockets {
             guard let link = links[socket], link.isInbound else { continue }
             inbound += 1
-            if link.peer == nil { unproven += 1 }
+            if link.peer == nil { unproven.append(socket) }
             if link.observed.ip == remote.ip { sameAddress += 1 }
         }
-        if inbound >= settings.inboundConnectionsLimit { return "\(inbound) of them already" }
-        if unproven >= settings.inboundHandshakesLimit { return "\(unproven) of them have not proven who they are" }
         if !remote.isLoopback && sameAddress >= settings.inboundConnectionsPerAddressLimit {
             return "\(sameAddress) of them from one address"
+        }
+        if inbound >= settings.inboundConnectionsLimit || unproven.count >= settings.inboundHandshakesLimit {
+            guard let oldest = unproven.first else { return "\(inbound) of them already" }
+            let reason = "one of \(unproven.count) that have not proven who they are, and others wait"
+            close(oldest, code: GoAwayCode.normal, reason: reason, now, &effects)
         }
         return nil
     }

@@ -256,6 +256,31 @@ private func connected(seed: UInt64 = 1, pieceBytes: Int = 2000, settings: HostS
         #expect(network.hosts[0].socketCount == 0)
     }
 
+    /// Connections that say nothing keep nobody out.
+    @Test func theSilentMakeRoom() {
+        var settings = HostSettings()
+        settings.inboundHandshakesLimit = 10
+        settings.inboundConnectionsLimit = 11
+        var network = Network(3, secrets: [secret, secret, secret], settings: settings)
+        for number in 1000..<1030 as Range<UInt64> {
+            network.tell(0, .accepted(.inbound(number), remote: multiaddr("/ip4/127.0.0.1/tcp/\(number)")))
+        }
+        #expect(network.hosts[0].socketCount == 10)
+        for friend in 1...2 {
+            network.want(friend, .dial(network.id(0), [Network.address(0)]))
+            network.settle()
+            #expect(network.hosts[friend].isConnected(network.id(0)))
+        }
+        #expect(network.hosts[0].socketCount == 11)
+        // But whoever has proven itself stays.
+        for number in 1030..<1090 as Range<UInt64> {
+            network.tell(0, .accepted(.inbound(number), remote: multiaddr("/ip4/127.0.0.1/tcp/\(number)")))
+        }
+        network.settle()
+        #expect(network.hosts[0].socketCount == 11)
+        #expect(network.hosts[0].isConnected(network.id(1)) && network.hosts[0].isConnected(network.id(2)))
+    }
+
     // MARK: Services
 
     @Test func newAddressesAreTold() {
