@@ -311,6 +311,7 @@ package struct Connection: Sendable {
     /// Before the other side has said anything that makes sense, the secrets are the first suspects (PNET-08).
     private func hinted(_ reason: String) -> String {
         guard case .selectingSecurity = state else { return reason }
+        if role == .listener && receivedBytes == 0 { return reason }  // a look at the port, from a monitor perhaps
         if isPrivate { return "\(reason): do both peers have the same cluster secret?" }
         return receivedBytes > 0 ? "\(reason): does the other peer have a cluster secret? This one has none" : reason
     }

@@ -231,13 +231,27 @@ extension Host {
                 effects.append(.connection(.disconnected(peer)))
             }
         } else if let target = link.target {
+            if Host.blamesSecret(reason) {
+                note(.warning, "dialling \(target) at \(link.address) failed: \(reason)", &effects)
+            }
             attemptFailed(target, socket, "\(link.address): \(reason)", now, &effects)
         } else {
-            // Whoever set up the cluster should see this one; strangers that knock are no news.
-            let level: LogLevel = networkKey != nil && reason.contains("cluster secret") ? .info : .debug
-            note(level, "inbound connection from \(link.address) failed: \(reason)", &effects)
+            noteStranger("inbound connection from \(link.address) failed: \(reason)", now, &effects)
         }
     }
+
+    /// Whoever set up the cluster should see that secrets differ, but not how often: anybody can knock.
+    private mutating func noteStranger(_ text: String, _ now: Now, _ effects: inout [Effect]) {
+        guard networkKey != nil && Host.blamesSecret(text) else { return note(.debug, text, &effects) }
+        if let end = strangers.quietUntil, now.monotonic < end {
+            strangers.untold += 1
+            return note(.debug, text, &effects)
+        }
+        note(.info, strangers.untold == 0 ? text : "\(text) (and \(strangers.untold) more since the last such line)", &effects)
+        strangers = (now.monotonic + settings.strangersLogInterval, 0)
+    }
+
+    private static func blamesSecret(_ reason: String) -> Bool { reason.contains("cluster secret") }
 
     func note(_ level: LogLevel, _ text: String, _ effects: inout [Effect]) {
         effects.append(.log(LogLine(level, "p2p", text)))

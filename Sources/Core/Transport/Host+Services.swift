@@ -101,7 +101,10 @@ extension Host {
             let whole = service.buffer.count / Service.pingBytes * Service.pingBytes
             let echo = Bytes(service.buffer.prefix(whole))
             service.buffer.removeFirst(whole)
-            if whole > 0 { service.deadline = now.monotonic + settings.pingIdleTimeout }
+            if whole > 0 {
+                service.deadline = now.monotonic + settings.pingIdleTimeout
+                note(.debug, "ping from \(links[socket]?.peer.map(\.description) ?? "nobody") answered", &effects)
+            }
             links[socket]?.services[substream] = service
             run(socket, now, &effects) { $0.send(substream, echo, now: now, effects: &$1) }
         case .answering, .pushing: break  // nothing is asked
@@ -187,6 +190,9 @@ extension Host {
     private mutating func introduce(_ peer: PeerID, _ introduction: PeerIntroduction, _ effects: inout [Effect]) {
         guard peers[peer] != nil, peers[peer]?.introduction != introduction else { return }
         peers[peer]?.introduction = introduction
+        let agent = introduction.agent.isEmpty ? "no agent" : printable(introduction.agent)
+        let protocols = printable(introduction.protocols.joined(separator: " "), limit: 2000)
+        note(.debug, "identified \(peer): \(agent), speaks \(protocols)", &effects)
         effects.append(.connection(.introduced(peer, introduction)))
     }
 }

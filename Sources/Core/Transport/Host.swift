@@ -32,6 +32,7 @@ package struct Host: Sendable {
     var knownOrder = FIFO<PeerID>()
     var listening: [Multiaddr] = []
     var recordSequence: UInt64 = 0
+    var strangers: (quietUntil: Instant?, untold: Int) = (nil, 0)
     private var deadlines = SortedMap<Deadline, Void>()
     private var inboundStreams: UInt64 = 0
     private var outboundSockets: UInt64 = 0

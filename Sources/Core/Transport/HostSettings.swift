@@ -37,6 +37,8 @@ package struct HostSettings: Sendable {
     package var inboundHandshakesLimit = 128
     package var inboundConnectionsPerPeerLimit = 8
     package var inboundConnectionsPerAddressLimit = 8
+    /// Between two lines of the log about connections from strangers.
+    package var strangersLogInterval = Span.seconds(10)
     /// Of each service, from one peer (RM-05).
     package var identifyStreamsPerPeerLimit = 16
     package var pingStreamsPerPeerLimit = 2

@@ -137,7 +137,7 @@ package struct Multistream: Sendable {
 }
 
 /// Foreign text for an error message: short, and without control characters.
-func printable(_ text: String) -> String {
-    let shown = text.unicodeScalars.prefix(64).map { $0.value < 0x20 || $0.value == 0x7f ? "?" : String($0) }.joined()
-    return "\"\(shown)\(text.unicodeScalars.count > 64 ? "…" : "")\""
+func printable(_ text: String, limit: Int = 64) -> String {
+    let shown = text.unicodeScalars.prefix(limit).map { $0.value < 0x20 || $0.value == 0x7f ? "?" : String($0) }.joined()
+    return "\"\(shown)\(text.unicodeScalars.count > limit ? "…" : "")\""
 }

@@ -33,6 +33,8 @@ private func connected(seed: UInt64 = 1, pieceBytes: Int = 2000, settings: HostS
                 protocols: allProtocols, listenAddresses: [Network.address(0)], agent: "github.com/ipfs-cluster/ipfs-cluster")),
         ])
         #expect(network.hosts.allSatisfy { $0.streamCount == 0 && $0.socketCount == 1 })
+        #expect(network.log(1, .debug).contains(
+            "identified \(network.id(0)): \"github.com/ipfs-cluster/ipfs-cluster\", speaks \"\(allProtocols.joined(separator: " "))\""))
     }
 
     @Test(arguments: [1, 2, 3, 4, 5] as [UInt64])
@@ -151,7 +153,34 @@ private func connected(seed: UInt64 = 1, pieceBytes: Int = 2000, settings: HostS
             network.pass(20_000)
             #expect(network.dialFailures.first?.contains("secret") == true, "seed \(seed): \(network.dialFailures)")
             #expect(network.hosts.allSatisfy { $0.socketCount == 0 })
+            // Whoever set it up sees it at the dialling end; at the other one too, where that one has a secret.
+            #expect(network.log(0, .warning).contains { $0.contains("dialling \(network.id(1))") && $0.contains("secret") } )
+            if secrets[1] != nil { #expect(network.log(1, .info).contains { $0.contains("secret") }) }
         }
+    }
+
+    @Test func strangersAreLoggedNowAndThen() {
+        var network = Network(1, secrets: [secret])
+        func knock(_ numbers: Range<UInt64>, saying bytes: Bytes) {
+            for number in numbers {
+                network.tell(0, .accepted(.inbound(number), remote: multiaddr("/ip4/127.0.0.1/tcp/\(number)")))
+                if !bytes.isEmpty { network.tell(0, .received(.inbound(number), bytes)) }
+                network.tell(0, .closed(.inbound(number), reason: "EOF"))
+            }
+        }
+        knock(1..<100, saying: [])
+        #expect(network.log(0, .info).isEmpty)  // somebody looks whether the port is open
+        knock(100..<200, saying: Bytes("GET / HTTP/1.1\r\nHost: a\r\n\r\n".utf8))
+        #expect(network.log(0, .info).count == 1)
+        #expect(network.log(0, .info).first?.contains("/tcp/100 failed") == true)
+        network.pass(9_999)
+        knock(200..<201, saying: [1])
+        #expect(network.log(0, .info).count == 1)
+        network.pass(1)
+        knock(201..<202, saying: [1])
+        #expect(network.log(0, .info).count == 2)
+        #expect(network.log(0, .info).last?.contains("and 100 more") == true)
+        #expect(network.log(0, .debug).count == 99 + 99 + 1)
     }
 
     @Test func anAddressThatSaysNothingDoesNotHoldUpTheNext() {
@@ -302,6 +331,7 @@ private func connected(seed: UInt64 = 1, pieceBytes: Int = 2000, settings: HostS
         network.want(0, .send(stream(1), pings))
         network.settle()
         #expect(network.received(0, stream(1)) == Bytes(pings[..<64]))  // in whole ones
+        #expect(network.log(1, .debug).contains("ping from \(network.id(0)) answered"))
         network.want(0, .closeWrite(stream(1)))
         network.settle()
         #expect(network.events(0).last == .remoteClosed(stream(1)) && network.events(1).isEmpty)

@@ -158,6 +158,9 @@ struct Network {
     func incoming(_ index: Int) -> [StreamID] {
         events(index).compactMap { if case .incoming(let id, _, _) = $0 { id } else { nil } }
     }
+    func log(_ index: Int, _ level: LogLevel) -> [String] {
+        seen[index].compactMap { if case .log(let line) = $0, line.level == level { line.message } else { nil } }
+    }
     var dialFailures: [String] {
         hosts.indices.flatMap { connections($0) }.compactMap { if case .dialFailed(_, let reason) = $0 { reason } else { nil } }
     }
