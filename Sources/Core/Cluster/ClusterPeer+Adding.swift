@@ -77,7 +77,7 @@ extension ClusterPeer {
         for (index, effect) in backlog.enumerated() {
             guard adds[client] != nil else { return }
             switch effect {
-case .output(var line) where !isStoringShard(client):
+            case .output(var line) where !isStoringShard(client):
                 if line.cid != nil { line.allocations = adds[client]?.transfer?.allocations ?? [] }  // progress has none
                 turn.effects.append(.reply(client, .item(.added(line))))
             case .block(let node) where takesBlock(node, client): send(node, client)

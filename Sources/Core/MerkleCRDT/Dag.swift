@@ -1,5 +1,6 @@
 // Which blocks are here, which of them have their whole history here, and which are the heads. Only complete blocks are
-// heads: whatever a peer announces or builds upon, it can serve to the last block (bug zoo C11..C13, C18, C19).
+// heads: whatever a peer announces or builds upon, it can serve to the last block (bug zoo C11..C13, C18, C19). A block that
+// nobody could serve for long does not count: its loss must not keep what was built upon it from the others.
 
 import Kernel
 import Multiformats
@@ -12,9 +13,13 @@ struct Dag: Sendable {
         var position: LogPosition?
         var height: UInt64 = 0
         var links: [BlockNumber] = []
-        /// Links that are not complete.
+        /// Links that are waited for.
         var missing = 0
         var isComplete = false
+        /// It is not here, and what links to it does not wait for it any more.
+        var isGivenUp = false
+        /// A complete block links to it.
+        var isCovered = false
         /// Blocks that wait for this one to be complete.
         var waiters: [BlockNumber] = []
     }
@@ -25,6 +30,8 @@ struct Dag: Sendable {
     /// Named by a block that is here, and not here: what must be fetched.
     private(set) var absent = SortedSet<Multihash>()
     private(set) var processedCount = 0
+    /// The greatest height of all blocks here, complete or not.
+    private(set) var heightMax: UInt64 = 0
 
     mutating func number(_ hash: Multihash) -> BlockNumber {
         if let known = numbers[hash] { return known }
@@ -53,28 +60,44 @@ struct Dag: Sendable {
             guard linked != number, !links.contains(linked) else { continue }
             links.append(linked)
             if blocks[linked].position == nil { absent.insert(link.multihash) }
-            if !blocks[linked].isComplete {
+            if !blocks[linked].isComplete && !blocks[linked].isGivenUp {
                 blocks[linked].waiters.append(number)
                 blocks[number].missing += 1
             }
         }
         blocks[number].position = position
+        blocks[number].isGivenUp = false
         blocks[number].height = block.delta.priority
+        heightMax = max(heightMax, block.delta.priority)
         blocks[number].links = links
-        if blocks[number].missing == 0 { complete(number) }
+        if blocks[number].missing == 0 { complete([number]) }
     }
 
-    private mutating func complete(_ first: BlockNumber) {
-        var stack = [first]
+    /// What waits for an absent block waits no more. It is still absent, and takes its place if it ever comes.
+    mutating func giveUp(_ hash: Multihash) {
+        guard absent.contains(hash), let number = numbers[hash], !blocks[number].isGivenUp else { return }
+        blocks[number].isGivenUp = true
+        complete(release(number))
+    }
+
+    private mutating func complete(_ first: [BlockNumber]) {
+        var stack = first
         while let number = stack.popLast() {
             blocks[number].isComplete = true
-            for link in blocks[number].links { headSet.remove(blocks[link].hash) }
-            headSet[blocks[number].hash] = number
-            for waiter in blocks[number].waiters {
-                blocks[waiter].missing -= 1
-                if blocks[waiter].missing == 0 { stack.append(waiter) }
+            for link in blocks[number].links {
+                blocks[link].isCovered = true
+                headSet.remove(blocks[link].hash)
             }
-            blocks[number].waiters = []
+            if !blocks[number].isCovered { headSet[blocks[number].hash] = number }
+            stack += release(number)
         }
+    }
+
+    /// Those that waited for nothing else.
+    private mutating func release(_ number: BlockNumber) -> [BlockNumber] {
+        let waiters = blocks[number].waiters
+        blocks[number].waiters = []
+        for waiter in waiters { blocks[waiter].missing -= 1 }
+        return waiters.filter { blocks[$0].missing == 0 }
     }
 }

@@ -54,17 +54,20 @@ extension Replica {
             wanted.remove(hash)
             effects.append(.unwant([cid]))
             if !want.isRoot { markDirty(true, &effects) }
+            dag.giveUp(hash)
             effects.append(.log(LogLine(.error, "crdt", "block \(cid) is no delta (\(error)); its branch is left out")))
         }
     }
 
-    /// CRDT-58: an announced head that nobody serves is forgotten; a hole in a branch is remembered (C17).
+    /// CRDT-58: an announced head that nobody serves is forgotten; a hole in a branch is remembered (C17), and the branch
+    /// is taken without it: its only holder may be gone for good.
     mutating func giveUpWants(_ now: Now, _ effects: inout [Effect]) {
         var given: [CID] = []
         for (hash, want) in wanted where !want.isArriving && want.until <= now.monotonic {
             wanted.remove(hash)
             given.append(CID(v1: Codec.dagPB, hash))
             if !want.isRoot { markDirty(true, &effects) }
+            dag.giveUp(hash)
         }
         guard !given.isEmpty else { return }
         effects.append(.unwant(given))

@@ -144,7 +144,9 @@ extension Replica {
         _ effects: inout [Effect]
     ) -> DeltaBlock? {
         var delta = delta
-        delta.priority = 1 + (tips.map(\.height).max() ?? 0)  // CRDT-27
+        // CRDT-27; blocks of unfinished branches are in the state too, and a write must win over what its writer saw.
+        let height = max(dag.heightMax, tips.map(\.height).max() ?? 0)
+        delta.priority = height == .max ? .max : height + 1
         let bytes = DeltaBlock.encode(delta, heads: tips.map(\.cid))
         do {
             let block = try DeltaBlock(decoding: bytes)

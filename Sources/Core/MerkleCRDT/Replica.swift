@@ -177,6 +177,7 @@ package struct Replica: Sendable {
     package var blockCount: Int { dag.processedCount }
     /// Blocks that are named by others and not here.
     package var absentCount: Int { dag.absent.count }
+    package var absentBlocks: [CID] { dag.absent.map { CID(v1: Codec.dagPB, $0) } }
     /// Operations that were accepted and are not in a block yet.
     package var pendingCount: Int { batch.count + queue.count + inFlight.count }
 

@@ -26,6 +26,9 @@ struct Room {
     private var nextOperation: UInt64 = 0
     /// Whether wanted blocks are found at once in any other member.
     var fetches = true
+    /// Syncs take until they are let go.
+    var holdsSyncs = false
+    private var held: [(member: Int, event: DiskEvent)] = []
 
     init(_ count: Int, _ settings: ReplicaSettings = ReplicaSettings()) throws {
         self.settings = settings
@@ -49,13 +52,21 @@ struct Room {
         for effect in effects {
             switch effect {
             case .disk(let disk):
-                if let event = members[index].disk.carryOut(disk) { act(index) { $0.onDisk(event, now: $1, effects: &$3) } }
+                guard let event = members[index].disk.carryOut(disk) else { continue }
+                if holdsSyncs { held.append((index, event)) } else { act(index) { $0.onDisk(event, now: $1, effects: &$3) } }
             case .want(let cids): if fetches { fetch(index, cids) }
             case .announce(let payload): broadcasts.append(Broadcast(by: index, payload: payload))
             case .changed: members[index].hooks.append(effect)
             case .finished(let id, let failure): members[index].finished[id] = .some(failure)
             case .unwant, .merged, .log: break
             }
+        }
+    }
+
+    mutating func endSyncs() {
+        while !held.isEmpty {
+            let (index, event) = held.removeFirst()
+            act(index) { $0.onDisk(event, now: $1, effects: &$3) }
         }
     }
 

@@ -1,0 +1,95 @@
+// Blocks that cannot be had, and blocks that come twice.
+
+import Kernel
+import MerkleCRDT
+import Multiformats
+import Seams
+import TestSupport
+import Testing
+
+@Suite struct HoleTests {
+    private func heads(_ room: Room, _ index: Int) -> [CID] { room.members[index].replica.heads.map(\.cid) }
+    private func announcements(_ room: Room, by index: Int) -> [Bytes] { room.broadcasts.filter { $0.by == index }.map(\.payload) }
+
+    /// The writer of three blocks is gone for good when only the newest has reached anyone.
+    private func holedRoom() throws -> Room {
+        var room = try Room(3)
+        for value: UInt8 in 1...3 { room.put(0, "/k\(value)", [value]) }
+        let newest = try #require(heads(room, 0).first)
+        let block = try #require(room.members[0].replica.block(newest))
+        room.fetches = false
+        room.deliver(Announcement.encode([newest]), to: 1)
+        room.act(1) { $0.onBlock(newest, block, now: $1, effects: &$3) }
+        return room
+    }
+
+    @Test func aHoleThatNobodyFillsIsGivenUp() throws {
+        var room = try holedRoom()
+        let newest = try #require(heads(room, 0).first)
+        #expect(room.members[1].replica.value("/k3") == [3])
+        #expect(heads(room, 1).isEmpty && room.members[1].replica.absentCount == 1)
+        room.advance(.minutes(3))
+        #expect(heads(room, 1) == [newest], "what waited for the hole is a head without it")
+        #expect(room.members[1].replica.absentCount == 1 && room.members[1].replica.isDirty)
+
+        // Now the others hear of it, and come to the same.
+        room.advance(.minutes(2))
+        let payload = try #require(announcements(room, by: 1).last)
+        room.deliver(payload, to: 2)
+        let block = try #require(room.members[1].replica.block(newest))
+        room.act(2) { $0.onBlock(newest, block, now: $1, effects: &$3) }
+        room.advance(.minutes(3))
+        #expect(heads(room, 2) == [newest] && room.members[2].replica.digest == room.members[1].replica.digest)
+    }
+
+    @Test func aHoleThatIsFilledLaterIsNoHead() throws {
+        var room = try holedRoom()
+        room.advance(.minutes(3))
+        room.put(1, "/new", [9])
+        let tip = heads(room, 1)
+        room.advance(.minutes(3))
+        room.fetches = true
+        room.deliver(Announcement.encode(heads(room, 0)), to: 1)  // whoever speaks may have what was missing
+        #expect(room.members[1].replica.absentCount == 0 && room.values(1).count == 4)
+        #expect(heads(room, 1) == tip)
+        room.deliver(Announcement.encode(tip), to: 0)
+        #expect(heads(room, 0) == tip && room.members[0].replica.digest == room.members[1].replica.digest)
+    }
+
+    @Test func whatWasGivenUpIsGivenUpAnewAfterARestart() throws {
+        var room = try holedRoom()
+        room.advance(.minutes(3))
+        let tip = heads(room, 1)
+        try room.restart(1)
+        #expect(room.members[1].replica.value("/k3") == [3])
+        room.advance(.minutes(3))
+        #expect(heads(room, 1) == tip)
+    }
+
+    /// A write wins over the value that its writer saw, also where that came with an unfinished branch.
+    @Test func aWriteWinsOverWhatItsWriterSaw() throws {
+        var room = try holedRoom()
+        room.put(1, "/k3", [0])
+        #expect(room.members[1].replica.value("/k3") == [0])
+    }
+
+    @Test func theSameBlockMayComeWhileTheOwnIsSynced() throws {
+        var settings = ReplicaSettings()
+        for isBatching in [false, true] {
+            if isBatching { (settings.batchSizeMax, settings.batchAgeMax) = (1, .seconds(1)) }
+            var room = try Room(2, settings)
+            room.put(0, "/k", [1])
+            room.deliver(Announcement.encode(heads(room, 0)), to: 1)
+            #expect(room.members[1].replica.value("/k") == [1])
+            room.delete(0, "/k")
+            room.holdsSyncs = true
+            room.delete(1, "/k")
+            room.deliver(Announcement.encode(heads(room, 0)), to: 1)
+            room.endSyncs()
+            #expect(heads(room, 1) == heads(room, 0) && heads(room, 1).count == 1)
+            #expect(room.members[1].replica.value("/k") == nil && room.members[1].replica.pendingCount == 0)
+            try room.restart(1)
+            #expect(heads(room, 1) == heads(room, 0) && room.members[1].replica.pendingCount == 0)
+        }
+    }
+}
