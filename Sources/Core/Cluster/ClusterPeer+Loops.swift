@@ -28,6 +28,9 @@ extension ClusterPeer {
         var repinCursor = ""
         /// Peers that were silent when the running sweep began.
         var repinFor: [PeerID] = []
+        /// When peers that were never heard are looked for again, and whether the running sweep does.
+        var unheardAt: Instant?
+        var sweepsUnheard = false
         /// Pins whose re-allocation is being written.
         var repinning: Set<CID> = []
         var isRecovering = false
@@ -72,6 +75,7 @@ extension ClusterPeer {
         informers.publishAll(now: turn.now)
         loops.stateSyncAt = turn.now.monotonic + settings.stateSyncInterval
         loops.recoverAt = turn.now.monotonic  // CLU-14: the first at once
+        loops.unheardAt = turn.now.monotonic + settings.unheardPatience
         if !settings.isRepinningDisabled { loops.repinAt = turn.now.monotonic + settings.repinInterval }
     }
 
@@ -145,21 +149,25 @@ extension ClusterPeer {
     }
 
     /// Level-triggered: as long as a peer is silent, the pins that its silence leaves below their minimum are allocated
-    /// anew by the closest trusted peer that is alive. Who takes over a fallen closest peer follows by itself.
+    /// anew by the closest trusted peer that is alive. Who takes over a fallen closest peer follows by itself. A peer that
+    /// was lost before this one started has never been heard here: it counts as silent when it has had its time.
     private mutating func repinSweep() {
         guard phase == .ready, !settings.isFollower else { loops.repinAt = nil; return }
-        if loops.repinCursor.isEmpty { loops.repinFor = monitor.silentPeers("ping", now: turn.now) }
-        let silent = loops.repinFor
+        if loops.repinCursor.isEmpty { beginRepinSweep() }
+        let (silent, sweepsUnheard) = (loops.repinFor, loops.sweepsUnheard)
         var cursor = loops.repinCursor
         var looked = 0
         var endangered: [Pin] = []
         // An update that waits in a batch would be undone by a copy of the state's pin: it is looked at when it is merged.
         let pending = replica.pendingKeys
         let rivals = trustedMembers(without: silent)
-        while !silent.isEmpty, looked < settings.sweepPinsMax, let (key, pin) = nextPin(after: cursor) {
+        let isSwept = !silent.isEmpty || sweepsUnheard
+        while isSwept, looked < settings.sweepPinsMax, let (key, pin) = nextPin(after: cursor) {
             looked += 1
             cursor = key
-            let alive = (pin.allocations ?? []).filter { !silent.contains($0) }
+            let alive = (pin.allocations ?? []).filter {
+                !silent.contains($0) && !(sweepsUnheard && $0 != id && monitor.latest("ping", of: $0) == nil)
+            }
             guard !pin.isPinnedEverywhere, alive.count < pin.options.replicationFactorMin, pin.type != .meta,
                 !loops.repinning.contains(pin.cid), !pending.contains(key), isClosest(to: pin.cid, among: rivals)
             else { continue }
@@ -169,6 +177,12 @@ extension ClusterPeer {
         loops.repinCursor = isDone ? "" : cursor
         loops.repinAt = turn.now.monotonic + (isDone ? settings.repinInterval : .milliseconds(10))
         for pin in endangered { repin(pin, without: silent) }
+    }
+
+    private mutating func beginRepinSweep() {
+        loops.repinFor = monitor.silentPeers("ping", now: turn.now)
+        loops.sweepsUnheard = loops.unheardAt.map { $0 <= turn.now.monotonic } ?? false
+        if loops.sweepsUnheard { loops.unheardAt = turn.now.monotonic + settings.stateSyncInterval }
     }
 
     private mutating func repin(_ pin: Pin, without silent: [PeerID]) {

@@ -30,6 +30,8 @@ package struct PeerSettings: Sendable {
     package var recoverInterval = Span.minutes(12)
     /// How long after a ping has run out its peer's pins are looked at again, while they stay below their minimum.
     package var repinInterval = Span.seconds(30)
+    /// How long after the start a peer that holds pins may take to be heard for the first time.
+    package var unheardPatience = Span.minutes(10)
     /// Pins looked at in one step of a sweep.
     package var sweepPinsMax = 1000
     /// Peers that are dialled from the start: configured ones first, then those of the peerstore file.
