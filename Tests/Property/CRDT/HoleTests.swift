@@ -16,7 +16,7 @@ import Testing
         var room = try Room(3)
         for value: UInt8 in 1...3 { room.put(0, "/k\(value)", [value]) }
         let newest = try #require(heads(room, 0).first)
-        let block = try #require(room.members[0].replica.block(newest))
+        let block = try #require(try room.members[0].replica.block(newest))
         room.fetches = false
         room.deliver(Announcement.encode([newest]), to: 1)
         room.act(1) { $0.onBlock(newest, block, now: $1, effects: &$3) }
@@ -36,7 +36,7 @@ import Testing
         room.advance(.minutes(2))
         let payload = try #require(announcements(room, by: 1).last)
         room.deliver(payload, to: 2)
-        let block = try #require(room.members[1].replica.block(newest))
+        let block = try #require(try room.members[1].replica.block(newest))
         room.act(2) { $0.onBlock(newest, block, now: $1, effects: &$3) }
         room.advance(.minutes(3))
         #expect(heads(room, 2) == [newest] && room.members[2].replica.digest == room.members[1].replica.digest)
