@@ -90,7 +90,7 @@ package final class BlockingHTTPClient {
                     socket.onEvents { [unowned self] in onSocket($0) }
                     socket.write(opening)
                     pump()
-                case .closed(let reason): dial(addresses.dropFirst(), last: reason.hasPrefix("tls:") ? reason : "dial tcp \(address): \(reason)")
+                case .closed(let reason): dial(addresses.dropFirst(), last: address.dialFailure(reason))
                 case .bytes, .written, .drained: break
                 }
             }

@@ -73,7 +73,7 @@ package final class IPFSClient: @unchecked Sendable {
             guard let self, let socket else { return }
             switch event {
             case .connected: attach(socket, id)
-            case .closed(let reason): dial(id, addresses.dropFirst(), last: "dial tcp \(address): \(reason)")
+            case .closed(let reason): dial(id, addresses.dropFirst(), last: address.dialFailure(reason))
             case .bytes, .written, .drained: break
             }
         }

@@ -67,6 +67,11 @@ package struct SocketAddress: Sendable, CustomStringConvertible {
         return family == AF_INET6 ? "[\(host)]:\(port)" : "\(host):\(port)"
     }
 
+    /// Why there is no connection, as Go's client puts it: what TLS and HTTP found out says so itself.
+    func dialFailure(_ reason: String) -> String {
+        ["tls:", "http:"].contains(where: reason.hasPrefix) ? reason : "dial tcp \(self): \(reason)"
+    }
+
     package var multiaddr: Multiaddr {
         let (host, port) = parts
         let text = "/\(family == AF_INET6 ? "ip6" : "ip4")/\(host)/tcp/\(port)"

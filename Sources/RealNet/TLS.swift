@@ -60,10 +60,12 @@ package final class TLSSession {
     private let ssl: OpaquePointer
     private let incoming: OpaquePointer
     private let outgoing: OpaquePointer
+    private let isServer: Bool
     private var isEstablished = false
     private var waiting: Bytes = []
 
     init(_ context: OpaquePointer, _ side: TLSContext.Side, _ host: String?) {
+        isServer = side == .server
         ssl = SSL_new(context)
         incoming = BIO_new(BIO_s_mem())
         outgoing = BIO_new(BIO_s_mem())
@@ -83,6 +85,9 @@ package final class TLSSession {
     deinit { SSL_free(ssl) }
 
     func receive(_ bytes: Bytes) -> Outcome {
+        if !isEstablished, !isServer, bytes.starts(with: "HTTP/".utf8) {
+            return .failed("http: server gave HTTP response to HTTPS client")
+        }
         _ = bytes.withUnsafeBytes { BIO_write(incoming, $0.baseAddress, Int32($0.count)) }
         return advance()
     }

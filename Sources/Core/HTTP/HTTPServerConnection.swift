@@ -106,7 +106,12 @@ package struct HTTPServerConnection: Sendable {
                 case .ended: return  // The next request waits for the end of this answer.
                 case .head:
                     if head.isEmpty { readBy = deadline(settings.headTimeout, now) ?? deadline(settings.readTimeout, now) }
-                    guard let lines = try head.take(&unread, skipsLeadingEmptyLines: true) else { return }
+                    guard let lines = try head.take(&unread, skipsLeadingEmptyLines: true) else {
+                        // Who speaks something else hears of it at once, not when the time for a head is over.
+                        if head.isForeign { throw HTTPError("not an HTTP request") }
+                        if let line = head.firstLine { _ = try RequestLine(line) }
+                        return
+                    }
                     try begin(lines, &ids, now, &effects)
                 case .body(var reader):
                     let count = unread.count
@@ -125,24 +130,15 @@ package struct HTTPServerConnection: Sendable {
     }
 
     private mutating func begin(_ lines: [String], _ ids: inout UInt64, _ now: Now, _ effects: inout [Effect]) throws(HTTPError) {
-        let start = lines[0].split(separator: " ", omittingEmptySubsequences: false).map(String.init)
-        guard start.count == 3, !start[0].isEmpty, start[0].utf8.allSatisfy(HeadReader.isTokenByte), !start[1].isEmpty else {
-            throw HTTPError("malformed HTTP request \"\(lines[0].prefix(80))\"")
-        }
-        guard start[2] == "HTTP/1.1" || start[2] == "HTTP/1.0" else {
-            throw HTTPError("unsupported protocol version", status: start[2].hasPrefix("HTTP/") ? 505 : 400)
-        }
+        let start = try RequestLine(lines[0])
         let fields = try HeadReader.fields(lines.dropFirst())
-        isOldVersion = start[2] == "HTTP/1.0"
+        isOldVersion = start.isOldVersion
         guard isOldVersion || fields.all("Host").count == 1 else {
             throw HTTPError(fields["Host"] == nil ? "missing required Host header" : "too many Host headers")
         }
-        guard let target = HTTPServerConnection.originForm(start[1]) else {
-            throw HTTPError("malformed request target \"\(start[1].prefix(80))\"")
-        }
         let framing = try BodyFraming(fields) ?? .none
         keepsAlive = isOldVersion ? fields.holds("Connection", token: "keep-alive") : !fields.holds("Connection", token: "close")
-        request = HTTPRequest(method: start[0], target: target, headers: fields)
+        request = HTTPRequest(method: start.method, target: start.target, headers: fields)
         ids += 1
         let id = ServedID(ids)
         current = id
@@ -157,16 +153,6 @@ package struct HTTPServerConnection: Sendable {
         if fields.holds("Expect", token: "100-continue") && !isOldVersion {
             effects.append(.write(Bytes("HTTP/1.1 100 Continue\r\n\r\n".utf8)))
         }
-    }
-
-    /// A path with its query; the absolute form loses its scheme and host.
-    private static func originForm(_ target: String) -> String? {
-        if target.hasPrefix("/") || target == "*" { return target }
-        for scheme in ["http://", "https://"] where target.hasPrefix(scheme) {
-            let rest = target.dropFirst(scheme.count)
-            return rest.firstIndex(of: "/").map { String(rest[$0...]) } ?? "/"
-        }
-        return nil
     }
 
     private mutating func endRequest(_ effects: inout [Effect]) {

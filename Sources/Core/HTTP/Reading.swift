@@ -18,6 +18,13 @@ struct HeadReader: Sendable {
 
     init(bytesMax: Int) { self.bytesMax = bytesMax }
     var isEmpty: Bool { count == 0 }
+    /// The first line, as soon as it is whole.
+    var firstLine: String? { lines.first }
+    /// What has come does not even begin like a method: another protocol.
+    var isForeign: Bool {
+        guard lines.isEmpty, let first = line.first, first != UInt8(ascii: "\r") else { return false }
+        return !HeadReader.isTokenByte(first)
+    }
 
     /// All lines once the empty one has come. Empty lines before the first are skipped, as RFC 9112 2.2 asks of servers.
     mutating func take(_ input: inout ArraySlice<UInt8>, skipsLeadingEmptyLines: Bool) throws(HTTPError) -> [String]? {
@@ -70,6 +77,38 @@ struct HeadReader: Sendable {
             UInt8(ascii: "A")...UInt8(ascii: "Z"): true
         default: "!#$%&'*+-.^_`|~".utf8.contains(byte)
         }
+    }
+}
+
+/// Method, target and version (RFC 9112 3).
+struct RequestLine {
+    let method: String
+    let target: String
+    /// HTTP/1.0.
+    let isOldVersion: Bool
+
+    init(_ line: String) throws(HTTPError) {
+        let words = line.split(separator: " ", omittingEmptySubsequences: false).map(String.init)
+        guard words.count == 3, !words[0].isEmpty, words[0].utf8.allSatisfy(HeadReader.isTokenByte), !words[1].isEmpty else {
+            throw HTTPError("malformed HTTP request \"\(line.prefix(80))\"")
+        }
+        guard words[2] == "HTTP/1.1" || words[2] == "HTTP/1.0" else {
+            throw HTTPError("unsupported protocol version", status: words[2].hasPrefix("HTTP/") ? 505 : 400)
+        }
+        guard let target = RequestLine.originForm(words[1]) else {
+            throw HTTPError("malformed request target \"\(words[1].prefix(80))\"")
+        }
+        (method, self.target, isOldVersion) = (words[0], target, words[2] == "HTTP/1.0")
+    }
+
+    /// A path with its query; the absolute form loses its scheme and host.
+    private static func originForm(_ target: String) -> String? {
+        if target.hasPrefix("/") || target == "*" { return target }
+        for scheme in ["http://", "https://"] where target.hasPrefix(scheme) {
+            let rest = target.dropFirst(scheme.count)
+            return rest.firstIndex(of: "/").map { String(rest[$0...]) } ?? "/"
+        }
+        return nil
     }
 }
 

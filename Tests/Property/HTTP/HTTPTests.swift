@@ -115,6 +115,24 @@ private let dateLine = "Date: Tue, 24 Nov 2026 22:39:27 GMT\r\n"
         #expect(wire.served.isEmpty)
     }
 
+    @Test(arguments: [
+        ("\u{16}\u{03}\u{01}", "400"),  // the beginning of TLS
+        ("\u{13}/multistream/1.0.0\n", "400"), ("SSH-2.0-OpenSSH_9\r\n", "400"), ("hello\n", "400"),
+        ("GET / HTTP/2.0\r\n", "505"), ("PRI * HTTP/2.0\r\n", "505"), ("GET foo HTTP/1.1\n", "400"),
+    ])
+    func anotherProtocolIsRefusedBeforeItsEnd(text: String, status: String) {
+        var wire = Wire()
+        wire.send(text)
+        #expect(wire.written.hasPrefix("HTTP/1.1 \(status) ") && wire.isClosed)
+    }
+
+    @Test(arguments: ["\r", "\r\n\r\nG", "GE", "GET /id HTTP/1.1\r\n", "GET /id HTTP/1.1\r\nHo"])
+    func theBeginningOfARequestIsWaitedOn(text: String) {
+        var wire = Wire()
+        wire.send(text)
+        #expect(wire.written.isEmpty && !wire.isClosed)
+    }
+
     @Test func aBrokenBodyIsGone() {
         for body in ["zz\r\n", "5\r\nhelloX", "ffffffffffffffffff\r\n", "-1\r\n"] {
             var wire = Wire()
