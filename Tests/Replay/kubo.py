@@ -184,7 +184,8 @@ class Node:
             keep, _ = self.walk(roots)
             for k in self.direct: keep[CID.parse(k).multihash] = True
             keep[multihash("sha2-256", 32, EMPTY_DIRECTORY)] = True
-            gone = [mh for mh in self.blocks if mh not in keep]
+            shard = lambda mh: base64.b32encode(mh).rstrip(b"=")[-3:-1]      # the order of Kubo's folders on disk
+            gone = sorted((mh for mh in self.blocks if mh not in keep), key=shard)
             for mh in gone: del self.blocks[mh]
         return gone
 
