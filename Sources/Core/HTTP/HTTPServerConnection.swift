@@ -53,6 +53,8 @@ package struct HTTPServerConnection: Sendable {
     private var keepsAlive = true
     private var isClosed = false
     private var isPaused = false
+    /// The client sends its body when it is told to, or when it has waited long enough.
+    private var awaitsContinue = false
     private var discarded = 0
     private var readBy: Instant?
     private var writeBy: Instant?
@@ -150,9 +152,7 @@ package struct HTTPServerConnection: Sendable {
         let reader = BodyReader(framing, headBytesMax: settings.headBytesMax)
         reading = .body(reader)
         if reader.isEnded { return endRequest(&effects) }
-        if fields.holds("Expect", token: "100-continue") && !isOldVersion {
-            effects.append(.write(Bytes("HTTP/1.1 100 Continue\r\n\r\n".utf8)))
-        }
+        awaitsContinue = fields.holds("Expect", token: "100-continue") && !isOldVersion
     }
 
     private mutating func endRequest(_ effects: inout [Effect]) {
@@ -203,8 +203,11 @@ package struct HTTPServerConnection: Sendable {
         }
     }
 
-    /// What was held back for a Content-Length goes out now: nothing more follows in this step.
+    /// What was held back for a Content-Length goes out now: nothing more follows in this step. Who waits with a body is told
+    /// to send it, unless the answer has begun: nothing may come between its head and its end.
     package mutating func flush(now: Now, effects: inout [Effect]) {
+        if awaitsContinue, case .nothing = answering { effects.append(.write(Bytes("HTTP/1.1 100 Continue\r\n\r\n".utf8))) }
+        awaitsContinue = false
         if case .held(_, let bytes) = answering, !bytes.isEmpty { release(isWhole: false, now, &effects) }
     }
 

@@ -34,6 +34,12 @@ private struct Wire {
         machine.onBytes(Bytes(text.utf8), ids: &ids, now: Wire.now, effects: &effects)
         take(effects)
     }
+    /// The end of a round.
+    mutating func flush() {
+        var effects: [HTTPServerConnection.Effect] = []
+        machine.flush(now: Wire.now, effects: &effects)
+        take(effects)
+    }
     mutating func answer(_ answers: ServedAnswer...) {
         var effects: [HTTPServerConnection.Effect] = []
         let id = ServedID(ids)
@@ -58,6 +64,25 @@ private let dateLine = "Date: Tue, 24 Nov 2026 22:39:27 GMT\r\n"
             #expect(wire.served.suffix(2) == ["GET /next", "end"], "the next request waits for the answer")
             #expect(wire.written == "HTTP/1.1 204 No Content\r\n\(dateLine)\r\n")
         }
+    }
+
+    @Test func whoWaitsWithABodyIsToldOnceAndNeverInTheMiddleOfAnAnswer() {
+        let post = "POST /add HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+        var wire = Wire()
+        wire.send(post)
+        wire.flush()
+        wire.flush()
+        #expect(wire.written == "HTTP/1.1 100 Continue\r\n\r\n")
+        wire.send("hi")
+        #expect(wire.served == ["POST /add", "body hi", "end"])
+
+        var early = Wire()
+        early.send(post)
+        early.answer(.head(HTTPResponse(status: 200, headers: ["Trailer": "X"])), .body(Bytes("{}".utf8)))
+        early.send("hi")
+        early.answer(.end(trailers: [:]))
+        #expect(!early.written.contains("100 Continue") && early.written.hasSuffix("\r\n\r\n2\r\n{}\r\n0\r\n\r\n"))
+        #expect(early.served.last == "end")
     }
 
     @Test func aShortAnswerHasALengthAndALongOneChunks() {
