@@ -155,12 +155,17 @@ package final class Socket: @unchecked Sendable {
         case .established: onEvent?(.connected)
         case .failed(let reason):
             if let tls { outgoing += tls.takeOutgoing() }
+            if reason == TLSSession.plainHTTP { outgoing += Socket.answerToPlainHTTP }
             flush()  // The alert tells the other side why.
             fail(reason)
             return false
         }
         return !isClosed
     }
+
+    /// Whoever forgets the https is told so, as Go's server does.
+    private static let answerToPlainHTTP = Bytes(
+        "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n".utf8)
 
     private func receive() {
         var buffer = Bytes(repeating: 0, count: 64 << 10)
@@ -269,13 +274,31 @@ package final class Listener: @unchecked Sendable {
         if address.family == AF_INET6 {
             setsockopt(file, Int32(IPPROTO_IPV6), IPV6_V6ONLY, &one, socklen_t(MemoryLayout<Int32>.size))
         }
-        guard file >= 0, address.withPointer({ Glibc.bind(file, $0, $1) }) == 0, Glibc.listen(file, 512) == 0 else {
+        guard file >= 0, Listener.bind(file, address), Glibc.listen(file, 512) == 0 else {
             let reason = Machine.errorText(errno)
             if file >= 0 { Glibc.close(file) }
-            throw ListenFailure(reason: "listen tcp \(address): bind: \(reason)")
+            throw ListenFailure(reason: "listen \(address.network) \(address): bind: \(reason)")
         }
         self.file = file
         self.address = SocketAddress.local(of: file) ?? address
+    }
+
+    private static func bind(_ file: Int32, _ address: SocketAddress) -> Bool {
+        let bound = { address.withPointer { Glibc.bind(file, $0, $1) } == 0 }
+        if bound() { return true }
+        guard errno == EADDRINUSE, let path = address.path, Listener.isDead(path, address) else { return false }
+        return unlink(path) == 0 && bound()
+    }
+
+    /// A socket of the file system that nobody listens on: a peer that was killed has left it. Sets errno to what `bind` said.
+    private static func isDead(_ path: String, _ address: SocketAddress) -> Bool {
+        defer { errno = EADDRINUSE }
+        var about = stat()
+        guard lstat(path, &about) == 0, about.st_mode & S_IFMT == S_IFSOCK else { return false }
+        let probe = Glibc.socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        guard probe >= 0 else { return false }
+        defer { Glibc.close(probe) }
+        return address.withPointer { Glibc.connect(probe, $0, $1) } != 0 && errno == ECONNREFUSED
     }
 
     /// `onAccept` hears of each connection, before its socket is started.
@@ -314,6 +337,7 @@ package final class Listener: @unchecked Sendable {
     package func close() {
         loop.unwatch(file)
         Glibc.close(file)
+        if let path = address.path { unlink(path) }
     }
 }
 

@@ -34,15 +34,37 @@ package struct SocketAddress: Sendable, CustomStringConvertible {
         }
     }
 
+    /// A socket of the file system. Nil if the path is too long for one.
+    package init?(path: String) {
+        var address = sockaddr_un()
+        let bytes = Array(path.utf8)
+        guard !bytes.isEmpty, bytes.count < MemoryLayout.size(ofValue: address.sun_path) else { return nil }
+        address.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
+        length = socklen_t(MemoryLayout<sockaddr_un>.size)
+        withUnsafeMutableBytes(of: &storage) { to in withUnsafeBytes(of: &address) { to.copyMemory(from: $0) } }
+    }
+
     private static func zone(_ host: String) -> (String, String) {
         guard let percent = host.firstIndex(of: "%") else { return (host, "") }
         return (String(host[..<percent]), String(host[host.index(after: percent)...]))
     }
 
     package var family: Int32 { Int32(storage.ss_family) }
+    /// Go's name for the kind of network.
+    var network: String { family == AF_UNIX ? "unix" : "tcp" }
+    /// Of a socket of the file system; empty where it has no name, as whoever connects to one.
+    var path: String? {
+        guard family == AF_UNIX else { return nil }
+        return withUnsafeBytes(of: storage) { bytes in
+            let name = bytes[MemoryLayout<sa_family_t>.size..<max(MemoryLayout<sa_family_t>.size, min(Int(length), bytes.count))]
+            return String(decoding: name.prefix { $0 != 0 }, as: UTF8.self)
+        }
+    }
 
     /// The numeric host and the port.
     package var parts: (host: String, port: UInt16) {
+        if let path { return (path, 0) }
         var text = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
         var copy = storage
         let port = withUnsafePointer(to: &copy) { pointer -> UInt16 in
@@ -63,18 +85,19 @@ package struct SocketAddress: Sendable, CustomStringConvertible {
     }
 
     package var description: String {
+        if let path { return path.isEmpty ? "@" : path }
         let (host, port) = parts
         return family == AF_INET6 ? "[\(host)]:\(port)" : "\(host):\(port)"
     }
 
     /// Why there is no connection, as Go's client puts it: what TLS and HTTP found out says so itself.
     func dialFailure(_ reason: String) -> String {
-        ["tls:", "http:"].contains(where: reason.hasPrefix) ? reason : "dial tcp \(self): \(reason)"
+        ["tls:", "http:"].contains(where: reason.hasPrefix) ? reason : "dial \(network) \(self): \(reason)"
     }
 
     package var multiaddr: Multiaddr {
         let (host, port) = parts
-        let text = "/\(family == AF_INET6 ? "ip6" : "ip4")/\(host)/tcp/\(port)"
+        let text = path.map { "/unix\($0)" } ?? "/\(family == AF_INET6 ? "ip6" : "ip4")/\(host)/tcp/\(port)"
         guard let address = try? Multiaddr(text: text) else { unreachable("a socket's address is a multiaddress: \(text)") }
         return address
     }
@@ -100,12 +123,21 @@ package struct SocketAddress: Sendable, CustomStringConvertible {
     static func local(of file: Int32) -> SocketAddress? { of(file) { getsockname($0, $1, $2) } }
 }
 
-/// A host by name or number, and a port.
+/// A host by name or number, and a port; or a socket of the file system.
 package struct Endpoint: Sendable, Hashable, CustomStringConvertible {
     package var host: String
     package var port: UInt16
+    private var path: String?
     package init(host: String, port: UInt16) { self.host = host; self.port = port }
-    package var description: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
+    package init(path: String) {
+        self.init(host: "localhost", port: 0)
+        self.path = path
+    }
+    /// As a Host header names it.
+    package var description: String {
+        if path != nil { return host }
+        return host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
+    }
 
     /// The first ip4, ip6 or dns part of a multiaddress with the tcp part after it. Nil for anything else.
     package init?(_ address: Multiaddr) {
@@ -116,9 +148,23 @@ package struct Endpoint: Sendable, Hashable, CustomStringConvertible {
         self.init(host: words[1], port: port)
     }
 
+    /// Any of these, or the socket of a unix part (REST-001, IPFS-02).
+    package init?(local address: Multiaddr) {
+        if address.isUnix, let path = address.components.first?.text { self.init(path: path) } else { self.init(address) }
+    }
+
+    /// What needs no looking up.
+    fileprivate var known: Result<[SocketAddress], ResolutionFailure>? {
+        guard let path else { return SocketAddress(numeric: host, port: port).map { .success([$0]) } }
+        guard let address = SocketAddress(path: path) else {
+            return .failure(ResolutionFailure(reason: "the path of a socket may have 107 bytes: \(path)"))
+        }
+        return .success([address])
+    }
+
     /// Blocks while a name is looked up.
     package func resolved() -> Result<[SocketAddress], ResolutionFailure> {
-        if let numeric = SocketAddress(numeric: host, port: port) { return .success([numeric]) }
+        if let known { return known }
         var hints = addrinfo()
         hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
         var found: UnsafeMutablePointer<addrinfo>?
@@ -139,6 +185,10 @@ package struct Endpoint: Sendable, Hashable, CustomStringConvertible {
     }
 }
 
+extension Multiaddr {
+    package var isUnix: Bool { components.first?.scheme.name == "unix" }
+}
+
 package struct ResolutionFailure: Error, Sendable { package let reason: String }
 
 /// Looks names up without stopping the loop.
@@ -148,7 +198,7 @@ package final class Resolver: @unchecked Sendable {
     package init(loop: EventLoop) { self.loop = loop }
 
     package func resolve(_ endpoint: Endpoint, then: @escaping @Sendable (Result<[SocketAddress], ResolutionFailure>) -> Void) {
-        if let numeric = SocketAddress(numeric: endpoint.host, port: endpoint.port) { return then(.success([numeric])) }
+        if let known = endpoint.known { return then(known) }
         worker.run { [loop] in
             let result = endpoint.resolved()
             loop.post { then(result) }

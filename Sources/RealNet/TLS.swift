@@ -6,6 +6,7 @@ import Kernel
 
 package struct TLSFailure: Error, Sendable, CustomStringConvertible {
     package let description: String
+    init(reason: String) { description = reason }
     init(_ what: String) { description = "\(what): \(TLSFailure.reason)" }
     static var reason: String {
         let code = ERR_get_error()
@@ -22,6 +23,9 @@ package final class TLSContext: @unchecked Sendable {
     package init(certificate: String, key: String) throws(TLSFailure) {
         context = SSL_CTX_new(TLS_server_method())
         hostName = nil
+        for file in [certificate, key] where access(file, R_OK) != 0 {
+            throw TLSFailure(reason: "open \(file): \(Machine.errorText(errno))")
+        }
         guard SSL_CTX_use_certificate_chain_file(context, certificate) == 1 else {
             throw TLSFailure("cannot use the certificate \(certificate)")
         }
@@ -52,6 +56,9 @@ package final class TLSContext: @unchecked Sendable {
 
 /// One connection's cipher state: bytes of the wire in and out, clear bytes in and out.
 package final class TLSSession {
+    /// What OpenSSL says of a client that speaks HTTP where a handshake should be.
+    static let plainHTTP = "tls: http request"
+
     enum Outcome {
         case nothing
         case established

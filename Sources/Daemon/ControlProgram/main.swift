@@ -9,10 +9,14 @@ import RealNet
 extension BlockingHTTPClient: HTTPTransport {}
 
 let world = SystemWorld { endpoint in
-    guard case .tcp(let host, let port) = endpoint.place else {
-        throw ControlFault("\(endpoint.scheme) endpoints are not offered by this version; use a TCP address of the API")
-    }
+    let (place, host) =
+        switch endpoint.place {
+        case .tcp(let host, let port): (Endpoint(host: host, port: port), host)
+        case .unix(let path): (Endpoint(path: path), "localhost")
+        case .libp2p:
+            throw ControlFault("the API over libp2p is not offered by this version; use a TCP or unix address of the API")
+        }
     let tls = endpoint.tls.map { TLSContext(host: host, verifies: $0 == .checked) }
-    return BlockingHTTPClient(endpoint: Endpoint(host: host, port: port), tls: tls, timeout: endpoint.timeout ?? .zero)
+    return BlockingHTTPClient(endpoint: place, tls: tls, timeout: endpoint.timeout ?? .zero)
 }
 exit(ControlProgram(world: world).run(Array(CommandLine.arguments.dropFirst())))

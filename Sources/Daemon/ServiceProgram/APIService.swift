@@ -42,10 +42,15 @@ final class APIService: @unchecked Sendable {
         self.server = server
         let kind = values.map("basic_auth_credentials") != nil ? "HTTP - authenticated" : "HTTP"
         for address in values.addresses("http_listen_multiaddress") {
-            guard let endpoint = Endpoint(address), case .success(let found) = endpoint.resolved(), let first = found.first else {
-                throw ConfigurationError("cannot listen on \(address)")
+            guard let endpoint = Endpoint(local: address) else { throw ConfigurationError("cannot listen on \(address)") }
+            let found: [SocketAddress]
+            switch endpoint.resolved() {
+            case .success(let addresses): found = addresses
+            case .failure(let failure): throw ConfigurationError("cannot listen on \(address): \(failure.reason)")
             }
-            let bound = try server.listen(on: first, tls: tls)
+            guard let first = found.first else { throw ConfigurationError("cannot listen on \(address): the host is unknown") }
+            // Nobody reads along on a socket of the file system.
+            let bound = try server.listen(on: first, tls: address.isUnix ? nil : tls)
             log(LogLine(.info, "restapi", "RESTAPI (\(kind)): \(bound.multiaddr)"))
         }
         if !values.addresses("libp2p_listen_multiaddress").isEmpty {

@@ -145,7 +145,7 @@ private func peerHome(_ start: DaemonStart, _ folder: ConfigurationFolder) throw
     home.host.inboundConnectionsLimit = Int(cluster.int("connection_manager.high_water")) * 2
     if !start.configuration.isPresent(.embedded) {
         let address = start.configuration[.ipfshttp].address("node_multiaddress")
-        guard let endpoint = Endpoint(address) else {
+        guard let endpoint = Endpoint(local: address) else {
             throw ConfigurationError("ipfshttp.node_multiaddress cannot be dialled: \(address)")
         }
         home.ipfs = (endpoint, false)

@@ -1,0 +1,138 @@
+// HTTP over TLS and over sockets of the file system, between our own server and client.
+
+import Foundation
+import HTTP
+import Kernel
+import Multiformats
+import RealNet
+import Testing
+
+/// A server on a thread of its own, that answers every request with the target and who asked.
+private final class EchoServer: @unchecked Sendable {
+    private let loop = EventLoop()
+    private var server: HTTPServer?
+    private let ended = DispatchSemaphore(value: 0)
+    let address: SocketAddress
+
+    init(on endpoint: Endpoint, tls: TLSContext? = nil) throws {
+        var answer: (ServedID, ServedEvent) -> Void = { _, _ in }
+        let server = HTTPServer(loop: loop) { answer($0, $1) }
+        self.server = server
+        address = try server.listen(on: try #require(try endpoint.resolved().get().first), tls: tls)
+        answer = { [unowned server] id, event in
+            guard case .request(let request, let remote) = event else { return }
+            server.answer(id, .head(HTTPResponse(status: 200)))
+            server.answer(id, .body(Bytes("\(request.target) \(remote.isEmpty ? "nobody" : remote)".utf8)))
+            server.answer(id, .end(trailers: [:]))
+        }
+        Thread.detachNewThread { [self] in
+            loop.run()
+            ended.signal()
+        }
+    }
+
+    func stop() {
+        loop.post { [self] in
+            server?.stopListening()
+            loop.stop()
+        }
+        ended.wait()
+    }
+}
+
+private func get(_ endpoint: Endpoint, tls: TLSContext? = nil) throws -> (status: Int, text: String) {
+    let client = BlockingHTTPClient(endpoint: endpoint, tls: tls, timeout: .seconds(10))
+    var (status, body): (Int, Bytes) = (0, [])
+    _ = try client.exchange(HTTPRequest(method: "GET", target: "/x"), body: nil) { status = $0.status } onBody: { body += $0 }
+    return (status, String(decoding: body, as: UTF8.self))
+}
+
+private func failure(_ body: () throws -> Void) -> String {
+    do { try body(); return "" } catch { return "\(error)" }
+}
+
+/// A folder with a certificate that nobody vouches for, made by the system's openssl.
+private final class Certificates {
+    static let openssl = "/usr/bin/openssl"
+    let folder = NSTemporaryDirectory() + "listener-\(UUID().uuidString)"
+    init(_ names: [String]) throws {
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        for name in names {
+            let process = Process()
+            process.executableURL = URL(fileURLWithPath: Certificates.openssl)
+            process.arguments = [
+                "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "3650",
+                "-keyout", key(name), "-out", certificate(name), "-subj", "/CN=\(name)", "-addext", "subjectAltName=IP:127.0.0.1",
+            ]
+            process.standardError = FileHandle.nullDevice
+            try process.run()
+            process.waitUntilExit()
+        }
+    }
+    deinit { try? FileManager.default.removeItem(atPath: folder) }
+    func key(_ name: String) -> String { "\(folder)/\(name).key" }
+    func certificate(_ name: String) -> String { "\(folder)/\(name).crt" }
+}
+
+@Suite struct ListenerTests {
+    private let anywhere = Endpoint(host: "127.0.0.1", port: 0)
+
+    @Test(.enabled(if: FileManager.default.fileExists(atPath: Certificates.openssl)))
+    func aSelfMadeCertificateServesWhoeverAcceptsIt() throws {
+        let made = try Certificates(["one", "two"])
+        let tls = try TLSContext(certificate: made.certificate("one"), key: made.key("one"))
+        let server = try EchoServer(on: anywhere, tls: tls)
+        defer { server.stop() }
+        let endpoint = Endpoint(host: "127.0.0.1", port: server.address.parts.port)
+        #expect(try get(endpoint, tls: TLSContext(host: "127.0.0.1", verifies: false)).text.hasPrefix("/x 127.0.0.1:"))
+        #expect(failure { _ = try get(endpoint, tls: TLSContext(host: "127.0.0.1", verifies: true)) }
+            == "tls: failed to verify certificate: self-signed certificate")
+        let plain = try get(endpoint)
+        #expect(plain.status == 400 && plain.text == "Client sent an HTTP request to an HTTPS server.\n")
+        #expect(try get(endpoint, tls: TLSContext(host: "127.0.0.1", verifies: false)).status == 200)
+
+        #expect(failure { _ = try TLSContext(certificate: made.certificate("one"), key: made.key("two")) }
+            == "cannot use the key \(made.key("two")): key values mismatch")
+        #expect(failure { _ = try TLSContext(certificate: made.folder + "/none", key: made.key("one")) }
+            == "open \(made.folder)/none: no such file or directory")
+        #expect(failure { _ = try TLSContext(certificate: made.key("one"), key: made.key("one")) }
+            .hasPrefix("cannot use the certificate \(made.key("one")): "))
+        #expect(failure { _ = try TLSContext(certificate: made.certificate("one"), key: made.certificate("one")) }
+            .hasPrefix("cannot use the key \(made.certificate("one")): "))
+    }
+
+    @Test func aSocketOfTheFileSystem() throws {
+        let path = NSTemporaryDirectory() + "l-\(UUID().uuidString.prefix(8)).sock"
+        let address = try Multiaddr(text: "/unix\(path)")
+        let endpoint = try #require(Endpoint(local: address))
+        #expect(Endpoint(address) == nil)
+        #expect(failure { _ = try get(endpoint) } == "dial unix \(path): connect: no such file or directory")
+        let server = try EchoServer(on: endpoint)
+        #expect(server.address.multiaddr == address)
+        #expect(try get(endpoint).text == "/x @")
+        #expect(failure { _ = try EchoServer(on: endpoint) } == "listen unix \(path): bind: address already in use")
+        server.stop()
+        #expect(!FileManager.default.fileExists(atPath: path))
+
+        // What is no socket stays; what nobody listens on does not.
+        #expect(FileManager.default.createFile(atPath: path, contents: Data("mine".utf8)))
+        #expect(failure { _ = try EchoServer(on: endpoint) } == "listen unix \(path): bind: address already in use")
+        try FileManager.default.removeItem(atPath: path)
+        try Self.leaveDeadSocket(at: path)
+        let second = try EchoServer(on: endpoint)
+        #expect(try get(endpoint).text == "/x @")
+        second.stop()
+
+        let long = "/" + String(repeating: "a", count: 120)
+        #expect(failure { _ = try get(Endpoint(path: long)) } == "dial tcp: the path of a socket may have 107 bytes: \(long)")
+    }
+
+    /// As a process that is killed leaves one.
+    private static func leaveDeadSocket(at path: String) throws {
+        let other = path + ".other"
+        let listener = try Listener(loop: EventLoop(), on: try #require(SocketAddress(path: other)))
+        try FileManager.default.moveItem(atPath: other, toPath: path)
+        listener.close()
+        #expect(FileManager.default.fileExists(atPath: path))
+    }
+}
