@@ -30,6 +30,8 @@ package struct SimIPFS: Sendable {
     }
 
     package let id: PeerID
+    /// Other daemons that it is connected to.
+    package internal(set) var neighbours = SortedSet<PeerID>()
     package internal(set) var pins = SortedMap<CID, IPFSPinStatus>()
     /// Requests that the peer still waits for.
     var open: Set<ExchangeID> = []
@@ -57,17 +59,29 @@ package struct SimIPFS: Sendable {
         let arguments = query.filter { $0.first == "arg" }.compactMap { $0.count > 1 ? $0[1] : nil }
         let options = query.reduce(into: [String: String]()) { $0[$1[0]] = $1.count > 1 ? $1[1] : "" }
         switch parts[0] {
-        case "/api/v0/id": return Answer(body: "{\"ID\":\"\(id)\",\"Addresses\":[]}\n")
+        case "/api/v0/id": return Answer(body: "{\"ID\":\"\(id)\",\"Addresses\":[\"/ip4/10.0.0.1/tcp/4001/p2p/\(id)\"]}\n")
         case "/api/v0/repo/stat": return Answer(body: "{\"RepoSize\":\(repoSize),\"StorageMax\":\(storageMax)}\n")
         case "/api/v0/pin/ls": return list(arguments.first, options["type"] ?? "all")
         case "/api/v0/pin/add": return add(arguments, isRecursive: options["recursive"] != "false")
         case "/api/v0/pin/update": return update(arguments)
         case "/api/v0/pin/rm": return remove(arguments)
-        case "/api/v0/swarm/peers": return Answer(body: "{\"Peers\":[]}\n")
-        case "/api/v0/swarm/connect": return Answer(body: "{\"Strings\":[]}\n")
+        case "/api/v0/swarm/peers":
+            let peers = neighbours.map { "{\"Peer\":\"\($0)\"}" }.joined(separator: ",")
+            return Answer(body: "{\"Peers\":[\(peers)]}\n")
+        case "/api/v0/swarm/connect":
+            guard let other = SimIPFS.peer(in: arguments.first), neighbours.contains(other) else {
+                return SimIPFS.error("connect failure: no good addresses")
+            }
+            return Answer(body: "{\"Strings\":[\"connect \(other) success\"]}\n")
         case "/api/v0/repo/gc": return Answer(body: "")
         default: return Answer(status: 404, body: "404 page not found")
         }
+    }
+
+    /// Whom an escaped address names.
+    static func peer(in argument: String?) -> PeerID? {
+        let address = argument.flatMap { URLText.unescaped($0.utf8, isQuery: true) }.flatMap { try? Multiaddr(text: $0) }
+        return address?.peerID
     }
 
     private static func error(_ message: String) -> Answer {
@@ -134,6 +148,16 @@ extension World {
         }
     }
 
+    /// Connects two daemons that both run, if that is what is asked for.
+    private func introduce(_ index: Int, _ target: String) {
+        let prefix = "/api/v0/swarm/connect?arg="
+        guard target.hasPrefix(prefix), let asked = SimIPFS.peer(in: String(target.dropFirst(prefix.count))),
+            let other = peers.firstIndex(where: { $0.ipfs.id == asked }), !peers[other].ipfs.isDown
+        else { return }
+        peers[index].ipfs.neighbours.insert(asked)
+        peers[other].ipfs.neighbours.insert(peers[index].ipfs.id)
+    }
+
     func runIPFS(_ index: Int, _ epoch: Int, _ task: SimIPFS.Task) {
         let isAwaited = peers[index].epoch == epoch && peers[index].ipfs.open.contains(task.exchange)
         // Kubo stops fetching for whoever hangs up, and finishes the rest.
@@ -143,6 +167,7 @@ extension World {
             if isAwaited { feed(index, .exchange(.failed(task.exchange, reason: "unexpected EOF"))) }
             return
         }
+        introduce(index, task.target)
         let answer = peers[index].ipfs.answer(task.target)
         guard isAwaited else { return }
         peers[index].ipfs.open.remove(task.exchange)

@@ -44,7 +44,17 @@ import Testing
         #expect(graph.clusterLinks[dumb.id] == [stage.world.peers[1].id] && graph.peerNames[dumb.id] != nil)
         #expect(graph.clusterToIPFS[dumb.id] == nil && graph.ipfsLinks[dumb.ipfs.id] == nil)
         #expect(graph.clusterToIPFS[stage.world.peers[1].id] == stage.world.peers[1].ipfs.id)
-        #expect(graph.ipfsLinks[stage.world.peers[1].ipfs.id] == [])
+        // Connected to each other half a minute after the start (IPFS-07).
+        #expect(graph.ipfsLinks[stage.world.peers[1].ipfs.id] == [dumb.ipfs.id, silent.ipfs.id].sorted())
+    }
+
+    @Test func daemonsAreConnectedUnlessNobodyWantsIt() throws {
+        let stage = Stage(peers: 3) { $0.connectSwarmsDelay = $0.peerName == "p0" ? .seconds(50) : .zero }
+        #expect(stage.world.peers.allSatisfy { $0.ipfs.neighbours.isEmpty })
+        stage.world.peers[2].ipfs.isDown = true
+        stage.run(.seconds(30))
+        let ids = stage.world.peers.map(\.ipfs.id)
+        #expect(stage.world.peers.map(\.ipfs.neighbours.elements) == [[ids[1]], [ids[0]], []])
     }
 
     @Test func trafficIsCountedByProtocol() throws {

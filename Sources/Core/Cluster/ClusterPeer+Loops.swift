@@ -23,6 +23,8 @@ extension ClusterPeer {
         var repinAt: Instant?
         /// A peer has come that has not heard our metrics and heads.
         var greetAt: Instant?
+        /// The IPFS daemons are introduced to each other, once.
+        var connectSwarmsAt: Instant?
         /// Where the sweeps go on, in key order.
         var stateSyncCursor = ""
         var repinCursor = ""
@@ -35,7 +37,10 @@ extension ClusterPeer {
         var repinning: Set<CID> = []
         var isRecovering = false
 
-        var nextDeadline: Instant? { earliest(earliest(earliest(askIPFSAt, stateSyncAt), earliest(recoverAt, repinAt)), greetAt) }
+        var nextDeadline: Instant? {
+            let sweeps = earliest(earliest(stateSyncAt, recoverAt), repinAt)
+            return earliest(sweeps, earliest(earliest(askIPFSAt, greetAt), connectSwarmsAt))
+        }
     }
 
     // MARK: Starting
@@ -77,6 +82,9 @@ extension ClusterPeer {
         loops.recoverAt = turn.now.monotonic  // CLU-14: the first at once
         loops.unheardAt = turn.now.monotonic + settings.unheardPatience
         if !settings.isRepinningDisabled { loops.repinAt = turn.now.monotonic + settings.repinInterval }
+        if case .kubo = settings.ipfs, settings.connectSwarmsDelay > .zero {
+            loops.connectSwarmsAt = turn.now.monotonic + settings.connectSwarmsDelay
+        }
     }
 
     // MARK: Loops
@@ -87,10 +95,36 @@ extension ClusterPeer {
         if let due = loops.stateSyncAt, due <= now { syncState() }
         if let due = loops.recoverAt, due <= now { recoverLoop() }
         if let due = loops.repinAt, due <= now { repinSweep() }
+        if let due = loops.connectSwarmsAt, due <= now {
+            loops.connectSwarmsAt = nil
+            connectSwarms()
+        }
         if let due = loops.greetAt, due <= now {
             loops.greetAt = nil
             if phase == .ready { withInformers { informers, now, _ in informers.publishAll(now: now) } }
             withReplica { replica, turn, _ in replica.tellSoon(now: turn.now, choices: &turn.choices) }
+        }
+    }
+
+    /// IPFS-07, IPFS-52: blocks then go from daemon to daemon without a search.
+    private mutating func connectSwarms() {
+        allPeers { cluster, peers in
+            let others = peers.filter { $0.id != cluster.id && $0.error.isEmpty && $0.ipfs.error.isEmpty && $0.ipfs.id != cluster.ipfsID.id }
+            cluster.connectSwarms(others.map { $0.ipfs.addresses ?? [] }[...])
+        }
+    }
+
+    /// One daemon after another, at the first of its addresses that answers.
+    private mutating func connectSwarms(_ daemons: ArraySlice<[Multiaddr]>) {
+        guard phase == .ready, let addresses = daemons.first else { return }
+        guard let address = addresses.first else { return connectSwarms(daemons.dropFirst()) }
+        askIPFS(.swarmConnect(address)) { cluster, result in
+            switch result {
+            case .success: cluster.connectSwarms(daemons.dropFirst())
+            case .failure(let failure):
+                cluster.note(.debug, "ipfshttp", "connecting to the IPFS daemon at \(address): \(failure.description)")
+                cluster.connectSwarms([Array(addresses.dropFirst())] + daemons.dropFirst())
+            }
         }
     }
 

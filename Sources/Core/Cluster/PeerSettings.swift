@@ -45,6 +45,8 @@ package struct PeerSettings: Sendable {
     package var tracker = TrackerSettings()
     package var monitor = MonitorSettings()
     package var informers = InformerSettings()
+    /// How long after the start the Kubo daemons of the peers are connected to each other (IPFS-07). Zero for never.
+    package var connectSwarmsDelay = Span.seconds(30)
     package var ipfs = IPFSNodeSettings.kubo(KuboSettings())
 
     package init(me: PeerID, trust: Trust = .everyone) {

@@ -45,6 +45,7 @@ package func peerSettings(
     settings.monitor.checkInterval = configuration[.pubsubmon].span("check_interval")
     settings.informers = try informerSettings(configuration)
     settings.ipfs = try ipfsSettings(configuration)
+    settings.connectSwarmsDelay = configuration[.ipfshttp].span("connect_swarms_delay")
     return settings
 }
 

@@ -58,7 +58,7 @@ final class Daemon: @unchecked Sendable {
         }
         if start.collectsStats { lines.append("metrics.enable_stats is set, and metrics are not offered by this version") }
         if start.collectsTraces { lines.append("tracing.enable_tracing is set, and traces are not offered by this version") }
-        return lines
+        return lines + configuration.settingsWithoutEffect
     }
 
     // MARK: Running

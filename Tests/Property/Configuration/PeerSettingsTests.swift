@@ -66,6 +66,7 @@ private func settings(
             "CLUSTER_PINQUEUE_METRICTTL": "26s", "CLUSTER_PINQUEUE_WEIGHTBUCKETSIZE": "27", "CLUSTER_IPFSHTTP_IPFSREQUESTTIMEOUT": "28s",
             "CLUSTER_IPFSHTTP_PINTIMEOUT": "29s", "CLUSTER_IPFSHTTP_UNPINTIMEOUT": "30s", "CLUSTER_IPFSHTTP_REPOGCTIMEOUT": "31s",
             "CLUSTER_IPFSHTTP_INFORMERTRIGGERINTERVAL": "32", "CLUSTER_IPFSHTTP_UNPINDISABLE": "true",
+            "CLUSTER_IPFSHTTP_CONNECTSWARMSDELAY": "33s",
         ]))
         #expect(made.peerName == "p" && made.clusterName == "c" && made.factors == ReplicationFactors(min: 2, max: 3))
         #expect(made.allocateBy == ["a", "b"] && !made.isRepinningDisabled && made.isFollower && made.pinsOnlyOnTrusted && !made.pinsOnlyOnUntrusted)
@@ -80,9 +81,28 @@ private func settings(
         #expect(made.informers.disk?.ttl == .seconds(24) && made.informers.disk?.metric == .reposize)
         #expect(made.informers.tags?.ttl == .seconds(25) && made.informers.tags?.tags.map(\.name) == ["x"])
         #expect(made.informers.pinQueue?.ttl == .seconds(26) && made.informers.pinQueue?.bucketSize == 27)
+        #expect(made.connectSwarmsDelay == .seconds(33))
         let kubo = try #require(made.ipfs.kubo)
         #expect(kubo.requestTimeout == .seconds(28) && kubo.pinTimeout == .seconds(29) && kubo.unpinTimeout == .seconds(30))
         #expect(kubo.repoGCTimeout == .seconds(31) && kubo.informerTriggerInterval == 32 && kubo.isUnpinDisabled)
+    }
+
+    /// What has no effect is said, if it was changed; nothing else is.
+    @Test func keysWithoutEffectAreNamed() throws {
+        #expect(try configuration().settingsWithoutEffect.isEmpty)
+        #expect(try configuration(consensus: .raft).settingsWithoutEffect.isEmpty)
+        let told = try configuration([
+            "CLUSTER_LEAVEONSHUTDOWN": "true", "CLUSTER_CONNECTIONMANAGER_GRACEPERIOD": "1s", "CLUSTER_RESOURCEMANAGER_ENABLED": "false",
+            "CLUSTER_RESOURCEMANAGER_MEMORYLIMITBYTES": "1", "CLUSTER_RESOURCEMANAGER_FILEDESCRIPTORSLIMIT": "1",
+            "CLUSTER_PEERWATCHINTERVAL": "1s", "CLUSTER_MDNSINTERVAL": "1s", "CLUSTER_CRDT_DATASTORENAMESPACE": "/d",
+            "CLUSTER_STATESYNCINTERVAL": "1s", "CLUSTER_IPFSHTTP_PINTIMEOUT": "1s",
+        ]).settingsWithoutEffect
+        #expect(told.map { String($0.prefix { $0 != " " }) } == [
+            "cluster.leave_on_shutdown", "cluster.connection_manager.grace_period", "cluster.resource_manager.enabled",
+            "cluster.resource_manager.memory_limit_bytes", "cluster.resource_manager.file_descriptors_limit",
+            "cluster.peer_watch_interval", "cluster.mdns_interval", "crdt.datastore_namespace",
+        ])
+        #expect(told.allSatisfy { $0.contains("has no effect: ") })
     }
 
     @Test func trust() throws {
