@@ -32,18 +32,40 @@ extension Run {
         let machines = present.compactMap { index in world.peers[index].machine.map { (index, $0) } }
         guard let (reference, first) = machines.first, machines.count == present.count else { return "LIVE: a peer is down" }
         for (index, machine) in machines {
-            if !machine.isReady { return "LIVE: \(world.name(index)) is not ready" }
-            if machine.replica.absentCount > 0 { return "COVER: \(world.name(index)) misses \(machine.replica.absentCount) blocks" }
-            if machine.replica.pendingCount > 0 { return "ACCEPTED: \(world.name(index)) has uncommitted operations" }
-            if machine.members.count != machines.count { return "LIVE: \(world.name(index)) sees \(machine.members.count) members" }
+            let name = world.name(index)
+            if !machine.isReady { return "LIVE: \(name) is not ready" }
+            if machine.replica.pendingCount > 0 { return "ACCEPTED: \(name) has uncommitted operations" }
+            if machine.members.count != machines.count { return "LIVE: \(name) sees \(machine.members.count) members" }
+            if let cid = machine.replica.absentBlocks.first(where: { isHeld($0) }) {
+                return "COVER: \(name) misses block \(cid), which others have"
+            }
+            if index == outsider {
+                if first.replica.heads.contains(where: { !machine.replica.has($0.cid) }) {
+                    return "COVER: \(name), who may listen, misses heads of \(world.name(reference))"
+                }
+                continue
+            }
             if machine.replica.heads.map(\.cid) != first.replica.heads.map(\.cid) {
-                return "COVER: \(world.name(index)) and \(world.name(reference)) have different heads"
+                return "COVER: \(name) and \(world.name(reference)) have different heads"
             }
             if machine.replica.digest != first.replica.digest {
-                return "COVER: \(world.name(index)) and \(world.name(reference)) have different states"
+                return "COVER: \(name) and \(world.name(reference)) have different states"
             }
         }
-        return endangered(first) ?? unpinned()
+        return endangered(first) ?? unpinned() ?? expired(first)
+    }
+
+    private func isHeld(_ block: CID) -> Bool { trusted.contains { world.peers[$0].machine?.replica.has(block) == true } }
+
+    /// EXPIRY: nothing stays that has expired, by any clock.
+    private func expired(_ machine: ClusterPeer) -> String? {
+        let now = SimClock().reading(world.now - Span.seconds(3).nanoseconds).wall
+        var cursor = ""
+        while let (key, pin) = machine.nextPin(after: cursor) {
+            cursor = key
+            if pin.isExpired(at: now) { return "EXPIRY: \(pin.cid) has expired, and is in the pinset" }
+        }
+        return nil
     }
 
     /// REPIN: where a peer is gone for good, every pin has its minimum among those who are left, as far as they suffice.
@@ -62,49 +84,165 @@ extension Run {
         return nil
     }
 
-    /// SETTLE: IPFS pins exactly what is allocated.
+    /// What the IPFS of a peer pins.
+    private func pinned(by index: Int) -> SortedMap<CID, IPFSPinStatus> {
+        guard let own = world.peers[index].machine?.ipfs.embeddedPins else { return world.peers[index].ipfs.pins }
+        var pins = SortedMap<CID, IPFSPinStatus>()
+        for (cid, depth) in own { pins[cid] = depth == 0 ? .direct : .recursive }
+        return pins
+    }
+
+    /// By the rules, not by the code that is under test.
+    private func isAllocated(_ pin: Pin, to peer: PeerID) -> Bool {
+        pin.options.replicationFactorMin < 0 || (pin.allocations ?? []).contains(peer)
+    }
+
+    /// SETTLE: IPFS pins exactly what is allocated, as far as anyone alive has it.
     private func unpinned() -> String? {
         for peer in world.peers {
             guard let machine = peer.machine else { continue }
+            let pins = pinned(by: peer.index)
             var wanted = SortedMap<CID, IPFSPinStatus>()
             var cursor = ""
             while let (key, pin) = machine.nextPin(after: cursor) {
                 cursor = key
-                if !pin.isRemote(for: peer.id) { wanted[pin.cid] = pin.maxDepth == 0 ? .direct : .recursive }
+                guard isAllocated(pin, to: peer.id), pins[pin.cid] != nil || isWhole(pin.cid) else { continue }
+                // What is pinned with all below it is pinned.
+                let isCovered = pins[pin.cid] == .recursive
+                wanted[pin.cid] = pin.options.mode == .direct && !isCovered ? .direct : .recursive
             }
-            if wanted != peer.ipfs.pins {
-                let missing = wanted.keys.filter { peer.ipfs.pins[$0] == nil }.count
-                let extra = peer.ipfs.pins.keys.filter { wanted[$0] == nil }.count
-                let example = (wanted.keys.filter { peer.ipfs.pins[$0] == nil } + peer.ipfs.pins.keys.filter { wanted[$0] == nil }).first?.description ?? "a pin of another kind"
-                return "SETTLE: \(world.name(peer.index))'s IPFS lacks \(missing) pins and has \(extra) too many, such as \(example)"
+            if wanted != pins {
+                let missing = wanted.keys.filter { pins[$0] == nil }
+                let extra = pins.keys.filter { wanted[$0] == nil }
+                let example = (missing + extra).first?.description ?? "a pin of another kind"
+                return "SETTLE: \(world.name(peer.index))'s IPFS lacks \(missing.count) pins and has \(extra.count) too many, such as \(example)"
             }
         }
         return nil
     }
 
+    // MARK: Content
+
+    /// All blocks of a file, as far as they are found where `find` looks. Nil if any is missing.
+    private func blocks(of root: CID, _ find: (CID) -> Bytes?) -> [CID]? {
+        var found: [CID] = []
+        var pending = [root]
+        while let cid = pending.popLast() {
+            guard let block = find(cid) else { return nil }
+            found.append(cid)
+            if cid.codec == Codec.dagPB { pending += (try? DagPBNode(decoding: block))?.links.map(\.cid) ?? [] }
+        }
+        return found
+    }
+    private func block(_ cid: CID, of index: Int) -> Bytes? {
+        guard let machine = world.peers[index].machine else { return nil }
+        return try? machine.ipfs.block(cid)
+    }
+    /// Those who are left have all of it together. A model daemon fetches from a world of its own.
+    private func isWhole(_ root: CID) -> Bool {
+        !options.isEmbedded || blocks(of: root) { cid in present.lazy.compactMap { self.block(cid, of: $0) }.first } != nil
+    }
+
+    /// ADD: what was acknowledged is held in full by each of its allocations, as long as it is pinned.
+    private func checkUploads() {
+        for (_, _, root) in uploads where isWhole(root) {
+            for index in present {
+                guard let pin = world.peers[index].machine?.storedPin(root), pin.options.mode == .recursive,
+                    isAllocated(pin, to: world.peers[index].id)
+                else { continue }
+                guard blocks(of: root, { block($0, of: index) }) == nil else { continue }
+                return world.fail("ADD: \(world.name(index)) does not hold all of \(root), which was added and is allocated to it")
+            }
+        }
+    }
+
     /// When everything is at rest.
     func checkEnd() {
-        guard let replica = present.first.flatMap({ world.peers[$0].machine?.replica }) else { return }
+        guard let replica = trusted.first.flatMap({ world.peers[$0].machine?.replica }) else { return }
         let blocks = history(replica)
+        if blocks.count != replica.blockCount {
+            world.fail("HEADS: \(replica.blockCount) blocks were merged, \(blocks.count) are below the heads")
+        }
         checkRefold(blocks, replica)
         checkDurable(blocks)
         checkAllocations()
+        checkUploads()
+        checkOutsider(blocks)
+        if !options.isBatching { checkTombstones(blocks) }
+        checkStatus()
     }
 
-    private func history(_ replica: Replica) -> [DeltaBlock] {
+    /// All below the heads that anyone still has.
+    func history(_ replica: Replica) -> [DeltaBlock] {
         var found: [DeltaBlock] = []
         var seen: Set<CID> = []
-        var stack = replica.heads.map(\.cid)
+        let heads = replica.heads.map(\.cid)
+        var stack = heads
         while let cid = stack.popLast() {
             guard seen.insert(cid).inserted else { continue }
             guard let bytes = try? replica.block(cid), let block = try? DeltaBlock(decoding: bytes) else {
+                if !replica.has(cid) && !isHeld(cid) && present.count < world.peers.count { continue }
                 world.fail("FETCHABLE: block \(cid) below the heads cannot be read")
                 return found
             }
             found.append(block)
             stack += block.links
+            if let head = block.links.first(where: heads.contains) {
+                world.fail("HEADS: \(head) is a head although \(cid) was built on it")
+            }
         }
         return found
+    }
+
+    /// REPIN: once is enough. The network is whole, and everyone sees the same peers alive.
+    func checkRepins(since before: [DeltaBlock]) {
+        guard let replica = trusted.first.flatMap({ world.peers[$0].machine?.replica }) else { return }
+        let old = Set(before.map(\.cid))
+        var seen: Set<String> = []
+        for element in history(replica).filter({ !old.contains($0.cid) }).flatMap(\.delta.elements) {
+            guard seen.insert(element.key).inserted else { return world.fail("REPIN: \(element.key) was re-pinned twice for one loss") }
+        }
+    }
+
+    /// TRUST: nothing of an untrusted peer's is in the DAG.
+    private func checkOutsider(_ blocks: [DeltaBlock]) {
+        for element in blocks.flatMap(\.delta.elements) {
+            guard let cid = CID(stateKey: element.key), let pin = try? Pin(protobuf: element.value, cid: cid) else { continue }
+            if pin.options.name == Run.outsiderName { return world.fail("TRUST: a pin of \(cid) by an untrusted peer was accepted") }
+        }
+    }
+
+    /// MIN: no block removes what a block below it has removed already.
+    private func checkTombstones(_ blocks: [DeltaBlock]) {
+        var removedBelow: [CID: Set<Delta.Tombstone>] = [:]
+        for block in blocks.sorted(by: { $0.delta.priority < $1.delta.priority }) {
+            var removed: Set<Delta.Tombstone> = []
+            for link in block.links { removed.formUnion(removedBelow[link] ?? []) }
+            if let again = block.delta.tombstones.first(where: removed.contains) {
+                return world.fail("MIN: block \(block.cid) removes \(again.key) of \(again.block) once more")
+            }
+            removedBelow[block.cid] = removed.union(block.delta.tombstones)
+        }
+    }
+
+    /// TRUTH: what each peer says of its pins is what its IPFS daemon holds.
+    private func checkStatus() {
+        for index in present where world.failure == nil {
+            var isOver = false
+            world.ask(index, .statusAll(.undefined, isLocal: true)) { [unowned self] world, reply in
+                if case .item(.info(let info)) = reply { check(info, by: index) } else { isOver = true }
+            }
+            _ = world.run(until: { _ in isOver }, within: .seconds(30), every: .milliseconds(100))
+            if !isOver { world.fail("LIVE: \(world.name(index)) does not answer a question for its status") }
+        }
+    }
+
+    private func check(_ info: GlobalPinInfo, by index: Int) {
+        let holds = pinned(by: index)[info.cid] != nil
+        for (_, said) in info.peers {
+            let isWrong = said.status == .pinned ? !holds : said.status == .remote && holds
+            if isWrong { world.fail("TRUTH: \(world.name(index)) says \(said.status.text) of \(info.cid), which its IPFS \(holds ? "pins" : "does not pin")") }
+        }
     }
 
     /// REFOLD: the state is what a naive fold of the DAG gives.
@@ -140,14 +278,21 @@ extension Run {
         }
         for (index, asked, pin) in acknowledgedPins {
             let mark = Delta.Tombstone(key: pin.cid.stateKey, block: .sha2_256(of: pin.protobuf))
+            // What the lost had told nobody is lost with them; all that anyone heard is below the heads.
+            if world.peers[index].isLost || index == outsider { continue }
             if stored.contains(mark) || isSuperseded(index, pin.cid, askedAt: asked) { continue }
             return world.fail("DURABLE: \(world.name(index)) acknowledged a pin of \(pin.cid) (\(pin.options.name)) that is nowhere")
+        }
+        let keys = Set(blocks.flatMap { $0.delta.elements.map(\.key) })
+        for (index, asked, root) in uploads where !world.peers[index].isLost && index != outsider {
+            if keys.contains(root.stateKey) || isSuperseded(index, root, askedAt: asked) { continue }
+            return world.fail("DURABLE: \(world.name(index)) acknowledged an add of \(root) that is pinned nowhere")
         }
     }
 
     /// ALLOC: the factors are obeyed, and nobody unknown is named.
     private func checkAllocations() {
-        guard let machine = present.first.flatMap({ world.peers[$0].machine }) else { return }
+        guard let machine = trusted.first.flatMap({ world.peers[$0].machine }) else { return }
         let known = SortedSet(world.peers.map(\.id))
         var cursor = ""
         while let (key, pin) = machine.nextPin(after: cursor) {

@@ -32,6 +32,18 @@ package struct RunOptions: Equatable, Sendable {
     package var clockDriftMax: Int64 = 0
     /// Peers that go after all is settled and never come back: the others must make good what they held.
     package var lostPeers = 0
+    /// One goes for good in the middle of the workload, with its disk.
+    package var losesOneEarly = false
+    /// One more peer, which nobody else trusts: it may listen, be allocated to, and change nothing.
+    package var hasOutsider = false
+    /// IPFS daemons that forget all their pins.
+    package var ipfsResets = 0
+    /// How many CIDs are written: with few, many writes meet.
+    package var contents = 12
+    /// Peers hold content themselves, and clients upload it.
+    package var isEmbedded = false
+    /// Without it whatever IPFS does at the first try must be right at once: the healer hides nothing.
+    package var recovers = true
     /// After the faults everything is healed, and the cluster has this long to agree.
     package var settleLimit = Span.minutes(20)
     package init() {}
@@ -56,7 +68,14 @@ package struct RunOptions: Equatable, Sendable {
         options.syncFailures = family(2)
         options.suspensions = family(2)
         options.clockDriftMax = choices.chance(1, in: 2) ? Int64(choices.below(500)) : 0
-        if options.peers > max(2, options.factorMin) { options.lostPeers = choices.chance(1, in: 2) ? 1 : 0 }
+        let spare = options.peers - max(2, options.factorMin)
+        if spare > 0 { options.lostPeers = choices.chance(1, in: 2) ? 1 + choices.below(min(2, spare)) : 0 }
+        if spare > options.lostPeers { options.losesOneEarly = choices.chance(1, in: 3) }
+        options.hasOutsider = choices.chance(1, in: 4)
+        options.ipfsResets = choices.chance(1, in: 4) ? 1 + choices.below(2) : 0
+        options.contents = [2, 4, 12][choices.below(3)]
+        options.isEmbedded = choices.chance(1, in: 5)
+        options.recovers = options.isEmbedded || options.ipfsOutages > 0 || options.losesReplies || options.ipfsResets > 0 || choices.chance(1, in: 3)
         return options
     }
 }
@@ -80,12 +99,16 @@ package final class Run {
     private let seed: UInt64
     /// What clients were told is done: the pin's stored value, by the operation.
     var acknowledgedPins: [(at: Int, asked: Int64, pin: Pin)] = []
+    /// Files that were added, by the peer and when it was asked.
+    var uploads: [(at: Int, asked: Int64, root: CID)] = []
     /// Writes that were asked of a peer: what may replace an earlier one in an open batch, acknowledged or not.
     private var askedWrites: [(at: Int, cid: CID, when: Int64)] = []
     private var acknowledged = 0
     private var settledAfter: Span?
-    /// Who is not lost for good.
+    /// Who is not lost for good, and of these, who is trusted.
     var present: [Int] { world.peers.indices.filter { !world.peers[$0].isLost } }
+    var trusted: [Int] { present.filter { $0 != outsider } }
+    var outsider: Int? { options.hasOutsider ? options.peers : nil }
 
     package init(seed: UInt64, options: RunOptions? = nil, log: ((String) -> Void)? = nil) {
         self.seed = seed
@@ -95,15 +118,18 @@ package final class Run {
         settings.crashOneStepIn = options.crashesMidStep ? 4000 : 0
         world = World(seed: seed, settings: settings)
         world.log = log
-        world.addPeers(options.peers) { peer in
+        let inside = SortedSet((0..<options.peers).map { SimPeer.identity($0, world.draws) })
+        world.addPeers(options.peers + (options.hasOutsider ? 1 : 0)) { peer in
+            if options.hasOutsider { peer.trust = .only(SortedSet(inside.elements + [peer.me])) }
             peer.factors = ReplicationFactors(min: options.factorMin, max: options.factorMax)
             peer.isRepinningDisabled = false
             peer.replica.repairInterval = .minutes(10)
             peer.tracker.concurrentPins = 3
             var kubo = KuboSettings()
             kubo.pinTimeout = .seconds(20)
-            peer.ipfs = .kubo(kubo)
-            peer.recoverInterval = .minutes(2)
+            peer.ipfs = options.isEmbedded ? .embedded(EmbeddedSettings()) : .kubo(kubo)
+            peer.recoverInterval = options.recovers ? .minutes(2) : .hours(3)
+            peer.stateSyncInterval = .minutes(3)
             if options.isBatching { (peer.replica.batchSizeMax, peer.replica.batchAgeMax) = (10, .seconds(5)) }
         }
         drawClocks()
@@ -135,6 +161,8 @@ package final class Run {
 
     // MARK: Workload
 
+    static let outsiderName = "from outside"
+
     /// A small set of CIDs, so that operations meet.
     private func content(_ number: Int) -> CID { CID(v1: Codec.raw, .sha2_256(of: Bytes("content \(number)".utf8))) }
 
@@ -151,25 +179,62 @@ package final class Run {
         let up = world.peers.indices.filter { world.peers[$0].isUp }
         guard !up.isEmpty else { return }
         let index = up[choices.below(up.count)]
-        let cid = content(choices.below(12))
+        if options.isEmbedded && (uploads.isEmpty || choices.chance(1, in: 3)) { return upload(index, &choices) }
+        let cid = options.isEmbedded ? uploads[choices.below(uploads.count)].root : content(choices.below(options.contents))
+        // Often several at once: values of one height meet, and who removes the same upon the same heads makes the same block.
+        let targets = choices.chance(1, in: 4) ? up : [index]
         switch choices.below(10) {
-        case 0..<6:
-            var pin = Pin(cid: cid)
-            pin.options.name = "name \(choices.below(1000))"
-            if choices.chance(1, in: 4) { pin.options.replicationFactorMin = -1; pin.options.replicationFactorMax = -1 }
-            let asked = world.now
-            askedWrites.append((index, cid, asked))
-            world.ask(index, .pin(pin)) { [unowned self] _, reply in
-                guard case .item(.pin(let pin)) = reply else { return }
-                acknowledged += 1
-                acknowledgedPins.append((index, asked, pin))
-            }
+        case 0..<6: for target in targets { pin(cid, target, &choices) }
         case 6..<8:
-            askedWrites.append((index, cid, world.now))
-            world.ask(index, .unpin(cid)) { [unowned self] _, reply in if case .end = reply { acknowledged += 1 } }
+            for target in targets {
+                askedWrites.append((target, cid, world.now))
+                world.ask(target, .unpin(cid)) { [unowned self] _, reply in if case .end = reply { acknowledged += 1 } }
+            }
         case 8: world.ask(index, .status(cid, isLocal: choices.chance(1, in: 2))) { _, _ in }
         default: world.ask(index, .statusAll(.undefined, isLocal: choices.chance(1, in: 2))) { _, _ in }
         }
+    }
+
+    private func pin(_ cid: CID, _ index: Int, _ choices: inout Choices) {
+        var pin = Pin(cid: cid)
+        pin.options.name = index == outsider ? Run.outsiderName : "name \(choices.below(1000))"
+        if choices.chance(1, in: 4) { pin.options.replicationFactorMin = -1; pin.options.replicationFactorMax = -1 }
+        if choices.chance(1, in: 8) { pin.options.mode = .direct; pin.maxDepth = 0 }
+        if choices.chance(1, in: 8) {
+            pin.options.expireAt = world.peers[index].clock.reading(world.now).wall + choices.span(.seconds(30), .minutes(5))
+        }
+        if choices.chance(1, in: 12), !options.isEmbedded { pin.options.pinUpdate = content(choices.below(options.contents)) }
+        let asked = world.now
+        askedWrites.append((index, cid, asked))
+        world.ask(index, .pin(pin)) { [unowned self] _, reply in
+            guard case .item(.pin(let pin)) = reply else { return }
+            acknowledged += 1
+            acknowledgedPins.append((index, asked, pin))
+        }
+    }
+
+    /// A small file; what was acknowledged is pinned and unpinned later.
+    private func upload(_ index: Int, _ choices: inout Choices) {
+        var parameters = AddParameters()
+        parameters.options.name = index == outsider ? Run.outsiderName : "file"
+        parameters.chunker = "size-512"
+        parameters.rawLeaves = choices.chance(1, in: 2)
+        parameters.isLocal = choices.chance(1, in: 6)
+        if choices.chance(1, in: 4) { (parameters.options.replicationFactorMin, parameters.options.replicationFactorMax) = (-1, -1) }
+        let asked = world.now
+        var root: CID?
+        let client = world.ask(index, .add(parameters)) { [unowned self] _, reply in
+            switch reply {
+            case .item(.added(let line)): root = line.cid
+            case .end:
+                acknowledged += 1
+                if let root { uploads.append((index, asked, root)) }
+            default: break
+            }
+        }
+        let size = choices.chance(1, in: 10) ? 100_000 : choices.below(4000)
+        let pieces = choices.permuted(Array(0..<4)).map { _ in ClientInput.data(choices.bytes(size / 4)) }
+        world.send(index, client, [.file(name: "file")] + pieces + [.endOfFile, .end])
     }
 
     /// In an open batch a later write of the same peer replaces an earlier one before it is ever published.
@@ -190,7 +255,12 @@ package final class Run {
                 world.at(at) { fault($0, &choices) }
             }
         }
-        let count = options.peers
+        let count = world.peers.count
+        schedule(options.losesOneEarly ? 1 : 0) { [unowned self] world, choices in
+            loseOne(&choices)
+            for peer in world.peers.indices where !world.peers[peer].isLost { world.start(peer) }  // those that are down may hold what nobody else has
+        }
+        schedule(options.ipfsResets) { world, choices in world.peers[choices.below(count)].ipfs.forgetPins() }
         schedule(options.crashes) { world, choices in
             let index = choices.below(count)
             world.crash(index)
@@ -247,7 +317,13 @@ package final class Run {
         let began = world.now
         awaitAgreement()
         settledAfter = Span(nanoseconds: world.now - began)
-        for _ in 0..<options.lostPeers where world.failure == nil { loseOne() }
+        for number in 0..<options.lostPeers where world.failure == nil {
+            var choices = world.draws.stream(.faults, 1 << 41 | UInt64(number))
+            let before = trusted.first.flatMap { world.peers[$0].machine?.replica }.map(history) ?? []
+            loseOne(&choices)
+            awaitAgreement()
+            if world.failure == nil { checkRepins(since: before) }
+        }
         if world.failure == nil { checkEnd() }
     }
 
@@ -256,11 +332,12 @@ package final class Run {
         if world.failure == nil && !agreed { world.fail(unsettled() ?? "SETTLE: did not settle in time") }
     }
 
-    private func loseOne() {
-        var choices = world.draws.stream(.faults, 1 << 41 | UInt64(present.count))
-        let index = present[choices.below(present.count)]
+    /// Somebody that is trusted must be left.
+    private func loseOne(_ choices: inout Choices) {
+        let candidates = trusted.count > 1 ? present : present.filter { $0 == outsider }
+        guard !candidates.isEmpty else { return }
+        let index = candidates[choices.below(candidates.count)]
         world.note("-- \(world.name(index)) is lost for good --")
         world.lose(index)
-        awaitAgreement()
     }
 }

@@ -50,6 +50,12 @@ package struct SimIPFS: Sendable {
         self.storageMax = storageMax
     }
 
+    /// Its repository was set up anew.
+    package mutating func forgetPins() {
+        pins = SortedMap()
+        repoSize = 0
+    }
+
     static func isFetch(_ target: String) -> Bool { target.hasPrefix("/api/v0/pin/add") || target.hasPrefix("/api/v0/pin/update") }
 
     /// Carries out one request, as Kubo answers it.

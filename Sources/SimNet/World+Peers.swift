@@ -44,7 +44,7 @@ extension World {
             peers[index].machine = machine
             for effect in effects { carryOut(index, effect) }
             feed(index, .start)
-        } catch { fail("\(name(index)) cannot start: \(error)") }
+        } catch { fail("START: \(name(index)) cannot start: \(error)") }
     }
 
     /// The process and its machine lose power: unsynced bytes are at the mercy of the disk.

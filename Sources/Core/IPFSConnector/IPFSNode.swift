@@ -84,5 +84,11 @@ package enum IPFSNode: Sendable {
         case .kubo: nil
         case .embedded(let node): try node.block(cid)
         }
+    }    /// What the embedded node pins; nil where a daemon does.
+    package var embeddedPins: SortedMap<CID, PinDepth>? {
+        switch self {
+        case .kubo: nil
+        case .embedded(let node): node.pins
+        }
     }
 }

@@ -37,6 +37,8 @@ package struct Tracker: Sendable {
     enum Phase: Equatable, Sendable {
         case queued
         case running(WorkID)
+        /// A pin, while an unpin of the same CID is still under way.
+        case waiting(WorkID)
         case failed(String)
     }
     struct Operation: Equatable, Sendable {
@@ -52,10 +54,10 @@ package struct Tracker: Sendable {
         /// TRK-26.
         var status: TrackerStatus {
             switch (kind, phase) {
-            case (.pin, .queued): .pinQueued
+            case (.pin, .queued), (.pin, .waiting): .pinQueued
             case (.pin, .running): .pinning
             case (.pin, .failed): .pinError
-            case (.unpin, .queued): .unpinQueued
+            case (.unpin, .queued), (.unpin, .waiting): .unpinQueued
             case (.unpin, .running): .unpinning
             case (.unpin, .failed): .unpinError
             case (.remote, _): .remote
@@ -110,26 +112,29 @@ package struct Tracker: Sendable {
     }
 
     /// TRK-27, TRK-28. The last intent wins: an operation under way in the same direction takes over the new options when it
-    /// has not started, and is started anew when they change what IPFS must do.
+    /// has not started, and is started anew when they change what IPFS must do. A pin waits for an unpin under way: that can
+    /// no longer be called back, and would take away what the pin finds pinned.
     private mutating func begin(_ kind: Kind, _ pin: Pin, _ now: Now, _ effects: inout [Effect]) {
         var attempts: Int64 = 0
         if let old = operations[pin.cid] {
             if old.kind == kind {
                 switch old.phase {
-                case .queued: operations[pin.cid]?.pin = pin; return
+                case .queued, .waiting: operations[pin.cid]?.pin = pin; return
                 case .running where old.pin.maxDepth == pin.maxDepth: operations[pin.cid]?.pin = pin; return
                 case .running: break
                 case .failed: attempts = old.attempts
                 }
             }
-            drop(pin.cid, &effects)
+            switch old.phase {
+            case .running(let id) where old.kind != .pin && kind == .pin: return replace(pin, kind, .waiting(id), 0, now)
+            case .waiting(let id): return replace(pin, kind, .running(id), 1, now)
+            default: drop(pin.cid, &effects)
+            }
         }
         var operation = Operation(pin: pin, kind: kind, phase: .queued, attempts: attempts, since: now.wall)
         nextNumber += 1
         operation.ticket = nextNumber
-        // TRK-39: decided when it is queued.
-        let isYoung = now.wall < pin.timestamp + settings.priorityPinMaxAge
-        operation.isPriority = kind == .pin && isYoung && attempts <= settings.priorityPinMaxRetries
+        operation.isPriority = isPriority(operation, now)
         if queueCount(operation) >= settings.queueMax {
             operation.phase = .failed(Tracker.queueFullText)  // TRK-40
         } else {
@@ -137,6 +142,19 @@ package struct Tracker: Sendable {
         }
         operations[pin.cid] = operation
         startWork(now, &effects)
+    }
+
+    /// The unpin under way stays as it is; what it is for changes.
+    private mutating func replace(_ pin: Pin, _ kind: Kind, _ phase: Phase, _ attempts: Int64, _ now: Now) {
+        var operation = Operation(pin: pin, kind: kind, phase: phase, attempts: attempts, since: now.wall)
+        operation.isPriority = isPriority(operation, now)
+        operations[pin.cid] = operation
+    }
+
+    /// TRK-39: decided when it is queued.
+    private func isPriority(_ operation: Operation, _ now: Now) -> Bool {
+        let isYoung = now.wall < operation.pin.timestamp + settings.priorityPinMaxAge
+        return operation.kind == .pin && isYoung && operation.attempts <= settings.priorityPinMaxRetries
     }
 
     private func queueCount(_ operation: Operation) -> Int {
@@ -162,6 +180,10 @@ package struct Tracker: Sendable {
         case .running(let id):
             work[id] = nil
             release(old.kind)
+            effects.append(.cancel(id))
+        case .waiting(let id):
+            work[id] = nil
+            release(.unpin)
             effects.append(.cancel(id))
         case .failed: break
         }
@@ -205,6 +227,14 @@ package struct Tracker: Sendable {
     /// How an attempt ended. Cancelled ones are no longer known and change nothing.
     package mutating func onDone(_ id: WorkID, failure: String?, now: Now, effects: inout [Effect]) {
         guard let cid = work.removeValue(forKey: id), var operation = operations[cid] else { return }
+        if case .waiting = operation.phase {
+            release(.unpin)
+            nextNumber += 1
+            (operation.phase, operation.ticket) = (.queued, nextNumber)
+            operations[cid] = operation
+            enqueue(operation)
+            return startWork(now, &effects)
+        }
         release(operation.kind)
         if let failure {
             operation.phase = .failed(failure)
@@ -315,6 +345,9 @@ package struct Tracker: Sendable {
             case .running(let id):
                 invariant(work[id] == operation.pin.cid, "running work is known by its number")
                 if operation.kind == .pin { pins += 1 } else { unpins += 1 }
+            case .waiting(let id):
+                invariant(work[id] == operation.pin.cid && operation.kind == .pin, "a pin waits for an unpin of its own CID")
+                unpins += 1
             case .failed: break
             }
         }

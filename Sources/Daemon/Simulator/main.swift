@@ -10,6 +10,8 @@ let usage = """
     USAGE:
       ipfs-cluster-sim run --seed N [--quiet]     one run: a line for each event, then the verdict
       ipfs-cluster-sim sweep --seeds K [--from N] K runs from seed N (default 1): failures and figures
+                       [--until ORACLES]          ends with the first failure by one of them (DURABLE|COVER, say), and
+                                                  names each seed on standard error before it is run
 
     A failing seed is replayed by: ipfs-cluster-sim run --seed N
     Exit status: 0 if everything held, 1 if not, 2 for wrong usage.
@@ -22,9 +24,14 @@ func fail(_ text: String) -> Never {
 
 /// The value of `--name`, or nil where it is not given.
 func option(_ name: String, in arguments: [String]) -> UInt64? {
-    guard let index = arguments.firstIndex(of: name) else { return nil }
-    guard index + 1 < arguments.count, let value = UInt64(arguments[index + 1]) else { fail("\(name) needs a number") }
+    guard let text = text(name, in: arguments) else { return nil }
+    guard let value = UInt64(text) else { fail("\(name) needs a number") }
     return value
+}
+func text(_ name: String, in arguments: [String]) -> String? {
+    guard let index = arguments.firstIndex(of: name) else { return nil }
+    guard index + 1 < arguments.count else { fail("\(name) needs a value") }
+    return arguments[index + 1]
 }
 
 func checkOptions(_ arguments: [String], allowed: [String]) {
@@ -57,25 +64,31 @@ case "run":
     exit(verdict.failure == nil ? 0 : 1)
 case "sweep":
     let rest = Array(arguments.dropFirst())
-    checkOptions(rest, allowed: ["--seeds", "--from"])
+    checkOptions(rest, allowed: ["--seeds", "--from", "--until"])
     guard let count = option("--seeds", in: rest) else { fail("sweep needs --seeds K") }
     let first = option("--from", in: rest) ?? 1
+    let awaited = text("--until", in: rest)?.split(separator: "|").map { "\($0):" }
     var failures: [Verdict] = []
+    var runs = 0
     var events: UInt64 = 0
     var virtualTime = 0.0
     let began = Date()
     for seed in first..<first + count {
+        if awaited != nil { FileHandle.standardError.write(Data("seed \(seed)\n".utf8)) }
         let verdict = Run(seed: seed).execute()
+        runs += 1
         events += verdict.events
         virtualTime += Double(verdict.virtualTime.nanoseconds) / 1e9
         if let failure = verdict.failure {
             failures.append(verdict)
             print("seed \(seed) FAILED: \(failure)")
             print("  replay: ipfs-cluster-sim run --seed \(seed)")
+            fflush(nil)  // a later seed may trap
+            if awaited?.contains(where: { failure.hasPrefix($0) }) == true { break }
         }
     }
     let wall = Date().timeIntervalSince(began)
-    print(String(format: "%d seeds in %.1f s: %.1f seeds/s, %.0f events/s, %.0f s of virtual time a second", Int(count), wall, Double(count) / wall, Double(events) / wall, virtualTime / wall))
+    print(String(format: "%d seeds in %.1f s: %.1f seeds/s, %.0f events/s, %.0f s of virtual time a second", runs, wall, Double(runs) / wall, Double(events) / wall, virtualTime / wall))
     print(failures.isEmpty ? "no failures" : "\(failures.count) failures")
     exit(failures.isEmpty ? 0 : 1)
 case "--help", "-h", "help": print(usage)
