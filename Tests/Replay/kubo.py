@@ -145,7 +145,7 @@ class Node:
     def __init__(self, seed, address, port):
         self.lock = threading.Condition()
         self.blocks, self.recursive, self.direct = {}, {}, {}
-        self.id = b58encode(b"\x12\x20" + hashlib.sha256(f"kubo {seed}".encode()).digest())
+        self.id = b58encode(b"\x00\x24\x08\x01\x12\x20" + hashlib.sha256(f"kubo {seed}".encode()).digest())   # as of an Ed25519 key
         self.swarm = f"/ip4/{address}/tcp/{port}"
         self.put(EMPTY_DIRECTORY, "sha2-256", 32)      # the root of the files API, which no collection removes
 
