@@ -104,6 +104,7 @@ package final class Run {
     /// Writes that were asked of a peer: what may replace an earlier one in an open batch, acknowledged or not.
     private var askedWrites: [(at: Int, cid: CID, when: Int64)] = []
     private var acknowledged = 0
+    var seen = SortedMap<Int, Merged>()
     private var settledAfter: Span?
     /// Who is not lost for good, and of these, who is trusted.
     var present: [Int] { world.peers.indices.filter { !world.peers[$0].isLost } }

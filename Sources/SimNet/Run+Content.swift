@@ -1,0 +1,42 @@
+// Who holds the blocks of what was uploaded, where peers run embedded nodes.
+
+import Cluster
+import IPFSConnector
+import Kernel
+import Multiformats
+import Pinset
+
+extension Run {
+    /// All blocks of a file, as far as they are found where `find` looks. Nil if any is missing.
+    private func blocks(of root: CID, _ find: (CID) -> Bytes?) -> [CID]? {
+        var found: [CID] = []
+        var pending = [root]
+        while let cid = pending.popLast() {
+            guard let block = find(cid) else { return nil }
+            found.append(cid)
+            if cid.codec == Codec.dagPB { pending += (try? DagPBNode(decoding: block))?.links.map(\.cid) ?? [] }
+        }
+        return found
+    }
+    private func block(_ cid: CID, of index: Int) -> Bytes? {
+        guard let machine = world.peers[index].machine else { return nil }
+        return try? machine.ipfs.block(cid)
+    }
+    /// Those who are left have all of it together. A model daemon fetches from a world of its own.
+    func isWhole(_ root: CID) -> Bool {
+        !options.isEmbedded || blocks(of: root) { cid in present.lazy.compactMap { self.block(cid, of: $0) }.first } != nil
+    }
+
+    /// ADD: what was acknowledged is held in full by each of its allocations, as long as it is pinned.
+    func checkUploads() {
+        for (_, _, root) in uploads where isWhole(root) {
+            for index in present {
+                guard let pin = world.peers[index].machine?.storedPin(root), pin.options.mode == .recursive,
+                    isAllocated(pin, to: world.peers[index].id)
+                else { continue }
+                guard blocks(of: root, { block($0, of: index) }) == nil else { continue }
+                return world.fail("ADD: \(world.name(index)) does not hold all of \(root), which was added and is allocated to it")
+            }
+        }
+    }
+}
