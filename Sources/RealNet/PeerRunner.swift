@@ -40,6 +40,8 @@ package final class PeerRunner: @unchecked Sendable {
     private var choices: Choices
     private var inputs: [PeerInput] = []
     private var isStepping = false
+    private var hostEffects: [Host.Effect] = []
+    private var isCarryingOut = false
     private var wakeUp: EventLoop.TimerID?
     private var hostTimer: EventLoop.TimerID?
     private var isArming = false
@@ -158,9 +160,26 @@ package final class PeerRunner: @unchecked Sendable {
     }
 
     private func withHost(_ body: (inout Host, inout [Host.Effect]) -> Void) {
-        var effects: [Host.Effect] = []
-        body(&host, &effects)
-        for effect in effects {
+        body(&host, &hostEffects)
+        carryOutHostEffects()
+        guard !isArming else { return }
+        isArming = true
+        loop.later { [weak self] in self?.armHost() }
+    }
+
+    /// In the order in which the host decided on them: what one of them causes comes after those that wait. Bytes of one
+    /// connection are sealed one after the other, and make no sense in any other order.
+    private func carryOutHostEffects() {
+        guard !isCarryingOut else { return }
+        isCarryingOut = true
+        var next = 0
+        while next < hostEffects.count {
+            let effect = hostEffects[next]
+            next += 1
+            if next == hostEffects.count {
+                hostEffects.removeAll(keepingCapacity: true)
+                next = 0
+            }
             switch effect {
             case .socket(let effect): sockets.carryOut(effect)
             case .connection(let event): submit(.connection(event))
@@ -168,9 +187,7 @@ package final class PeerRunner: @unchecked Sendable {
             case .log(let line): onLog(line)
             }
         }
-        guard !isArming else { return }
-        isArming = true
-        loop.later { [weak self] in self?.armHost() }
+        isCarryingOut = false
     }
 
     /// Once a round, however often the host was asked in it.
