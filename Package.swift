@@ -103,7 +103,7 @@ let package = Package(
         tests("StorageTests", at: "Tests/Property/Storage", knows: floor1 + ["Storage", "TestSupport"]),
         tests("CRDTTests", at: "Tests/Property/CRDT", knows: floor1 + ["Storage", "MerkleCRDT", "TestSupport"]),
         tests("NetworkTests", at: "Tests/Property/Network",
-              knows: floor1 + ["Gossip", "Exchange", "TestSupport"]),
+              knows: floor1 + ["Gossip", "Exchange", "RPC", "TestSupport"]),
         tests("PinningTests", at: "Tests/Property/Pinning",
               knows: floor1 + ["Allocation", "Tracking", "Monitoring", "TestSupport"]),
         tests("ClusterTests", at: "Tests/Property/Cluster", knows: wholeCore + ["TestSupport"]),

@@ -75,6 +75,8 @@ package struct Exchange: Sendable {
     }
 
     package var wantCount: Int { wants.count + backlog.count }
+    /// Answers that wait until a peer has read what was sent.
+    package func waitingAnswers(for peer: PeerID) -> Int { peers[peer]?.responses.count ?? 0 }
     /// What a peer wants from us: for tests and invariants.
     package func ledger(of peer: PeerID) -> [Multihash] { peers[peer]?.ledger.keys ?? [] }
 
@@ -244,6 +246,8 @@ package struct Exchange: Sendable {
         let hash = entry.cid.multihash
         if entry.isCancel { peers[peer]?.ledger.remove(hash); return }
         guard entry.cid.bytes.count <= settings.cidBytesMax, hash.code != HashCode.identity else { return }  // BS-09
+        // Whoever asks faster than it reads waits, and asks again.
+        guard (peers[peer]?.responses.count ?? 0) < settings.wantsPerPeerMax else { return }
         if let block = blocks(entry.cid) {
             let sendsBlock = !entry.wantsHave || block.count <= settings.haveBlockBytes
             peers[peer]?.responses.append(sendsBlock ? .block(entry.cid) : .presence(entry.cid, true))

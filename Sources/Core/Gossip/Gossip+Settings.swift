@@ -33,6 +33,9 @@ extension Gossip {
         package var seenMaximum = 1 << 18
         package var cacheMaximumBytes = 64 << 20
         package var topicsPerPeerMaximum = 1024
+        /// Names and IDs that are longer are of no topic and message of ours, and not remembered.
+        package var topicBytesMaximum = 1024
+        package var idBytesMaximum = 64
         package var reopenAfter = Span.milliseconds(100)
         package var reopenAfterMaximum = Span.seconds(10)
         /// A peer whose stream fails so often in a row leaves the mesh until it works again.

@@ -62,6 +62,13 @@ package struct Gossip: Sendable {
         heartbeatAt = now.monotonic + settings.firstHeartbeatAfter
     }
 
+    /// Bytes and entries that are kept for others, roughly: for tests and figures.
+    package var load: Int {
+        peers.values.reduce(seen.count) { sum, peer in
+            let topics = peer.topics.elements.reduce(0) { $0 + $1.bytes.count }
+            return sum + topics + peer.unwanted.count + peer.queue.reduce(0) { $0 + $1.count }
+        }
+    }
     package func meshPeers(_ topic: String) -> [PeerID] { mesh[Topic(topic)]?.elements ?? [] }
 
     // MARK: Topics
@@ -238,7 +245,8 @@ package struct Gossip: Sendable {
         for subscription in rpc.subscriptions { onSubscription(subscription, peer, now, &effects) }
         for message in rpc.messages { onMessage(message, peer, now, &choices, &effects) }
         let lifetime = settings.unwantedLifetimeHeartbeats
-        for id in rpc.unwanted.prefix(settings.unwantedRPCsPerHeartbeatMaximum) where (peers[peer]?.unwanted.count ?? 0) < 10_000 {
+        for id in rpc.unwanted.prefix(settings.unwantedRPCsPerHeartbeatMaximum)
+        where id.count <= settings.idBytesMaximum && (peers[peer]?.unwanted.count ?? 0) < 10_000 {
             peers[peer]?.unwanted[id] = lifetime
         }
         var answer: [GossipItem] = []
@@ -256,7 +264,9 @@ package struct Gossip: Sendable {
         _ subscription: GossipRPC.Subscription, _ peer: PeerID, _ now: Now, _ effects: inout [Effect]
     ) {
         if subscription.isSubscribed {
-            guard (peers[peer]?.topics.count ?? 0) < settings.topicsPerPeerMaximum else { return }
+            guard (peers[peer]?.topics.count ?? 0) < settings.topicsPerPeerMaximum,
+                subscription.topic.bytes.count <= settings.topicBytesMaximum
+            else { return }
             peers[peer]?.topics.insert(subscription.topic)
             graft(subscription.topic, [peer], now, &effects)
         } else {

@@ -88,12 +88,17 @@ struct ValueBuffer: Sendable {
     enum Failure: Error, Equatable { case tooLarge, malformed(MessagePackError) }
     private var bytes: Bytes = []
     private var start = 0
-    let limitBytes: Int
+    var limitBytes: Int
 
     init(limitBytes: Int) { self.limitBytes = limitBytes }
 
     mutating func append(_ more: Bytes) {
-        if start == bytes.count { bytes = more } else { bytes = Bytes(bytes[start...]) + more }
+        if start == bytes.count {
+            bytes = more
+        } else {
+            if start > 0 { bytes.removeSubrange(..<start) }
+            bytes.append(contentsOf: more)
+        }
         start = 0
     }
     var isEmpty: Bool { start == bytes.count }

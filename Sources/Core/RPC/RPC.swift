@@ -10,6 +10,8 @@ import Seams
 package struct RPCSettings: Sendable {
     /// Largest service ID, argument or reply accepted. Upstream sets no limit (RPC-17).
     package var valueBytesLimit = 16 << 20
+    /// The same until the caller is known to be allowed more: service IDs, and arguments of methods that are open to all.
+    package var openValueBytesLimit = 64 << 10
     /// Calls that one remote peer may have open with us.
     package var callsPerPeerLimit = 1024
     /// How long a stream may take to say which method it wants.
@@ -102,6 +104,9 @@ package struct RPC: Sendable {
         }
     }
 
+    /// Calls of others that are open.
+    package var servedCount: Int { servers.count }
+
     // MARK: Calling
 
     /// Starts a call. Unary: `argument` is sent with it. Streaming: any number follow by `send`, then `endArguments`.
@@ -187,7 +192,7 @@ package struct RPC: Sendable {
         }
         let deadline = now.monotonic + settings.headerTimeout
         servers[stream] = Server(
-            peer: peer, buffer: ValueBuffer(limitBytes: settings.valueBytesLimit), deadline: deadline)
+            peer: peer, buffer: ValueBuffer(limitBytes: settings.openValueBytesLimit), deadline: deadline)
         openByPeer[peer, default: 0] += 1
         deadlines[Deadline(at: deadline, stream: stream)] = ()
     }
@@ -272,6 +277,7 @@ package struct RPC: Sendable {
         }
         clearDeadline(stream, servers[stream]?.deadline)
         servers[stream]?.state = .running(entry)
+        if entry.policy == .trusted { servers[stream]?.buffer.limitBytes = settings.valueBytesLimit }
         servers[stream]?.deadline = nil
         effects.append(.called(stream, method, from: peer))
     }
