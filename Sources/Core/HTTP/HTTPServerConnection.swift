@@ -51,10 +51,10 @@ package struct HTTPServerConnection: Sendable {
     private var request = HTTPRequest(method: "", target: "")
     private var isOldVersion = false
     private var keepsAlive = true
+    /// The client holds its body back until it is told to go on (RFC 9110 10.1.1).
+    private var owesContinue = false
     private var isClosed = false
     private var isPaused = false
-    /// The client sends its body when it is told to, or when it has waited long enough.
-    private var awaitsContinue = false
     private var discarded = 0
     private var readBy: Instant?
     private var writeBy: Instant?
@@ -118,6 +118,7 @@ package struct HTTPServerConnection: Sendable {
                 case .body(var reader):
                     let count = unread.count
                     let data = try reader.take(&unread)
+                    owesContinue = false  // it did not wait
                     reading = .body(reader)
                     if let current {
                         if !data.isEmpty { effects.append(.served(current, .body(data))) }
@@ -152,7 +153,16 @@ package struct HTTPServerConnection: Sendable {
         let reader = BodyReader(framing, headBytesMax: settings.headBytesMax)
         reading = .body(reader)
         if reader.isEnded { return endRequest(&effects) }
-        awaitsContinue = fields.holds("Expect", token: "100-continue") && !isOldVersion
+        owesContinue = fields.holds("Expect", token: "100-continue") && !isOldVersion
+    }
+
+    /// Before any other answer, and none to who is refused: the body would be for nothing, and may never come.
+    private mutating func settleContinue(status: Int, _ effects: inout [Effect]) {
+        guard owesContinue else { return }
+        owesContinue = false
+        if status < 300 { return effects.append(.write(Bytes("HTTP/1.1 100 Continue\r\n\r\n".utf8))) }
+        keepsAlive = false
+        reading = .ended
     }
 
     private mutating func endRequest(_ effects: inout [Effect]) {
@@ -203,12 +213,10 @@ package struct HTTPServerConnection: Sendable {
         }
     }
 
-    /// What was held back for a Content-Length goes out now: nothing more follows in this step. Who waits with a body is told
-    /// to send it, unless the answer has begun: nothing may come between its head and its end.
+    /// What was held back for a Content-Length goes out now: nothing more follows in this step.
     package mutating func flush(now: Now, effects: inout [Effect]) {
-        if awaitsContinue, case .nothing = answering { effects.append(.write(Bytes("HTTP/1.1 100 Continue\r\n\r\n".utf8))) }
-        awaitsContinue = false
         if case .held(_, let bytes) = answering, !bytes.isEmpty { release(isWhole: false, now, &effects) }
+        if case .nothing = answering { settleContinue(status: 100, &effects) }
     }
 
     private var sendsBody: Bool { request.method != "HEAD" }
@@ -233,6 +241,7 @@ package struct HTTPServerConnection: Sendable {
     private mutating func release(isWhole: Bool, _ now: Now, _ effects: inout [Effect]) {
         if case .nothing = answering, isWhole { answering = .held(HTTPResponse(status: 200), []) }
         guard case .held(let response, let bytes) = answering else { return }
+        settleContinue(status: response.status, &effects)
         var fields = response.headers
         let isBodiless = response.status == 204 || response.status == 304 || response.status < 200
         if isBodiless {

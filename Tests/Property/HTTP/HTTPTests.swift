@@ -103,6 +103,37 @@ private let dateLine = "Date: Tue, 24 Nov 2026 22:39:27 GMT\r\n"
         #expect(wire.written.contains("\r\nbb8\r\nAAA"))
     }
 
+    private static let expecting = "POST /add HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+    private static let goOn = "HTTP/1.1 100 Continue\r\n\r\n"
+
+    /// An add answers before it reads: told to go on after that, curl took it for the body and broke off.
+    @Test func whoWaitsToBeToldToGoOnIsToldFirst() {
+        var wire = Wire()
+        wire.send(Self.expecting)
+        wire.answer(.head(HTTPResponse(status: 200, headers: ["Trailer": "X"])))
+        #expect(wire.written.hasPrefix(Self.goOn + "HTTP/1.1 200 OK\r\n"))
+        wire = Wire()
+        wire.send(Self.expecting)
+        wire.answer()  // the end of the round
+        #expect(wire.written == Self.goOn)
+        wire.send("hi")
+        wire.answer(.head(HTTPResponse(status: 204)), .end(trailers: [:]))
+        #expect(wire.served == ["POST /add", "body hi", "end"] && wire.written == Self.goOn + "HTTP/1.1 204 No Content\r\n\(dateLine)\r\n")
+        #expect(!wire.isClosed)
+    }
+
+    @Test func whoIsRefusedOrDoesNotWaitIsNotToldToGoOn() {
+        var wire = Wire()
+        wire.send(Self.expecting)
+        wire.answer(.head(HTTPResponse(status: 401)), .end(trailers: [:]))
+        #expect(wire.written.hasPrefix("HTTP/1.1 401 ") && wire.written.contains("Connection: close\r\n"))
+        #expect(wire.isClosed, "the body will not come, and nothing can follow it")
+        wire = Wire()
+        wire.send(Self.expecting + "hi")
+        wire.answer(.head(HTTPResponse(status: 204)), .end(trailers: [:]))
+        #expect(wire.written.hasPrefix("HTTP/1.1 204 ") && !wire.isClosed)
+    }
+
     @Test func headAnswersCarryNoBody() {
         var wire = Wire()
         wire.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
