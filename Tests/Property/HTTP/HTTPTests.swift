@@ -81,7 +81,8 @@ private let dateLine = "Date: Tue, 24 Nov 2026 22:39:27 GMT\r\n"
         early.answer(.head(HTTPResponse(status: 200, headers: ["Trailer": "X"])), .body(Bytes("{}".utf8)))
         early.send("hi")
         early.answer(.end(trailers: [:]))
-        #expect(!early.written.contains("100 Continue") && early.written.hasSuffix("\r\n\r\n2\r\n{}\r\n0\r\n\r\n"))
+        #expect(early.written.hasPrefix("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"), "before the answer, not inside it")
+        #expect(early.written.hasSuffix("\r\n\r\n2\r\n{}\r\n0\r\n\r\n"))
         #expect(early.served.last == "end")
     }
 
