@@ -99,13 +99,14 @@ package final class Socket: @unchecked Sendable {
         guard !isClosed else { return }
         isClosed = true
         onEvent = nil
+        retained = nil
         guard file >= 0 else { return }
         loop.unwatch(file)
         Glibc.close(file)
     }
 
-    /// Writes what waits, says that no more will come, and closes once the other side has read it or after a moment: a close
-    /// with unread input would make the kernel take back what was written.
+    /// Writes what waits for as long as the other side takes it, says that no more will come, and closes once it has read that
+    /// or after a moment: a close with unread input would make the kernel take back what was written.
     package func closeWhenFlushed() {
         guard !isClosed, !isClosing else { return }
         isClosing = true
@@ -114,12 +115,21 @@ package final class Socket: @unchecked Sendable {
             tls.shutDown()
             outgoing += tls.takeOutgoing()
         }
-        flush()
-        loop.after(.seconds(5)) { [weak self] in self?.close() }
         retained = self
+        flush()
+        closeWhenStuck()
     }
+    private func closeWhenStuck() {
+        let left = queuedBytes
+        loop.after(Socket.patience) { [weak self] in
+            guard let self, !isClosed else { return }
+            if queuedBytes < left { closeWhenStuck() } else { close() }
+        }
+    }
+    /// How long the other side may take nothing.
+    private static let patience = Span.seconds(30)
     /// Keeps a closing socket alive until it is closed.
-    private var retained: Socket? { didSet { if retained != nil && isClosed { retained = nil } } }
+    private var retained: Socket?
 
     // MARK: Events
 
@@ -228,7 +238,7 @@ package final class Socket: @unchecked Sendable {
         if sent == outgoing.count {
             outgoing.removeAll(keepingCapacity: sent <= 1 << 20)
             sent = 0
-        } else if sent > 1 << 20 {
+        } else if sent > 1 << 20, sent * 2 > outgoing.count {
             outgoing.removeFirst(sent)
             sent = 0
         }
@@ -254,7 +264,6 @@ package final class Socket: @unchecked Sendable {
         guard !isClosed else { return }
         let report = onEvent
         close()
-        retained = nil
         report?(.closed(reason: reason))
     }
 }

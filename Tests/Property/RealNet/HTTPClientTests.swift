@@ -7,18 +7,19 @@ import RealNet
 import Seams
 import Testing
 
-/// An HTTP server on a thread of its own, that answers everything with 204.
+/// An HTTP server on a thread of its own, that answers everything with so many bytes.
 private final class Server: @unchecked Sendable {
     private(set) var port: UInt16 = 0
 
-    init() {
+    init(bytes: Int = 0) {
         let ready = DispatchSemaphore(value: 0)
         let thread = Thread { [self] in
             let loop = EventLoop()
             let answers = Answers()
             let server = HTTPServer(loop: loop) { id, event in
                 if case .end = event {
-                    answers.server?.answer(id, .head(HTTPResponse(status: 204)))
+                    answers.server?.answer(id, .head(HTTPResponse(status: bytes == 0 ? 204 : 200)))
+                    answers.server?.answer(id, .body(Bytes(repeating: 65, count: bytes)))
                     answers.server?.answer(id, .end(trailers: [:]))
                 }
             }
@@ -39,6 +40,27 @@ private final class Server: @unchecked Sendable {
         _ = try BlockingHTTPClient(endpoint: endpoint, tls: tls, timeout: .seconds(10)).exchange(
             HTTPRequest(method: "GET", target: "/"), body: nil, onHead: { status = $0.status }, onBody: { _ in })
         return status
+    }
+
+    /// Six seconds without a byte taken, and then all of it.
+    @Test func aSlowClientGetsItsWholeAnswer() throws {
+        let bytes = 40 << 20
+        let port = Server(bytes: bytes).port
+        let file = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(file) }
+        var address = sockaddr_in()
+        (address.sin_family, address.sin_port) = (sa_family_t(AF_INET), port.bigEndian)
+        address.sin_addr.s_addr = inet_addr("127.0.0.1")
+        let connected = withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(file, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
+        }
+        #expect(connected == 0)
+        let request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        #expect(write(file, request, request.utf8.count) == request.utf8.count)
+        sleep(6)
+        var (count, buffer) = (0, Bytes(repeating: 0, count: 1 << 20))
+        while case let taken = read(file, &buffer, buffer.count), taken > 0 { count += taken }
+        #expect(count > bytes)
     }
 
     /// ctl-auth1-007: said at once, and by its name.
