@@ -44,6 +44,7 @@ extension Run {
             let name = world.name(index)
             if !machine.isReady { return "LIVE: \(name) is not ready" }
             if machine.replica.pendingCount > 0 { return "ACCEPTED: \(name) has uncommitted operations" }
+            if machine.uploadCount > 0 { return "ACCEPTED: \(name) has an upload under way" }
             if machine.members.count != machines.count { return "LIVE: \(name) sees \(machine.members.count) members" }
             if let cid = machine.replica.absentBlocks.first(where: { isHeld($0) }) {
                 return "COVER: \(name) misses block \(cid), which others have"

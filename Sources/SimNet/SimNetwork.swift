@@ -50,6 +50,7 @@ struct SimStream {
     let accepter: Int
     let openerID: StreamID
     var accepterID: StreamID?
+    /// The end of that direction has arrived, and so has all that was sent before it.
     var openerEnded = false
     var accepterEnded = false
     /// Bytes under way, to know when a direction has drained.

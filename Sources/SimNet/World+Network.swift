@@ -56,9 +56,7 @@ extension World {
             network.streams[stream.number] = stream
             send(.data(stream: stream.number, bytes), on: stream, from: index)
         case .closeWrite(let id):
-            guard var stream = network.stream(id, of: index) else { return }
-            if stream.opener == index { stream.openerEnded = true } else { stream.accepterEnded = true }
-            network.streams[stream.number] = stream
+            guard let stream = network.stream(id, of: index) else { return }
             send(.closeWrite(stream: stream.number), on: stream, from: index)
         case .reset(let id):
             guard let stream = network.stream(id, of: index) else { return }
@@ -116,7 +114,9 @@ extension World {
         case .drained(let number):
             if let stream = network.streams[number] { feedStream(to, stream) { .drained($0) } }
         case .closeWrite(let number):
-            guard let stream = network.streams[number] else { return }
+            guard var stream = network.streams[number] else { return }
+            if to == stream.accepter { stream.openerEnded = true } else { stream.accepterEnded = true }
+            network.streams[number] = stream
             if stream.openerEnded && stream.accepterEnded { network.forget(stream) }
             feedStream(to, stream) { .remoteClosed($0) }
         case .reset(let number):

@@ -115,6 +115,8 @@ package struct ClusterPeer: Sendable {
 
     package var id: PeerID { settings.me }
     package var isReady: Bool { phase == .ready }
+    /// Uploads that have not ended: each is still to write a pin.
+    package var uploadCount: Int { adds.count }
     /// What the peerstore file is to hold: other peers and their addresses, the most important first.
     package var knownPeers: [(peer: PeerID, addresses: [Multiaddr])] { book.known }
 
