@@ -98,7 +98,7 @@ let package = Package(
         program("benchmarks", at: "Benchmarks", knows: wholeCore + ["SimNet"]),
 
         // Tests/Property: one folder for each area, so that an area is tested without building the others.
-        module("TestSupport", at: "Tests/Property/Support", knows: floor1),
+        module("TestSupport", at: "Tests/Property/Support", knows: floor1 + ["Storage"]),
         tests("VocabularyTests", at: "Tests/Property/Vocabulary", knows: floor1 + ["TestSupport"]),
         tests("StorageTests", at: "Tests/Property/Storage", knows: floor1 + ["Storage", "TestSupport"]),
         tests("CRDTTests", at: "Tests/Property/CRDT", knows: floor1 + ["Storage", "MerkleCRDT", "TestSupport"]),

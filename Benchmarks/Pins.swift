@@ -7,6 +7,7 @@ import Multiformats
 import Pinset
 import Seams
 import SimNet
+import Storage
 
 /// A replica with a disk that syncs at once.
 private struct Member {
@@ -35,11 +36,28 @@ private struct Member {
                 replica.onDisk(failure.map { .syncFailed(ticket, $0) } ?? .synced(ticket), now: now, effects: &more)
                 carryOut(more)
             case .disk(let effect): disk.apply(effect)
+            case .job(let job): finish(job)
             case .announce(let payload): announcements.append(payload)
             case .want(let cids): wanted += cids
             case .unwant, .finished, .changed, .merged, .log: break
             }
         }
+    }
+
+    private mutating func finish(_ job: IndexJob) {
+        var job = job
+        var effects: [DiskEffect] = []
+        var run: IndexRun?
+        while run == nil {
+            effects = []
+            do { run = try job.advance(reader: disk, effects: &effects) } catch { unreachable("\(error)") }
+            for effect in effects {
+                if case .sync(let name, _) = effect { _ = disk.endSync(disk.beginSync(name)) } else { disk.apply(effect) }
+            }
+        }
+        var more: [Replica.Effect] = []
+        if let run { replica.onJob(job.number, .done(run), now: now, effects: &more) }
+        carryOut(more)
     }
 
     mutating func write(_ changes: [Replica.BatchChange], _ id: OperationID) {

@@ -37,11 +37,12 @@ package final class FileDisk: DiskReader, @unchecked Sendable {
     }
 
     private func path(_ file: FileName) -> String { "\(root)/\(file)" }
-    private func folder(_ file: FileName) -> String {
+    private func folder(_ file: FileName) -> String { FileDisk.folder(of: file, below: root) }
+    static func folder(of file: FileName, below root: String) -> String {
         file.lastIndex(of: "/").map { "\(root)/\(file[..<$0])" } ?? root
     }
 
-    private static func error(_ file: FileName, _ code: Int32, _ what: String) -> DiskError {
+    static func error(_ file: FileName, _ code: Int32, _ what: String) -> DiskError {
         switch code {
         case ENOENT: .notFound(file)
         case ENOSPC, EDQUOT: .full(file)
@@ -78,20 +79,38 @@ package final class FileDisk: DiskReader, @unchecked Sendable {
 
     package func read(_ file: FileName, at offset: Int, count: Int) throws(DiskError) -> Bytes {
         let found = try opened(file, creating: false)
-        let start = min(max(0, offset), found.size)
-        var bytes = Bytes(repeating: 0, count: max(0, min(count, found.size - start)))
-        var done = 0
-        while done < bytes.count {
-            let count = bytes.withUnsafeMutableBytes {
-                pread(found.descriptor, $0.baseAddress! + done, $0.count - done, off_t(start + done))
+        return try FileDisk.read(found.descriptor, file, found.size, at: offset, count: count)
+    }
+
+    static func read(_ descriptor: Int32, _ file: FileName, _ size: Int, at offset: Int, count: Int) throws(DiskError) -> Bytes {
+        let start = min(max(0, offset), size)
+        let wanted = max(0, min(count, size - start))
+        var code: Int32 = 0
+        let bytes = Bytes(unsafeUninitializedCapacity: wanted) { buffer, done in
+            while done < wanted {
+                let count = pread(descriptor, buffer.baseAddress! + done, wanted - done, off_t(start + done))
+                if count < 0 && errno == EINTR { continue }
+                guard count > 0 else {
+                    code = count == 0 ? -1 : errno
+                    return
+                }
+                done += count
             }
-            if count < 0 && errno == EINTR { continue }
-            guard count > 0 else {
-                throw .failed(file, reason: count == 0 ? "the file is shorter than it was" : "read: \(Machine.errorText(errno))")
-            }
-            done += count
+        }
+        guard code == 0 else {
+            throw .failed(file, reason: code == -1 ? "the file is shorter than it was" : "read: \(Machine.errorText(code))")
         }
         return bytes
+    }
+
+    static func write(_ bytes: Bytes, to descriptor: Int32, at offset: Int, _ name: FileName) throws(DiskError) {
+        var done = 0
+        while done < bytes.count {
+            let count = bytes.withUnsafeBytes { pwrite(descriptor, $0.baseAddress! + done, $0.count - done, off_t(offset + done)) }
+            if count < 0 && errno == EINTR { continue }
+            guard count > 0 else { throw FileDisk.error(name, errno, "write") }
+            done += count
+        }
     }
 
     private func opened(_ name: FileName, creating: Bool) throws(DiskError) -> File {
@@ -179,7 +198,7 @@ package final class FileDisk: DiskReader, @unchecked Sendable {
 
     private func report(_ event: DiskEvent) { loop.later { [self] in onEvent?(event) } }
 
-    private static func syncFolder(_ folder: String) -> Int32 {
+    static func syncFolder(_ folder: String) -> Int32 {
         let descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard descriptor >= 0 else { return errno }
         defer { Glibc.close(descriptor) }

@@ -6,10 +6,12 @@ import Kernel
 import MerkleCRDT
 import Multiformats
 import Seams
+import Storage
 
 package final class OfflineReplica: @unchecked Sendable {
     private let loop = EventLoop()
     private let disk: FileDisk
+    private let dataFolder: String
     private let onLog: (LogLine) -> Void
     package private(set) var replica: Replica
     private var failure: (any Error)?
@@ -17,6 +19,7 @@ package final class OfflineReplica: @unchecked Sendable {
 
     package init(dataFolder: String, settings: ReplicaSettings, onLog: @escaping (LogLine) -> Void) throws {
         self.onLog = onLog
+        self.dataFolder = dataFolder
         disk = try FileDisk(root: dataFolder, loop: loop)
         var choices = Choices(seed: 0)  // of use to those only who announce
         var effects: [Replica.Effect] = []
@@ -24,6 +27,12 @@ package final class OfflineReplica: @unchecked Sendable {
             settings: settings, owner: 1, reader: disk, now: Machine.now, choices: &choices, effects: &effects)
         disk.onEvent = { [weak self] in self?.onDisk($0) }
         carryOut(effects)
+        while !replica.isOpen {
+            var effects: [Replica.Effect] = []
+            replica.onTime(now: Machine.now, choices: &choices, effects: &effects)
+            carryOut(effects)
+            if let failure { throw failure }
+        }
     }
 
     // MARK: Writing
@@ -63,6 +72,10 @@ package final class OfflineReplica: @unchecked Sendable {
         for effect in effects {
             switch effect {
             case .disk(let effect): disk.carryOut(effect)
+            case .job(let job):
+                var effects: [Replica.Effect] = []
+                replica.onJob(job.number, JobThread.finish(job, root: dataFolder), now: Machine.now, effects: &effects)
+                carryOut(effects)
             case .finished(_, let error): failure = failure ?? error
             case .log(let line): onLog(line)
             case .want, .unwant, .announce, .changed, .merged: break

@@ -5,6 +5,7 @@ import Crypto
 import Kernel
 import Multiformats
 import Seams
+import Storage
 import Transport
 
 /// Where a real peer lives.
@@ -33,6 +34,7 @@ package struct PeerHome {
 package final class PeerRunner: @unchecked Sendable {
     private let loop: EventLoop
     private let disk: FileDisk
+    private let jobs: JobThread
     private let sockets: Libp2pSockets
     private let ipfs: IPFSClient?
     private var host: Host
@@ -59,6 +61,7 @@ package final class PeerRunner: @unchecked Sendable {
         self.loop = loop
         self.onLog = onLog
         disk = try FileDisk(root: home.dataFolder, loop: loop)
+        jobs = JobThread(root: home.dataFolder)
         sockets = Libp2pSockets(loop: loop)
         ipfs = home.ipfs.map { IPFSClient(loop: loop, endpoint: $0.endpoint, usesTLS: $0.usesTLS) }
         host = Host(key: home.key, networkKey: home.secret, protocols: ClusterPeer.protocols, settings: home.host)
@@ -144,6 +147,9 @@ package final class PeerRunner: @unchecked Sendable {
         case .connection(let effect): withHost { $0.onEffect(effect, now: Machine.now, effects: &$1) }
         case .stream(let effect): withHost { $0.onEffect(effect, now: Machine.now, effects: &$1) }
         case .disk(let effect): disk.carryOut(effect)
+        case .job(let job):
+            let number = job.number
+            jobs.run(job) { [self] outcome in loop.post { [self] in submit(.job(number, outcome)) } }
         case .exchange(let effect): ipfs?.carryOut(effect)
         case .reply(let client, let reply):
             guard let each = clients[client] else { return }

@@ -5,6 +5,7 @@ import Kernel
 import Multiformats
 import Pinset
 import Seams
+import Storage
 
 extension PeerInput {
     var kindCode: UInt64 {
@@ -19,6 +20,7 @@ extension PeerInput {
         case .clientInput: 8
         case .clientGone: 9
         case .shutdown: 10
+        case .job: 11
         }
     }
     func mixPayload(into digest: inout TraceDigest) {
@@ -45,6 +47,7 @@ extension PeerEffect {
         case .ready: 8
         case .stopped: 9
         case .fatal: 10
+        case .job: 11
         }
     }
     func mixPayload(into digest: inout TraceDigest) {
@@ -72,6 +75,8 @@ func describe(_ input: PeerInput) -> String {
     case .stream(let event): describe(event)
     case .disk(.synced(let ticket)): "synced \(ticket.owner).\(ticket.number)"
     case .disk(.syncFailed(let ticket, let error)): "sync \(ticket.owner).\(ticket.number) failed: \(error)"
+    case .job(let number, .done): "job \(number) done"
+    case .job(let number, .failed(let error)): "job \(number) failed: \(error)"
     case .exchange(let event): describe(event)
     case .client(let client, let request): "client \(client.number) asks \(request)"
     case .clientInput(let client, _): "client \(client.number) uploads"

@@ -65,14 +65,18 @@ extension Run {
         return endangered(first) ?? unpinned() ?? expired(first)
     }
 
+    private func pins(of machine: ClusterPeer) -> [Pin] {
+        var pins: [Pin] = []
+        machine.eachPin { pins.append($0) }
+        return pins
+    }
+
     private func isHeld(_ block: CID) -> Bool { trusted.contains { world.peers[$0].machine?.replica.has(block) == true } }
 
     /// EXPIRY: nothing stays that has expired, by any clock.
     private func expired(_ machine: ClusterPeer) -> String? {
         let now = SimClock().reading(world.now - Span.seconds(3).nanoseconds).wall
-        var cursor = ""
-        while let (key, pin) = machine.nextPin(after: cursor) {
-            cursor = key
+        for pin in pins(of: machine) {
             if pin.isExpired(at: now) { return "EXPIRY: \(pin.cid) has expired, and is in the pinset" }
         }
         return nil
@@ -82,9 +86,7 @@ extension Run {
     private func endangered(_ machine: ClusterPeer) -> String? {
         guard present.count < world.peers.count else { return nil }
         let alive = SortedSet(present.map { world.peers[$0].id })
-        var cursor = ""
-        while let (key, pin) = machine.nextPin(after: cursor) {
-            cursor = key
+        for pin in pins(of: machine) {
             guard !pin.isPinnedEverywhere, pin.options.replicationFactorMin <= alive.count else { continue }
             let count = (pin.allocations ?? []).filter { alive.contains($0) }.count
             if count < pin.options.replicationFactorMin {
@@ -113,9 +115,7 @@ extension Run {
             guard let machine = peer.machine else { continue }
             let pins = pinned(by: peer.index)
             var wanted = SortedMap<CID, IPFSPinStatus>()
-            var cursor = ""
-            while let (key, pin) = machine.nextPin(after: cursor) {
-                cursor = key
+            for pin in self.pins(of: machine) {
                 guard isAllocated(pin, to: peer.id), pins[pin.cid] != nil || isWhole(pin.cid) else { continue }
                 // What is pinned with all below it is pinned.
                 let isCovered = pins[pin.cid] == .recursive
@@ -233,13 +233,15 @@ extension Run {
                 best[element.key] = candidate
             }
         }
-        var cursor = ""
         var count = 0
-        while let (key, value) = replica.next(after: cursor) {
-            cursor = key
-            count += 1
-            if best[key]?.1 != value { return world.fail("REFOLD: the value of \(key) is not what the DAG says") }
-        }
+        var wrong: String?
+        do {
+            try replica.each { key, value in
+                count += 1
+                if best[key]?.1 != value { wrong = wrong ?? key }
+            }
+        } catch { return world.fail("REFOLD: the state cannot be read: \(error)") }
+        if let wrong { return world.fail("REFOLD: the value of \(wrong) is not what the DAG says") }
         if count != best.count { world.fail("REFOLD: \(count) keys in the state, \(best.count) in the DAG") }
     }
 
@@ -269,9 +271,7 @@ extension Run {
     private func checkAllocations() {
         guard let machine = trusted.first.flatMap({ world.peers[$0].machine }) else { return }
         let known = SortedSet(world.peers.map(\.id))
-        var cursor = ""
-        while let (key, pin) = machine.nextPin(after: cursor) {
-            cursor = key
+        for pin in pins(of: machine) {
             let allocations = pin.allocations ?? []
             if pin.isPinnedEverywhere {
                 if !allocations.isEmpty { return world.fail("ALLOC: \(pin.cid) is pinned everywhere and has allocations") }

@@ -10,6 +10,7 @@ import Monitoring
 import Multiformats
 import Pinset
 import Seams
+import Storage
 import Tracking
 
 /// Everything that shapes a run. `random` draws it from the seed; scenarios write it down.
@@ -44,6 +45,11 @@ package struct RunOptions: Equatable, Sendable {
     package var isEmbedded = false
     /// Without it whatever IPFS does at the first try must be right at once: the healer hides nothing.
     package var recovers = true
+    /// Entries in the index's memory, and bytes in a segment of the log: small ones see many checkpoints, merges and files.
+    package var indexEntries = 512 << 10
+    package var segmentBytes = 64 << 20
+    /// What is read of the log before a peer opens; the rest is read while it runs.
+    package var replayBytesAtOpen = 64 << 20
     /// After the faults everything is healed, and the cluster has this long to agree.
     package var settleLimit = Span.minutes(20)
     package init() {}
@@ -76,6 +82,11 @@ package struct RunOptions: Equatable, Sendable {
         options.contents = [2, 4, 12][choices.below(3)]
         options.isEmbedded = choices.chance(1, in: 5)
         options.recovers = options.isEmbedded || options.ipfsOutages > 0 || options.losesReplies || options.ipfsResets > 0 || choices.chance(1, in: 3)
+        if choices.chance(2, in: 3) {
+            options.indexEntries = [1, 4, 16, 64][choices.below(4)]
+            options.segmentBytes = [2 << 10, 20 << 10, 64 << 20][choices.below(3)]
+            options.replayBytesAtOpen = [1, 4 << 10, 64 << 20][choices.below(3)]
+        }
         return options
     }
 }
@@ -125,6 +136,10 @@ package final class Run {
             peer.factors = ReplicationFactors(min: options.factorMin, max: options.factorMax)
             peer.isRepinningDisabled = false
             peer.replica.repairInterval = .minutes(10)
+            peer.replica.index.tableEntries = options.indexEntries
+            peer.replica.log.segmentBytes = options.segmentBytes
+            peer.replica.replayBytesAtOpen = options.replayBytesAtOpen
+            if options.indexEntries < 100 { peer.replica.replayBytesPerStep = 1 }
             peer.tracker.concurrentPins = 3
             var kubo = KuboSettings()
             kubo.pinTimeout = .seconds(20)

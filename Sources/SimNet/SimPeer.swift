@@ -7,6 +7,7 @@ import Kernel
 import Multiformats
 import Pinset
 import Seams
+import Storage
 
 /// Clocks that drift: what a peer reads, from the true time of the simulation.
 package struct SimClock: Sendable {
@@ -65,6 +66,8 @@ package struct SimPeer {
     var steps: UInt64 = 0
     var wakeGeneration: UInt64 = 0
     var inboundStreams: UInt64 = 0
+    /// Jobs under way.
+    var jobs: [UInt64: IndexJob] = [:]
     /// Inputs that wait while the process is suspended; nil while it runs.
     var suspended: [PeerInput]?
     package var isUp: Bool { machine != nil }

@@ -34,6 +34,7 @@ extension World {
         peers[index].inboundStreams = 0
         peers[index].suspended = nil
         peers[index].ipfs.open = []
+        peers[index].jobs = [:]
         note("\(name(index)) starts")
         var choices = draws.stream(.peer, UInt64(index), UInt64(peers[index].epoch) << 40)
         var effects: [PeerEffect] = []

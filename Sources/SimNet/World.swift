@@ -5,11 +5,15 @@ import Kernel
 import Multiformats
 import Pinset
 import Seams
+import Storage
 
 package struct WorldSettings: Sendable {
     package var network = NetworkSettings()
     package var syncLatencyMin = Span.milliseconds(1)
     package var syncLatencyMax = Span.milliseconds(12)
+    /// Jobs go on slice by slice.
+    package var sliceLatencyMin = Span.milliseconds(1)
+    package var sliceLatencyMax = Span.milliseconds(50)
     package var ipfs = SimIPFSSettings()
     /// One step in this many is cut off by a crash between two of its effects. 0 for never.
     package var crashOneStepIn = 0
@@ -22,6 +26,8 @@ package enum WorldEvent {
     case transit(number: UInt64)
     case synced(peer: Int, epoch: Int, SyncTicket, SimDisk.PendingSync)
     case ipfs(peer: Int, epoch: Int, SimIPFS.Task)
+    /// A slice of a job begins; what the slice before had synced ends.
+    case job(peer: Int, epoch: Int, number: UInt64, syncs: [SimDisk.PendingSync])
     case silence(connection: UInt64)
     case action(Int)
 }
@@ -89,6 +95,7 @@ package final class World {
             let failure = peers[peer].disk.endSync(pending)
             feed(peer, .disk(failure.map { .syncFailed(ticket, $0) } ?? .synced(ticket)))
         case .ipfs(let peer, let epoch, let task): runIPFS(peer, epoch, task)
+        case .job(let peer, let epoch, let number, let syncs): if peers[peer].epoch == epoch { runJob(peer, number, syncs) }
         case .silence(let connection): onSilence(connection)
         case .action(let index): actions[index](self)
         }
@@ -161,6 +168,9 @@ package final class World {
             let pending = peers[index].disk.beginSync(name)
             queue.schedule(.synced(peer: index, epoch: peers[index].epoch, ticket, pending), at: now + delay)
         case .disk(let effect): peers[index].disk.apply(effect)
+        case .job(let job):
+            peers[index].jobs[job.number] = job
+            scheduleJob(index, job.number, [])
         case .exchange(let effect): carryOut(index, effect)
         case .reply(let client, let reply):
             log?("\(stamp) \(name(index)) → client \(client.number): \(describe(reply))")
@@ -174,6 +184,38 @@ package final class World {
             note("\(name(index)) gives up: \(reason)")
             takeDown(index)
         }
+    }
+
+    // MARK: Jobs
+
+    private func scheduleJob(_ index: Int, _ number: UInt64, _ syncs: [SimDisk.PendingSync]) {
+        var choices = draws.stream(.disk, UInt64(index) | 1 << 33, eventCount)
+        let delay = choices.span(settings.sliceLatencyMin, settings.sliceLatencyMax).nanoseconds
+        queue.schedule(.job(peer: index, epoch: peers[index].epoch, number: number, syncs: syncs), at: now + delay)
+    }
+
+    private func runJob(_ index: Int, _ number: UInt64, _ syncs: [SimDisk.PendingSync]) {
+        for sync in syncs {
+            if let failure = peers[index].disk.endSync(sync) { return endJob(index, number, .failed(.disk(failure))) }
+        }
+        guard peers[index].jobs[number] != nil else { return }
+        let disk = peers[index].disk
+        var effects: [DiskEffect] = []
+        do throws(LogError) {
+            if let run = try peers[index].jobs[number]?.advance(reader: disk, effects: &effects) {
+                return endJob(index, number, .done(run))
+            }
+        } catch { return endJob(index, number, .failed(error)) }
+        var pending: [SimDisk.PendingSync] = []
+        for effect in effects {
+            if case .sync(let name, _) = effect { pending.append(disk.beginSync(name)) } else { disk.apply(effect) }
+        }
+        scheduleJob(index, number, pending)
+    }
+
+    private func endJob(_ index: Int, _ number: UInt64, _ outcome: IndexJobOutcome) {
+        peers[index].jobs[number] = nil
+        feed(index, .job(number, outcome))
     }
 
     package func name(_ index: Int) -> String { "p\(index)" }

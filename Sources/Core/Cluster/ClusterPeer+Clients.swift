@@ -3,6 +3,7 @@
 import Encoding
 import IPFSConnector
 import Kernel
+import MerkleCRDT
 import Monitoring
 import Multiformats
 import Pinset
@@ -14,6 +15,9 @@ extension ClusterPeer {
     mutating func onClient(_ client: ClientID, _ request: ClientRequest) {
         guard phase == .awaitingIPFS || phase == .ready else {
             return reply(client, .failure(ClientFailure("the peer is shutting down")))
+        }
+        guard replica.isOpen || !request.needsPinset else {
+            return reply(client, .failure(ClientFailure("\(ReplicaError.opening(percent: replica.openingPercent))")))
         }
         switch request {
         case .id: peerInfo { $0.reply(client, .success([.peer($1)])) }
@@ -250,5 +254,15 @@ extension GlobalPinInfo {
     init(_ info: PinInfo) {
         self.init(cid: info.cid)
         add(info)
+    }
+}
+
+extension ClientRequest {
+    /// What cannot be answered while the pinset is read from the log.
+    var needsPinset: Bool {
+        switch self {
+        case .id, .version, .peers, .peerAdd, .peerRemove, .metrics, .metricNames, .alerts, .connectGraph, .bandwidth, .repoGC: false
+        case .pin, .pinPath, .unpin, .unpinPath, .pinGet, .pins, .status, .statuses, .statusAll, .recover, .recoverAll, .add: true
+        }
     }
 }

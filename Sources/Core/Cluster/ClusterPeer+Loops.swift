@@ -13,6 +13,7 @@ import Multiformats
 import Pinset
 import RPC
 import Seams
+import Storage
 import Tracking
 
 extension ClusterPeer {
@@ -25,9 +26,9 @@ extension ClusterPeer {
         var greetAt: Instant?
         /// The IPFS daemons are introduced to each other, once.
         var connectSwarmsAt: Instant?
-        /// Where the sweeps go on, in key order.
-        var stateSyncCursor = ""
-        var repinCursor = ""
+        /// Where the sweeps go on.
+        var stateSyncCursor: LogAddress?
+        var repinCursor: LogAddress?
         /// Peers that were silent when the running sweep began.
         var repinFor: [PeerID] = []
         /// When peers that were never heard are looked for again, and whether the running sweep does.
@@ -64,7 +65,7 @@ extension ClusterPeer {
         loops.askIPFSAt = nil
         askIPFS(.id) { peer, result in
             guard peer.phase == .awaitingIPFS else { return }
-            if case .success(.id(let id)) = result { peer.becomeReady(id) } else {
+            if case .success(.id(let id)) = result, peer.replica.isOpen { peer.becomeReady(id) } else {
                 peer.loops.askIPFSAt = peer.turn.now.monotonic + .seconds(1)
             }
         }
@@ -143,16 +144,12 @@ extension ClusterPeer {
         var expired: [CID] = []
         let pending = replica.pendingKeys  // may just be given a later expiry
         let rivals = trustedMembers(without: [])
-        var cursor = loops.stateSyncCursor
-        var looked = 0
-        while looked < settings.sweepPinsMax, let (key, pin) = nextPin(after: cursor) {
-            looked += 1
-            cursor = key
-            guard pin.isExpired(at: turn.now.wall), !pending.contains(key), isClosest(to: pin.cid, among: rivals) else { continue }
+        let cursor = pins(from: loops.stateSyncCursor, bytes: settings.sweepBytes) { pin in
+            guard pin.isExpired(at: turn.now.wall), !pending.contains(pin.cid.stateKey), isClosest(to: pin.cid, among: rivals) else { return }
             if pin.type == .data || pin.type == .meta { expired.append(pin.cid) }  // shards go with their content
         }
-        let isDone = looked < settings.sweepPinsMax
-        loops.stateSyncCursor = isDone ? "" : cursor
+        let isDone = cursor == nil
+        loops.stateSyncCursor = cursor
         loops.stateSyncAt = turn.now.monotonic + (isDone ? settings.stateSyncInterval : .milliseconds(10))
         guard !settings.isFollower else { return }
         for cid in expired {
@@ -187,28 +184,24 @@ extension ClusterPeer {
     /// was lost before this one started has never been heard here: it counts as silent when it has had its time.
     private mutating func repinSweep() {
         guard phase == .ready, !settings.isFollower else { loops.repinAt = nil; return }
-        if loops.repinCursor.isEmpty { beginRepinSweep() }
+        if loops.repinCursor == nil { beginRepinSweep() }
         let (silent, sweepsUnheard) = (loops.repinFor, loops.sweepsUnheard)
-        var cursor = loops.repinCursor
-        var looked = 0
         var endangered: [Pin] = []
         // An update that waits in a batch would be undone by a copy of the state's pin: it is looked at when it is merged.
         let pending = replica.pendingKeys
         let rivals = trustedMembers(without: silent)
         let isSwept = !silent.isEmpty || sweepsUnheard
-        while isSwept, looked < settings.sweepPinsMax, let (key, pin) = nextPin(after: cursor) {
-            looked += 1
-            cursor = key
+        let cursor = !isSwept ? nil : pins(from: loops.repinCursor, bytes: settings.sweepBytes) { pin in
             let alive = (pin.allocations ?? []).filter {
                 !silent.contains($0) && !(sweepsUnheard && $0 != id && monitor.latest("ping", of: $0) == nil)
             }
             guard !pin.isPinnedEverywhere, alive.count < pin.options.replicationFactorMin, pin.type != .meta,
-                !loops.repinning.contains(pin.cid), !pending.contains(key), isClosest(to: pin.cid, among: rivals)
-            else { continue }
+                !loops.repinning.contains(pin.cid), !pending.contains(pin.cid.stateKey), isClosest(to: pin.cid, among: rivals)
+            else { return }
             endangered.append(pin)
         }
-        let isDone = looked < settings.sweepPinsMax
-        loops.repinCursor = isDone ? "" : cursor
+        let isDone = cursor == nil
+        loops.repinCursor = cursor
         loops.repinAt = turn.now.monotonic + (isDone ? settings.repinInterval : .milliseconds(10))
         for pin in endangered { repin(pin, without: silent) }
     }

@@ -7,6 +7,7 @@ import Monitoring
 import Multiformats
 import Pinset
 import Seams
+import Storage
 import Tracking
 
 extension ClusterPeer {
@@ -142,26 +143,27 @@ extension ClusterPeer {
 
     // MARK: State
 
+    /// What cannot be read counts as absent until it is mended; the replica tells of the damage.
     package func storedPin(_ cid: CID) -> Pin? {
-        replica.value(cid.stateKey).flatMap { try? Pin(protobuf: $0, cid: cid) }
+        guard let value = try? replica.value(cid.stateKey) else { return nil }
+        return try? Pin(protobuf: value, cid: cid)
     }
 
-    /// Every pin of the state in the order of the keys, from the one after `key`; what is no pin is passed over (PIN-12).
-    package func nextPin(after key: String) -> (key: String, pin: Pin)? {
-        var cursor = key
-        while let (next, value) = replica.next(after: cursor) {
-            if let cid = CID(stateKey: next), let pin = try? Pin(protobuf: value, cid: cid) { return (next, pin) }
-            cursor = next
-        }
-        return nil
+    /// The pins of the state, some at a time: those in about so many bytes of the log from the cursor on, nil for the beginning.
+    /// What is no pin is passed over (PIN-12). Where to go on, or nil at the end.
+    package func pins(from cursor: LogAddress?, bytes: Int, _ body: (Pin) -> Void) -> LogAddress? {
+        var damages: [LogDamage] = []
+        do {
+            return try replica.scan(from: cursor, bytes: bytes, damages: &damages) { item in
+                guard let cid = CID(stateKey: item.key), let pin = try? Pin(protobuf: item.value, cid: cid) else { return }
+                body(pin)
+            }
+        } catch { return nil }
     }
 
-    func eachPin(_ body: (Pin) -> Void) {
-        var cursor = ""
-        while let (key, pin) = nextPin(after: cursor) {
-            body(pin)
-            cursor = key
-        }
+    package func eachPin(_ body: (Pin) -> Void) {
+        var cursor: LogAddress?
+        repeat { cursor = pins(from: cursor, bytes: 1 << 20, body) } while cursor != nil
     }
 
     private mutating func write(_ pin: Pin, then: @escaping Then<Outcome<Pin>>) {

@@ -84,13 +84,14 @@ extension ClusterPeer {
     mutating func route(_ effect: Replica.Effect) {
         switch effect {
         case .disk(let effect): turn.effects.append(.disk(effect))
+        case .job(let job): turn.effects.append(.job(job))
         case .want(let cids): withExchange { $0.want(cids, now: $2, effects: &$3) }
         case .unwant(let cids): withExchange { $0.cancel(cids, now: $2, effects: &$3) }
         case .announce(let payload):
             let topic = settings.replicaTopic
             withGossip { $0.publish(topic, payload, now: $1.now, choices: &$1.choices, effects: &$2) }
         case .finished(let id, let failure): writes.removeValue(forKey: id)?(&self, failure)
-        case .changed(let key, _, let new): onChange(key, new)
+        case .changed(let key, let new): onChange(key, new)
         case .merged(let cid):
             withExchange { $0.onBlocksAdded([cid], blocks: $1, effects: &$3) }
         case .log(let line): turn.effects.append(.log(line))

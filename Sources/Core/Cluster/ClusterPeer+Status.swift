@@ -221,7 +221,7 @@ extension ClusterPeer {
         guard !tracker.isBusy(with: cid) else { return }
         if let pin = storedPin(cid) {
             if pin.isRemote(for: id) { withTracker { $0.track(pin, now: $1, effects: &$2) } }
-        } else if replica.hasRemoved(cid.stateKey) {
+        } else if (try? replica.hasRemoved(cid.stateKey)) == true {
             withTracker { $0.untrack(cid, now: $1, effects: &$2) }
         }
     }

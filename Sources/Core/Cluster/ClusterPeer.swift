@@ -128,6 +128,7 @@ package struct ClusterPeer: Sendable {
         swap(&turn.choices, &choices)
         swap(&turn.effects, &effects)
         take(input)
+        allowChanges()
         if phase == .stopping { finishStopping() }
         rearm()
         swap(&turn.choices, &choices)
@@ -144,12 +145,19 @@ package struct ClusterPeer: Sendable {
         case .disk(let event):
             withReplica { $0.onDisk(event, now: $1.now, effects: &$2) }
             withIPFS { $0.onDisk(event, effects: &$2) }
+        case .job(let number, let outcome): withReplica { $0.onJob(number, outcome, now: $1.now, effects: &$2) }
         case .exchange(let event): withIPFS { $0.onExchange(event, now: $1, effects: &$2) }
         case .client(let client, let request): onClient(client, request)
         case .clientInput(let client, let input): onUpload(client, input)
         case .clientGone(let client): stopAdding(client)
         case .shutdown: shutDown()
         }
+    }
+
+    /// The tracker takes what has changed at its own pace.
+    private mutating func allowChanges() {
+        let room = max(0, settings.trackedMax - tracker.operationCount)
+        withReplica { $0.allowChanges(room, effects: &$2) }
     }
 
     /// One wake-up for the earliest deadline of all machines.
@@ -180,7 +188,7 @@ package struct ClusterPeer: Sendable {
         var dials: [ConnectionEffect] = []
         book.onTime(now: turn.now, effects: &dials)
         turn.effects += dials.map(PeerEffect.connection)
-        let queued = tracker.pinQueueSize
+        let queued = tracker.pinQueueSize + replica.untoldCount
         withInformers { $0.onTime(now: $1, queued: queued, effects: &$2) }
         for alert in monitor.onTime(now: turn.now) { onAlert(alert) }
         runLoops()

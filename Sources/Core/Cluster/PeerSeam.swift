@@ -3,6 +3,7 @@
 import Kernel
 import Multiformats
 import Seams
+import Storage
 
 package enum PeerInput: Equatable, Sendable {
     /// First input of a run, once. The store has been opened by the initialiser.
@@ -12,6 +13,8 @@ package enum PeerInput: Equatable, Sendable {
     case connection(ConnectionEvent)
     case stream(StreamEvent)
     case disk(DiskEvent)
+    /// How a job has ended.
+    case job(UInt64, IndexJobOutcome)
     case exchange(ExchangeEvent)
     case client(ClientID, ClientRequest)
     case clientInput(ClientID, ClientInput)
@@ -28,6 +31,8 @@ package enum PeerEffect: Equatable, Sendable {
     case connection(ConnectionEffect)
     case stream(StreamEffect)
     case disk(DiskEffect)
+    /// Long work, to be done beside the steps; answered by an input of the same number.
+    case job(IndexJob)
     case exchange(ExchangeEffect)
     case reply(ClientID, ClientReply)
     case log(LogLine)

@@ -33,7 +33,8 @@ package struct PeerSettings: Sendable {
     /// How long after the start a peer that holds pins may take to be heard for the first time.
     package var unheardPatience = Span.minutes(10)
     /// Pins looked at in one step of a sweep.
-    package var sweepPinsMax = 1000
+    package var trackedMax = 20_000
+    package var sweepBytes = 256 << 10
     /// Peers that are dialled from the start: configured ones first, then those of the peerstore file.
     package var bootPeers: [(peer: PeerID, addresses: [Multiaddr], isPermanent: Bool)] = []
 

@@ -109,6 +109,7 @@ package struct DeltaBlock: Equatable, Sendable {
         case noDelta
         case malformed(ProtobufError)
         case wrongHash
+        case badLink(CID)
     }
 
     /// Links are the heads in the order of their bytes, without name and size, both of which are written (CRDT-23..26).

@@ -14,14 +14,15 @@ extension Replica {
         guard let heads = Announcement.decode(payload), heads.count <= settings.announcedHeadsMax else {
             return effects.append(.log(LogLine(.warning, "crdt", "an announcement cannot be read; ignored")))
         }
-        let isBehind = !heads.isEmpty && heads.allSatisfy { dag.has($0.multihash) }
+        guard isOpen else { return }
+        let isBehind = !heads.isEmpty && heads.allSatisfy { has($0.multihash) }
             && SortedSet(heads.map(\.multihash)) != SortedSet(dag.heads.map(\.cid.multihash))
         if isBehind { tellSoon(now: now, choices: &choices) }
         var fresh: [CID] = []
         for head in heads {
             let hash = head.multihash
             seenHeads.insert(hash)
-            guard head.codec == Codec.dagPB, hash.code == HashCode.sha2_256, !dag.has(hash), wanted[hash] == nil else { continue }
+            guard head.codec == Codec.dagPB, hash.code == HashCode.sha2_256, !has(hash), wanted[hash] == nil else { continue }
             wanted[hash] = Want(isRoot: true, until: now.monotonic + settings.fetchTimeout)
             fresh.append(CID(v1: Codec.dagPB, hash))
         }
@@ -31,6 +32,7 @@ extension Replica {
 
     /// Wants every link that is not here and not being fetched.
     mutating func wantAbsent(_ now: Now, _ effects: inout [Effect]) {
+        guard isOpen else { return }
         var fresh: [CID] = []
         for hash in dag.absent where wanted[hash] == nil {
             wanted[hash] = Want(isRoot: false, until: now.monotonic + settings.fetchTimeout)
@@ -44,10 +46,10 @@ extension Replica {
         let hash = cid.multihash
         guard let want = wanted[hash], !want.isArriving else { return }
         do {
-            let block = try DeltaBlock(decoding: bytes, expecting: cid)
-            let (position, sequence) = try append(RecordKind.block, Replica.blockRecord(bytes, consumes: 0), &effects)
+            let block = try StoredBlock(raw: bytes, expecting: cid)
+            let (position, sequence) = try append(RecordKind.block, block.payload, &effects)
             wanted[hash]?.isArriving = true
-            inFlight.append((sequence, .block(block, position, operations: [], isOwn: false, consumes: 0)))
+            inFlight.append((sequence, .block(block, position, operations: [], isOwn: false)))
             sync(&effects)
         } catch {
             // CRDT-29, CRDT-58: a block that is no delta spoils its branch, nothing else.
@@ -77,7 +79,7 @@ extension Replica {
     /// CRDT-62: tries again for what is missing; clean when nothing is.
     mutating func repair(_ now: Now, _ effects: inout [Effect]) {
         repairAt = now.monotonic + settings.repairInterval
-        guard isDirty else { return }
+        guard isDirty, isOpen else { return }
         wantAbsent(now, &effects)
         if dag.absent.isEmpty {
             markDirty(false, &effects)

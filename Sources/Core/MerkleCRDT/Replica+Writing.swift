@@ -22,9 +22,12 @@ extension Replica {
 
     private mutating func accept(_ id: OperationID, _ change: BatchChange, _ now: Now, _ effects: inout [Effect]) {
         if isStopping { return effects.append(.finished(id, .stopping)) }
+        guard isOpen else { return effects.append(.finished(id, .opening(percent: openingPercent))) }
         if settings.isBatching {
             guard pendingCount < settings.batchQueueMax else { return effects.append(.finished(id, .queueFull)) }
-            logOperation(id, resolved(change), now, &effects)
+            do throws(LogError) { logOperation(id, try resolved(change), now, &effects) } catch {
+                effects.append(.finished(id, .log("\(error)")))
+            }
         } else {
             queue.append((id, change))
             work(now, &effects)
@@ -33,17 +36,14 @@ extension Replica {
 
     /// A removal names what it removes when it is made, not when its batch is committed: what another peer adds meanwhile
     /// stays (observed-remove, CRDT-53).
-    private func resolved(_ change: BatchChange) -> Change {
+    private mutating func resolved(_ change: BatchChange) throws(LogError) -> Change {
         switch change {
-        case .put(let key, let value): .put(key: key, value: value)
-        case .delete(let key): .delete(key: key, blocks: liveBlocks(key))
+        case .put(let key, let value): return .put(key: key, value: value)
+        case .delete(let key):
+            // In the order of their datastore keys.
+            let hashes = try store.liveBlocks(key)
+            return .delete(key: key, blocks: hashes.sorted { Delta.blockKey($0).utf8.lexicographicallyPrecedes(Delta.blockKey($1).utf8) })
         }
-    }
-
-    /// The blocks whose elements of the key live, in the order of their datastore keys.
-    private func liveBlocks(_ key: String) -> [Multihash] {
-        let hashes = (state.entries[key]?.live ?? []).map { dag.blocks[$0.block].hash }
-        return hashes.sorted { Delta.blockKey($0).utf8.lexicographicallyPrecedes(Delta.blockKey($1).utf8) }
     }
 
     private mutating func logOperation(_ id: OperationID, _ change: Change, _ now: Now, _ effects: inout [Effect]) {
@@ -67,11 +67,16 @@ extension Replica {
     /// A chain of blocks, one for each operation, that one sync makes durable. A key ends the chain where it comes again:
     /// its removal must see what the block before added.
     private mutating func writeQueued(_ now: Now, _ effects: inout [Effect]) {
-        guard !queue.isEmpty, !isCommitting else { return }
+        guard !queue.isEmpty, !isCommitting, isOpen, !store.index.isOverloaded else { return }
         var tips = dag.heads
         var keys: Set<String> = []
         while let (id, change) = queue.first {
-            let resolved = resolved(change)
+            let resolved: Change
+            do throws(LogError) { resolved = try self.resolved(change) } catch {
+                queue.removeFirst()
+                effects.append(.finished(id, .log("\(error)")))
+                continue
+            }
             guard keys.insert(resolved.key).inserted else { break }
             queue.removeFirst()
             var builder = DeltaBuilder()
@@ -82,14 +87,14 @@ extension Replica {
                 continue
             }
             guard let block = write(delta, on: tips, operations: [id], consumes: 0, &effects) else { continue }
-            tips = [(block.cid, block.delta.priority)]
+            tips = [(block.cid, block.priority)]
         }
         if isCommitting { sync(&effects) }
     }
 
     /// When the batch must be committed: a function of what waits, never of how it came to wait (C25).
     var commitDue: Instant? {
-        guard let oldest = batch.first, !isCommitting else { return nil }
+        guard let oldest = batch.first, !isCommitting, isOpen, !store.index.isOverloaded else { return nil }
         let isFull = batch.count >= settings.batchSizeMax || batchBytes > settings.deltaBytesMax || isStopping
         let due = isFull ? oldest.since : oldest.since + settings.batchAgeMax
         return retryAt.map { max(due, $0) } ?? due
@@ -97,13 +102,13 @@ extension Replica {
 
     /// Puts the waiting operations into blocks.
     mutating func commit(_ now: Now, _ effects: inout [Effect]) {
-        guard !batch.isEmpty, !isCommitting else { return }
+        guard !batch.isEmpty, !isCommitting, isOpen else { return }
         retryAt = nil
         var tips = dag.heads
         for part in parts(of: batch.map(\.change)) {
             let consumes = batch[part.count - 1].number
             if let block = write(part.delta, on: tips, operations: [], consumes: consumes, &effects) {
-                tips = [(block.cid, block.delta.priority)]
+                tips = [(block.cid, block.priority)]
             }
         }
         sync(&effects)
@@ -112,12 +117,17 @@ extension Replica {
     /// Writes several changes as one batch, at once: `finished` says when all of it is durable.
     package mutating func write(_ changes: [BatchChange], _ id: OperationID, now: Now, effects: inout [Effect]) {
         guard !changes.isEmpty else { return effects.append(.finished(id, nil)) }
+        guard isOpen else { return effects.append(.finished(id, .opening(percent: openingPercent))) }
         var tips = dag.heads
-        let parts = parts(of: changes.map { resolved($0) })
+        var resolved: [Change] = []
+        do throws(LogError) { for change in changes { resolved.append(try self.resolved(change)) } } catch {
+            return effects.append(.finished(id, .log("\(error)")))
+        }
+        let parts = parts(of: resolved)
         for (index, part) in parts.enumerated() {
             let operations = index == parts.count - 1 ? [id] : []
             guard let block = write(part.delta, on: tips, operations: operations, consumes: 0, &effects) else { return }
-            tips = [(block.cid, block.delta.priority)]
+            tips = [(block.cid, block.priority)]
         }
         sync(&effects)
     }
@@ -142,16 +152,16 @@ extension Replica {
     private mutating func write(
         _ delta: Delta, on tips: [(cid: CID, height: UInt64)], operations: [OperationID], consumes: UInt64,
         _ effects: inout [Effect]
-    ) -> DeltaBlock? {
+    ) -> StoredBlock? {
         var delta = delta
         // CRDT-27; blocks of unfinished branches are in the state too, and a write must win over what its writer saw.
         let height = max(dag.heightMax, tips.map(\.height).max() ?? 0)
         delta.priority = height == .max ? .max : height + 1
         let bytes = DeltaBlock.encode(delta, heads: tips.map(\.cid))
         do {
-            let block = try DeltaBlock(decoding: bytes)
-            let (position, sequence) = try append(RecordKind.block, Replica.blockRecord(bytes, consumes: consumes), &effects)
-            inFlight.append((sequence, .block(block, position, operations: operations, isOwn: true, consumes: consumes)))
+            let block = try StoredBlock(raw: bytes, consumes: consumes)
+            let (position, sequence) = try append(RecordKind.block, block.payload, &effects)
+            inFlight.append((sequence, .block(block, position, operations: operations, isOwn: true)))
             isCommitting = true
             return block
         } catch {
@@ -194,7 +204,7 @@ extension Replica {
         return writer.bytes
     }
 
-    static func decodeAccepted(_ payload: ArraySlice<UInt8>, _ now: Now) throws -> Accepted {
+    static func decodeAccepted(_ payload: ArraySlice<UInt8>, _ since: Instant) throws -> Accepted {
         var reader = ProtobufReader(payload)
         var number: UInt64 = 0
         var key = ""
@@ -210,7 +220,7 @@ extension Replica {
             }
         }
         let change = value.map { Change.put(key: key, value: $0) } ?? .delete(key: key, blocks: blocks)
-        return Accepted(number: number, change: change, since: now.monotonic)
+        return Accepted(number: number, change: change, since: since)
     }
 }
 
@@ -248,34 +258,5 @@ struct DeltaBuilder {
         delta.elements = elements.compactMap { $0 }
         delta.tombstones = tombstones
         return delta
-    }
-}
-
-/// What the records of a log add up to.
-struct Rebuilt {
-    var dag = Dag()
-    var state = SetState()
-    var batch: [Replica.Accepted] = []
-    var nextAccepted: UInt64 = 1
-    var isDirty = false
-    var faults: [String] = []
-
-    mutating func take(_ position: LogPosition, _ kind: UInt8, _ payload: ArraySlice<UInt8>, _ now: Now) throws {
-        switch kind {
-        case Replica.RecordKind.block:
-            let consumes = Replica.consumed(payload)
-            let block = try DeltaBlock(decoding: Bytes(payload.dropFirst(Replica.blockHeaderBytes)))
-            batch.removeAll { $0.number <= consumes }
-            guard !dag.has(block.cid.multihash) else { return }
-            let number = dag.number(block.cid.multihash)
-            _ = state.merge(block.delta, from: number) { dag.number($0.block) }
-            dag.insert(block, at: position)
-        case Replica.RecordKind.operation:
-            let accepted = try Replica.decodeAccepted(payload, now)
-            batch.append(accepted)
-            nextAccepted = accepted.number + 1
-        case Replica.RecordKind.dirty: isDirty = payload.first == 1
-        default: faults.append("the log holds a record of unknown kind \(kind): was it written by a newer version?")
-        }
     }
 }

@@ -23,6 +23,10 @@ package struct ReplicaSettings: Sendable {
     package var announcedHeadsMax = 1000
     package var folder: FileName = "crdt"
     package var log = LogSettings()
+    package var index = IndexSettings()
+    /// What is read of the log before the replica is opened, and in each step after that, while it makes its state anew.
+    package var replayBytesAtOpen = 64 << 20
+    package var replayBytesPerStep = 2 << 20
     package init() {}
     package var isBatching: Bool { batchSizeMax > 0 && batchAgeMax > .zero }
 }
@@ -39,6 +43,7 @@ package enum ReplicaError: Error, Equatable, Sendable, CustomStringConvertible {
     case stopping
     case disk(DiskError)
     case tooLarge
+    case opening(percent: Int)
     case log(String)
 
     package var description: String {
@@ -50,6 +55,7 @@ package enum ReplicaError: Error, Equatable, Sendable, CustomStringConvertible {
         case .disk(.full(let file)): "the disk is full: \(file) could not be written. Nothing was changed; free some space and try again"
         case .disk(.failed(let file, let reason)): "\(file) could not be written: \(reason). Nothing was changed; try again"
         case .disk(.notFound(let file)): "\(file) is missing: was the data folder removed?"
+        case .opening(let percent): "the pinset is being read from the log (\(percent) %). Try again in a moment"
         case .tooLarge: "the pin is too large to be stored"
         case .log(let reason): reason
         }
@@ -59,6 +65,8 @@ package enum ReplicaError: Error, Equatable, Sendable, CustomStringConvertible {
 package struct Replica: Sendable {
     package enum Effect: Equatable, Sendable {
         case disk(DiskEffect)
+        /// Long work; its end is told to `onJob`.
+        case job(IndexJob)
         /// Blocks to fetch from anyone, and blocks no longer wanted.
         case want([CID])
         case unwant([CID])
@@ -66,8 +74,8 @@ package struct Replica: Sendable {
         case announce(Bytes)
         /// The local operation is durable, or why it is not (nothing was changed then).
         case finished(OperationID, ReplicaError?)
-        /// A merge gave a key another value, or took its last.
-        case changed(key: String, old: Bytes?, new: Bytes?)
+        /// A key has another value, or none any more. The same may be told twice.
+        case changed(key: String, new: Bytes?)
         /// The block is durable and merged: it may be served.
         case merged(CID)
         case log(LogLine)
@@ -92,9 +100,11 @@ package struct Replica: Sendable {
 
     /// What was appended to the log and is not durable yet, oldest first.
     enum InFlight: Sendable {
-        case block(DeltaBlock, LogPosition, operations: [OperationID], isOwn: Bool, consumes: UInt64)
+        case block(StoredBlock, LogPosition, operations: [OperationID], isOwn: Bool)
         case operation(OperationID, Accepted)
         case flag(Bool)
+
+        var isOwnBlock: Bool { if case .block(_, _, _, true) = self { true } else { false } }
     }
 
     enum RecordKind {
@@ -104,10 +114,12 @@ package struct Replica: Sendable {
     }
 
     let settings: ReplicaSettings
-    var log: Log
+    var store: ElementStore
     var dag = Dag()
-    var state = SetState()
     var inFlight: [(sequence: UInt64, what: InFlight)] = []
+    /// From where on the log is still to be read into the state; nil when the state is whole.
+    var replayed: LogAddress?
+    var replayAt: Instant?
 
     /// Unbatched operations that wait for the block before them to be durable.
     var queue: [(id: OperationID, change: BatchChange)] = []
@@ -118,12 +130,15 @@ package struct Replica: Sendable {
     var isCommitting = false
     var retryAt: Instant?
     var isStopping = false
+    var telling = Telling()
 
     /// Wanted blocks and when to give up. `roots` were announced; the others are links of blocks that are here.
     var wanted = SortedMap<Multihash, Want>()
     var seenHeads = SortedSet<Multihash>()
     var rebroadcastAt: Instant
     var repairAt: Instant?
+    /// When jobs that have failed are tried again.
+    var jobRetryAt: Instant?
     package internal(set) var isDirty = false
 
     struct Want: Equatable, Sendable {
@@ -138,41 +153,37 @@ package struct Replica: Sendable {
         case delete(key: String)
     }
 
-    /// Opens the log and rebuilds state, batch and missing blocks from it. Its effects come before any other.
+    /// Opens the log and the state at its last checkpoint, and reads what came after. Its effects come before any other.
     package init(
         settings: ReplicaSettings, owner: UInt8, reader: any DiskReader, now: Now, choices: inout Choices,
         effects: inout [Effect]
     ) throws {
         self.settings = settings
-        var rebuilt = Rebuilt()
-        var damages: [LogDamage] = []
+        var faults: [String] = []
         var disk: [DiskEffect] = []
-        log = try Log(
-            folder: settings.folder, owner: owner, reader: reader, settings: settings.log,
-            visit: { try rebuilt.take($0, $1, $2, now) }, damages: &damages, effects: &disk)
-        effects += disk.map(Effect.disk)
-        (dag, state, isDirty) = (rebuilt.dag, rebuilt.state, rebuilt.isDirty)
-        batch = rebuilt.batch
-        batchBytes = batch.reduce(0) { $0 + Replica.size($1.change) }
-        nextAccepted = rebuilt.nextAccepted
+        var index = Index(folder: settings.folder, owner: owner | 0x80, reader: reader, settings: settings.index)
+        let checkpoint = try index.open(faults: &faults, effects: &disk)
+        let log = try Log(
+            folder: settings.folder, owner: owner, reader: reader, settings: settings.log, start: checkpoint?.address, effects: &disk)
+        store = ElementStore(log: log, index: index)
         rebroadcastAt = now.monotonic
+        effects += disk.map(Effect.disk)
+        for fault in faults { effects.append(.log(LogLine(.warning, "crdt", fault))) }
+        resume(from: checkpoint, &effects)
         scheduleRebroadcast(now, &choices)
-        for damage in damages {
-            isDirty = true
-            effects.append(.log(LogLine(.error, "crdt", "\(damage). What was lost is fetched again from other peers")))
-        }
-        for fault in rebuilt.faults { effects.append(.log(LogLine(.error, "crdt", fault))) }
-        if settings.repairInterval > .zero { repairAt = now.monotonic }  // CRDT-62: at once
-        wantAbsent(now, &effects)
+        replay(settings.replayBytesAtOpen, now, &effects)
     }
 
     // MARK: Reading
 
-    package func value(_ key: String) -> Bytes? { state.value(key) }
+    /// The state is whole: it may be read and written.
+    package var isOpen: Bool { replayed == nil }
+    package func value(_ key: String) throws(LogError) -> Bytes? { try store.value(key) }
     /// The key was here once and is not any more.
-    package func hasRemoved(_ key: String) -> Bool { state.entries[key].map { $0.live.isEmpty } ?? false }
-    package var count: Int { state.count }
-    package var digest: StateDigest { state.digest }
+    package func hasRemoved(_ key: String) throws(LogError) -> Bool { try store.hasRemoved(key) }
+    package var count: Int { store.digests.count }
+    package var digest: StateDigest { store.digests.total }
+    package var rangeDigests: RangeDigests { store.digests }
     package var heads: [(cid: CID, height: UInt64)] { dag.heads }
     package var blockCount: Int { dag.processedCount }
     /// Blocks that are named by others and not here.
@@ -192,41 +203,58 @@ package struct Replica: Sendable {
         for (_, item) in inFlight {
             switch item {
             case .operation(_, let accepted): keys.insert(accepted.change.key)
-            case .block(let block, _, _, true, _): keys.formUnion(block.delta.elements.map(\.key) + block.delta.tombstones.map(\.key))
+            case .block(let block, _, _, true): keys.formUnion(block.keys)
             case .block, .flag: break
             }
         }
         return keys
     }
 
-    /// The next key with a value after `key`, in key order; from the beginning with "".
-    package func next(after key: String) -> (key: String, value: Bytes)? {
-        var cursor = key
-        while let entry = state.entries.first(after: cursor) {
-            if let best = entry.value.best { return (entry.key, best.value) }
-            cursor = entry.key
-        }
-        return nil
+    /// One key and its value.
+    package struct Item {
+        let item: ElementStore.Item
+        package var value: UnsafeRawBufferPointer { item.value }
+        /// The key is "/" and the base32 of the CID with which the value begins.
+        package var isDerived: Bool { item.isDerived }
+        package var key: String { item.key }
     }
 
-    package func has(_ cid: CID) -> Bool { dag.has(cid.multihash) }
-    package func blockSize(_ cid: CID) -> Int? {
-        dag.position(cid.multihash).map { Int($0.length) - Replica.blockHeaderBytes }
+    /// Hands out keys and values, those of the blocks that begin within about so many bytes of the log from a cursor on; nil is
+    /// the beginning. The order is that of the log. The next cursor, or nil at the end. Cursors stay good while things change:
+    /// what does not change meanwhile is met once.
+    package func scan(
+        from cursor: LogAddress?, bytes: Int, damages: inout [LogDamage], visit: (Item) throws -> Void
+    ) throws -> LogAddress? {
+        try store.scan(from: cursor, bytes: bytes, damages: &damages) { try visit(Item(item: $0)) }
+    }
+
+    /// Everything, for those who need no slices.
+    package func each(_ visit: (_ key: String, _ value: Bytes) throws -> Void) throws {
+        var damages: [LogDamage] = []
+        var cursor: LogAddress? = nil
+        repeat {
+            cursor = try scan(from: cursor, bytes: Log.chunkBytes, damages: &damages) { try visit($0.key, Bytes($0.value)) }
+        } while cursor != nil
+        if let damage = damages.first { throw LogError.damaged(damage) }
+    }
+
+    package func has(_ cid: CID) -> Bool { has(cid.multihash) }
+    func has(_ hash: Multihash) -> Bool {
+        if let isHere = dag.isHere(hash) { return isHere }
+        // What cannot be read is fetched again.
+        do { return try store.address(ofBlock: hash) != nil } catch { return false }
+    }
+    package func blockSize(_ cid: CID) throws(LogError) -> Int? {
+        guard let address = try store.address(ofBlock: cid.multihash) else { return nil }
+        return try store.header(at: address)?.blockBytes
     }
     /// The block, verified by its checksum; nil if it is not here. Damage is told, never served.
     package func block(_ cid: CID) throws(LogError) -> Bytes? {
-        guard let position = dag.position(cid.multihash) else { return nil }
-        let payload = try log.read(position)
-        return Bytes(payload.dropFirst(Replica.blockHeaderBytes))
-    }
-
-    /// A block record starts with the number of the last operation that the block consumes, little-endian.
-    static let blockHeaderBytes = 8
-    static func blockRecord(_ bytes: Bytes, consumes: UInt64) -> Bytes {
-        (0..<UInt64(blockHeaderBytes)).map { UInt8(truncatingIfNeeded: consumes >> (8 * $0)) } + bytes
-    }
-    static func consumed(_ payload: ArraySlice<UInt8>) -> UInt64 {
-        payload.prefix(blockHeaderBytes).reversed().reduce(0) { $0 << 8 | UInt64($1) }
+        guard let address = try store.address(ofBlock: cid.multihash) else { return nil }
+        guard let record = try store.log.record(at: address), let raw = StoredBlock.raw(record.payload) else {
+            throw .damaged(store.log.damage(at: address, "a block does not match its checksum"))
+        }
+        return raw
     }
 
     // MARK: Time
@@ -235,11 +263,18 @@ package struct Replica: Sendable {
         var next: Instant? = rebroadcastAt
         next = earliest(next, repairAt)
         next = earliest(next, commitDue)
+        next = earliest(next, replayAt)
+        next = earliest(next, jobRetryAt)
         for (_, want) in wanted { next = earliest(next, want.until) }
         return next
     }
 
     package mutating func onTime(now: Now, choices: inout Choices, effects: inout [Effect]) {
+        if let due = replayAt, now.monotonic >= due { replay(settings.replayBytesPerStep, now, &effects) }
+        if let due = jobRetryAt, now.monotonic >= due {
+            jobRetryAt = nil
+            withIndex(&effects) { $0.work(&$1) }
+        }
         if now.monotonic >= rebroadcastAt {
             rebroadcast(&effects)
             scheduleRebroadcast(now, &choices)
@@ -266,15 +301,18 @@ package struct Replica: Sendable {
 
     private mutating func rebroadcast(_ effects: inout [Effect]) {
         let unseen = dag.heads.map(\.cid).filter { !seenHeads.contains($0.multihash) }
-        if !unseen.isEmpty { effects.append(.announce(Announcement.encode(unseen))) }
+        if !unseen.isEmpty, isOpen { effects.append(.announce(Announcement.encode(unseen))) }
         seenHeads.removeAll()
     }
 
     // MARK: Disk
 
     package mutating func onDisk(_ event: DiskEvent, now: Now, effects: inout [Effect]) {
+        var isIndexEvent = false
+        withIndex(&effects) { isIndexEvent = $0.onDisk(event, effects: &$1) }
+        if isIndexEvent { return }
         var disk: [DiskEffect] = []
-        let outcome = log.onDisk(event, effects: &disk)
+        let outcome = store.log.onDisk(event, effects: &disk)
         effects += disk.map(Effect.disk)
         switch outcome {
         case .durable(let sequence): settle(through: sequence, now, &effects)
@@ -289,37 +327,32 @@ package struct Replica: Sendable {
         inFlight.removeFirst(count)
         for item in settled {
             switch item {
-            case .block(let block, let position, let operations, let isOwn, let consumes):
-                merge(block, position, isOwn: isOwn, consumes: consumes, &effects)
+            case .block(let block, let position, let operations, let isOwn):
+                take(block, position, now, &effects)
                 for operation in operations { effects.append(.finished(operation, nil)) }
                 if isOwn { effects.append(.announce(Announcement.encode([block.cid]))) }
             case .operation(let id, let accepted):
-                batch.append(accepted)
-                batchBytes += Replica.size(accepted.change)
+                if isOpen {
+                    batch.append(accepted)
+                    batchBytes += Replica.size(accepted.change)
+                }
                 effects.append(.finished(id, nil))
             case .flag: break
             }
         }
-        if !inFlight.contains(where: { if case .block(_, _, _, true, _) = $0.what { true } else { false } }) { isCommitting = false }
+        if !inFlight.contains(where: \.what.isOwnBlock) { isCommitting = false }
+        checkpointIfDue(at: store.log.endAddress, &effects)
         wantAbsent(now, &effects)
         work(now, &effects)
     }
 
-    private mutating func merge(
-        _ block: DeltaBlock, _ position: LogPosition, isOwn: Bool, consumes: UInt64, _ effects: inout [Effect]
-    ) {
-        wanted.remove(block.cid.multihash)
-        if consumes > 0 {
-            batch.removeAll { $0.number <= consumes }
-            batchBytes = batch.reduce(0) { $0 + Replica.size($1.change) }
-        }
-        // Who writes the same on the same heads makes the same block: it may come from both sides at once.
-        guard !dag.has(block.cid.multihash) else { return }
-        let number = dag.number(block.cid.multihash)
-        let changes = state.merge(block.delta, from: number) { dag.number($0.block) }
-        dag.insert(block, at: position)
-        effects.append(.merged(block.cid))
-        for change in changes { effects.append(.changed(key: change.key, old: change.old, new: change.new)) }
+    /// A durable block goes into the state. While the log is read anew, it waits there for its turn.
+    private mutating func take(_ block: StoredBlock, _ position: LogPosition, _ now: Now, _ effects: inout [Effect]) {
+        wanted.remove(block.hash)
+        guard isOpen else { return }
+        do throws(LogError) {
+            if try merge(block, position, &effects) { effects.append(.merged(block.cid)) }
+        } catch { startOver("\(error)", now, &effects) }
     }
 
     /// The log is back at its last durable end: what was in flight has not happened.
@@ -331,9 +364,9 @@ package struct Replica: Sendable {
         effects.append(.log(LogLine(.error, "crdt", "\(ReplicaError.disk(error))")))
         for item in lost {
             switch item {
-            case .block(let block, _, let operations, let isOwn, _):
+            case .block(let block, _, let operations, let isOwn):
                 for operation in operations { effects.append(.finished(operation, .disk(error))) }
-                if !isOwn { wanted[block.cid.multihash]?.isArriving = false; effects.append(.want([block.cid])) }
+                if !isOwn { wanted[block.hash]?.isArriving = false; effects.append(.want([block.cid])) }
             case .operation(let id, _): effects.append(.finished(id, .disk(error)))
             case .flag: break
             }
@@ -346,12 +379,12 @@ package struct Replica: Sendable {
     mutating func append(_ kind: UInt8, _ payload: Bytes, _ effects: inout [Effect]) throws(LogError) -> (LogPosition, UInt64) {
         var disk: [DiskEffect] = []
         defer { effects += disk.map(Effect.disk) }
-        return try log.append(kind: kind, payload, effects: &disk)
+        return try store.log.append(kind: kind, payload, effects: &disk)
     }
 
     mutating func sync(_ effects: inout [Effect]) {
         var disk: [DiskEffect] = []
-        log.sync(effects: &disk)
+        store.log.sync(effects: &disk)
         effects += disk.map(Effect.disk)
     }
 }

@@ -4,10 +4,23 @@ import Kernel
 import Seams
 
 package struct LogSettings: Sendable {
+    /// At most 64 MiB, so that a place in the log is a number of 44 bits.
     package var segmentBytes = 64 << 20
     /// Larger payloads are refused when appending, and taken for damage when reading.
     package var recordBytesLimit = 32 << 20
     package init() {}
+}
+
+/// A byte of the log: the number of its segment, then its offset in the segment's file, 18 and 26 bits.
+package struct LogAddress: Hashable, Comparable, Sendable {
+    package let raw: UInt64
+    package init(raw: UInt64) { self.raw = raw }
+    package init(segment: UInt32, offset: Int) { raw = UInt64(segment) << 26 | UInt64(offset) }
+    package var segment: UInt32 { UInt32(truncatingIfNeeded: raw >> 26) }
+    package var offset: Int { Int(raw & (1 << 26 - 1)) }
+    package static func + (a: Self, count: Int) -> Self { Self(raw: a.raw + UInt64(count)) }
+    package static func - (a: Self, count: Int) -> Self { Self(raw: a.raw - UInt64(count)) }
+    package static func < (a: Self, b: Self) -> Bool { a.raw < b.raw }
 }
 
 /// Where a record is.
@@ -17,6 +30,10 @@ package struct LogPosition: Hashable, Comparable, Sendable {
     package let offset: UInt32
     /// Of the payload.
     package let length: UInt32
+    /// Where the payload begins.
+    package var payload: LogAddress { LogAddress(segment: segment, offset: Int(offset) + Log.frameBytes) }
+    /// The record that begins after this one.
+    package var end: LogAddress { payload + Int(length) }
     package static func < (a: Self, b: Self) -> Bool { (a.segment, a.offset) < (b.segment, b.offset) }
 }
 
@@ -31,6 +48,8 @@ package struct LogDamage: Error, Equatable, Sendable, CustomStringConvertible {
 package enum LogError: Error, Equatable, Sendable, CustomStringConvertible {
     case disk(DiskError)
     case damaged(LogDamage)
+    /// The index is damaged: it must be made from the log again.
+    case index(LogDamage)
     case notALog(FileName)
     case tooLarge(Int)
 
@@ -39,7 +58,7 @@ package enum LogError: Error, Equatable, Sendable, CustomStringConvertible {
         case .disk(.full(let file)): "the disk is full: \(file) could not be written"
         case .disk(.failed(let file, let reason)): "\(file): \(reason)"
         case .disk(.notFound(let file)): "\(file) is missing: was the data folder removed?"
-        case .damaged(let damage): damage.description
+        case .damaged(let damage), .index(let damage): damage.description
         case .notALog(let file): "\(file) is not a log"
         case .tooLarge(let count): "a record of \(count) bytes is too large to be stored"
         }
@@ -83,18 +102,19 @@ package struct Log: Sendable {
     private var needsMark = false
     private var syncedSegment: UInt32?
 
-    static let magic = Bytes("ICLOG\u{1}\r\n".utf8)
+    static let magic = Bytes("ICLOG\u{2}\r\n".utf8)
     static let markKind: UInt8 = 0
     static let frameBytes = 9  // length, checksum, kind
+    /// What is read at once when the log is read through.
+    package static let chunkBytes = 1 << 20
 
-
-    /// Opens or creates the log, handing every record to `visit` in order. A torn end is cut off (it was never durable);
-    /// damage elsewhere is stepped over and returned. The effects must be carried out before any other.
+    /// Opens or creates the log. A torn end is cut off: it was never durable. `start` is a place up to which everything is
+    /// known to be sound. The effects must be carried out before any other.
     package init(
         folder: FileName, owner: UInt8, reader: any DiskReader, settings: LogSettings = LogSettings(),
-        visit: (LogPosition, UInt8, ArraySlice<UInt8>) throws -> Void, damages: inout [LogDamage],
-        effects: inout [DiskEffect]
+        start: LogAddress? = nil, effects: inout [DiskEffect]
     ) throws {
+        invariant(settings.segmentBytes <= 1 << 26 && settings.recordBytesLimit < 1 << 26, "segments of \(settings.segmentBytes) bytes")
         self.folder = folder
         self.owner = owner
         self.reader = reader
@@ -105,12 +125,10 @@ package struct Log: Sendable {
             begin(1, &effects)
             return
         }
-        var end = 0
-        for number in segments {
-            end = try replay(number, isLast: number == last, visit: visit, damages: &damages)
-        }
+        let size = try reader.size(name(last))
+        let end = try soundEnd(of: last, from: start.flatMap { $0.segment == last && $0.offset <= size ? $0.offset : nil })
         segment = last
-        if try reader.size(name(last)) > end { effects.append(.truncate(name(last), to: end)) }
+        if size > end { effects.append(.truncate(name(last), to: end)) }
         segmentEnd = end
         if end < Log.magic.count {  // the crash took even the header
             effects.append(.append(name(last), Log.magic))
@@ -118,6 +136,28 @@ package struct Log: Sendable {
         }
         durableEnd = (last, segmentEnd)
         unsynced.insert(last)
+    }
+
+    /// Opens it and hands every record to `visit` in order. Damage is stepped over and returned.
+    package init(
+        folder: FileName, owner: UInt8, reader: any DiskReader, settings: LogSettings = LogSettings(),
+        visit: (LogPosition, UInt8, ArraySlice<UInt8>) throws -> Void, damages: inout [LogDamage],
+        effects: inout [DiskEffect]
+    ) throws {
+        try self.init(folder: folder, owner: owner, reader: reader, settings: settings, effects: &effects)
+        var cursor: LogAddress? = firstAddress
+        while let from = cursor { cursor = try records(from: from, bytes: Log.chunkBytes, damages: &damages, visit: visit) }
+    }
+
+    /// Where the first record is, if there is any.
+    package var firstAddress: LogAddress { LogAddress(segment: firstSegment, offset: Log.magic.count) }
+    /// Where the durable part ends.
+    package var endAddress: LogAddress { LogAddress(segment: durableEnd.segment, offset: durableEnd.offset) }
+    /// What is durable, in bytes on disk.
+    package func sizeBytes() throws(DiskError) -> Int {
+        var size = 0
+        for number in firstSegment...segment { size += (try? reader.size(name(number))) ?? 0 }
+        return size
     }
 
     private func existingSegments() throws -> [UInt32] {
@@ -170,23 +210,16 @@ package struct Log: Sendable {
     static func frame(_ kind: UInt8, _ payload: Bytes) -> Bytes {
         var out = Bytes()
         out.reserveCapacity(frameBytes + payload.count)
-        append32(UInt32(payload.count), to: &out)
-        append32(checksum(kind, payload), to: &out)
+        Kernel.append(UInt32(payload.count), to: &out)
+        Kernel.append(payload.withUnsafeBytes { checksum(kind, $0) }, to: &out)
         out.append(kind)
         out.append(contentsOf: payload)
         return out
     }
 
     /// Over length, kind and payload.
-    static func checksum(_ kind: UInt8, _ payload: some Collection<UInt8>) -> UInt32 {
-        var head = Bytes()
-        append32(UInt32(payload.count), to: &head)
-        head.append(kind)
-        return crc32c(payload, from: crc32c(head))
-    }
-
-    private static func append32(_ value: UInt32, to out: inout Bytes) {
-        for shift in [0, 8, 16, 24] { out.append(UInt8(truncatingIfNeeded: value >> UInt32(shift))) }
+    static func checksum(_ kind: UInt8, _ payload: UnsafeRawBufferPointer) -> UInt32 {
+        mix(payload, seed: UInt64(payload.count) << 8 | UInt64(kind)).low32
     }
 
     /// Asks for everything appended so far to be made durable. One sync runs at a time; what comes meanwhile waits for the
@@ -254,63 +287,142 @@ package struct Log: Sendable {
         if let payload = fresh[position] { return payload }
         let file = name(position.segment)
         let count = Log.frameBytes + Int(position.length)
-        let bytes: Bytes
-        do { bytes = try reader.read(file, at: Int(position.offset), count: count) } catch { throw .disk(error) }
+        let bytes = try bytes(at: LogAddress(segment: position.segment, offset: Int(position.offset)), count: count)
         guard let record = Log.record(in: bytes, at: 0, limit: settings.recordBytesLimit), record.end == count else {
             throw .damaged(LogDamage(file: file, offset: Int(position.offset), reason: "checksum does not match"))
         }
-        return Bytes(record.payload)
+        return Bytes(bytes[record.payload])
+    }
+
+    /// The record whose payload begins there. Nil: no sound record does.
+    package func record(at payload: LogAddress) throws(LogError) -> (position: LogPosition, payload: Bytes)? {
+        guard payload.offset >= Log.frameBytes + Log.magic.count else { return nil }
+        let head = try bytes(at: payload - Log.frameBytes, count: Log.frameBytes)
+        guard head.count == Log.frameBytes else { return nil }
+        let length: UInt32 = head.withUnsafeBytes { load($0, 0) }
+        guard length <= settings.recordBytesLimit else { return nil }
+        let position = LogPosition(segment: payload.segment, offset: UInt32(payload.offset - Log.frameBytes), length: length)
+        do { return (position, try read(position)) } catch {
+            if case .damaged = error { return nil }
+            throw error
+        }
+    }
+
+    /// Bytes as they stand in the file, unchecked, and fewer at its end: whoever asks knows how to tell that they are sound.
+    package func bytes(at address: LogAddress, count: Int) throws(LogError) -> Bytes {
+        do { return try reader.read(name(address.segment), at: address.offset, count: count) } catch { throw .disk(error) }
+    }
+
+    package func damage(at address: LogAddress, _ reason: String) -> LogDamage {
+        LogDamage(file: name(address.segment), offset: address.offset, reason: reason)
     }
 
     struct Record {
         let kind: UInt8
-        let payload: ArraySlice<UInt8>
-        let end: Int
+        let payload: Range<Int>
+        var end: Int { payload.upperBound }
     }
 
     /// The whole and sound record at an offset, or nil.
     static func record(in bytes: Bytes, at offset: Int, limit: Int) -> Record? {
-        guard offset + frameBytes <= bytes.count else { return nil }
-        let length = Int(word32(bytes, offset))
-        guard length <= limit, offset + frameBytes + length <= bytes.count else { return nil }
-        let kind = bytes[offset + 8]
-        let payload = bytes[offset + frameBytes..<offset + frameBytes + length]
-        guard checksum(kind, payload) == word32(bytes, offset + 4) else { return nil }
-        return Record(kind: kind, payload: payload, end: offset + frameBytes + length)
-    }
-
-    static func word32(_ bytes: Bytes, _ offset: Int) -> UInt32 {
-        UInt32(bytes[offset]) | UInt32(bytes[offset + 1]) << 8 | UInt32(bytes[offset + 2]) << 16 | UInt32(bytes[offset + 3]) << 24
-    }
-
-    /// Returns where the sound part of the segment ends.
-    private func replay(
-        _ number: UInt32, isLast: Bool, visit: (LogPosition, UInt8, ArraySlice<UInt8>) throws -> Void,
-        damages: inout [LogDamage]
-    ) throws -> Int {
-        let file = name(number)
-        let bytes = try reader.read(file, at: 0, count: try reader.size(file))
-        guard bytes.starts(with: Log.magic) else {
-            // The crash may have torn the header with all that followed; nothing of it was durable then.
-            if isLast && !hasMark(in: bytes, after: 0) { return 0 }
-            throw LogError.notALog(file)
+        bytes.withUnsafeBytes { bytes in
+            guard offset + frameBytes <= bytes.count else { return nil }
+            let length = Int(load(bytes, offset, as: UInt32.self))
+            let start = offset + frameBytes
+            guard length <= limit, start + length <= bytes.count else { return nil }
+            let kind = bytes[offset + 8]
+            let payload = UnsafeRawBufferPointer(rebasing: bytes[start..<start + length])
+            guard checksum(kind, payload) == load(bytes, offset + 4, as: UInt32.self) else { return nil }
+            return Record(kind: kind, payload: start..<start + length)
         }
-        var offset = Log.magic.count
-        while offset < bytes.count {
-            if let record = Log.record(in: bytes, at: offset, limit: settings.recordBytesLimit) {
-                let position = LogPosition(segment: number, offset: UInt32(offset), length: UInt32(record.payload.count))
-                if record.kind != Log.markKind { try visit(position, record.kind, record.payload) }
-                offset = record.end
+    }
+
+    /// Hands out the durable records from an address on, those that begin within about so many bytes. Where to go on, or nil
+    /// at the end. Damage is stepped over.
+    package func records(
+        from address: LogAddress, bytes budget: Int, damages: inout [LogDamage],
+        visit: (LogPosition, UInt8, ArraySlice<UInt8>) throws -> Void
+    ) throws -> LogAddress? {
+        var (number, offset, left) = (address.segment, address.offset, budget)
+        while left > 0 {
+            let isLast = number >= durableEnd.segment
+            let limit = isLast ? durableEnd.offset : (try? reader.size(name(number))) ?? 0
+            guard offset < limit else {
+                if isLast { return nil }
+                if limit == 0 { damages.append(LogDamage(file: name(number), offset: 0, reason: "the file is missing or empty")) }
+                (number, offset) = (number + 1, Log.magic.count)
                 continue
             }
-            // A crash tears what was not durable, and only that may be cut off in silence.
-            guard !isLast || hasMark(in: bytes, after: offset) else { return offset }
-            let next = soundRecord(in: bytes, after: offset)
-            let text = next.map { "\($0 - offset) bytes hold no sound record" } ?? "no sound record follows"
-            damages.append(LogDamage(file: file, offset: offset, reason: text))
-            offset = next ?? bytes.count
+            if offset == Log.magic.count, try reader.read(name(number), at: 0, count: offset) != Log.magic {
+                throw LogError.notALog(name(number))
+            }
+            let end = try visitChunk(number, offset, limit, min(left, Log.chunkBytes), &damages, visit)
+            left -= end - offset
+            offset = end
         }
-        return offset
+        return LogAddress(segment: number, offset: offset)
+    }
+
+    /// Reads about so many bytes of a segment. Returns the offset behind the last record, at least one further on.
+    private func visitChunk(
+        _ number: UInt32, _ start: Int, _ limit: Int, _ count: Int, _ damages: inout [LogDamage],
+        _ visit: (LogPosition, UInt8, ArraySlice<UInt8>) throws -> Void
+    ) throws -> Int {
+        var bytes = try reader.read(name(number), at: start, count: min(max(count, 4096), limit - start))
+        if let whole = Log.frameLength(in: bytes), whole > bytes.count, whole <= limit - start, whole <= settings.recordBytesLimit + Log.frameBytes {
+            bytes = try reader.read(name(number), at: start, count: whole)
+        }
+        var offset = 0
+        while offset < bytes.count {
+            guard let record = Log.record(in: bytes, at: offset, limit: settings.recordBytesLimit) else {
+                let isCut = Log.frameLength(in: bytes[offset...]).map { offset + $0 > bytes.count && start + offset + $0 <= limit } ?? (start + bytes.count < limit)
+                if isCut && offset > 0 { break }
+                return try stepOver(number, start + offset, limit, &damages)
+            }
+            let position = LogPosition(segment: number, offset: UInt32(start + offset), length: UInt32(record.payload.count))
+            if record.kind != Log.markKind { try visit(position, record.kind, bytes[record.payload]) }
+            offset = record.end
+        }
+        return start + offset
+    }
+
+    /// What a frame says of its own length.
+    private static func frameLength(in bytes: some Collection<UInt8>) -> Int? {
+        guard bytes.count >= frameBytes else { return nil }
+        return bytes.prefix(4).reversed().reduce(0) { $0 << 8 | Int($1) } + frameBytes
+    }
+
+    private func stepOver(_ number: UInt32, _ offset: Int, _ limit: Int, _ damages: inout [LogDamage]) throws -> Int {
+        let rest = try reader.read(name(number), at: offset, count: limit - offset)
+        let next = soundRecord(in: rest, after: 0)
+        let text = next.map { "\($0) bytes hold no sound record" } ?? "no sound record follows"
+        damages.append(LogDamage(file: name(number), offset: offset, reason: text))
+        return offset + (next ?? rest.count)
+    }
+
+    /// A crash tears what was not durable, and only that may be cut off in silence.
+    private func soundEnd(of number: UInt32, from start: Int?) throws -> Int {
+        let file = name(number)
+        let from = start ?? 0
+        let bytes = try reader.read(file, at: from, count: try reader.size(file) - from)
+        var offset = 0
+        if start == nil {
+            guard bytes.starts(with: Log.magic) else {
+                // The crash may have torn the header with all that followed; nothing of it was durable then.
+                if !hasMark(in: bytes, after: 0) { return 0 }
+                throw LogError.notALog(file)
+            }
+            offset = Log.magic.count
+        }
+        while offset < bytes.count {
+            if let record = Log.record(in: bytes, at: offset, limit: settings.recordBytesLimit) {
+                offset = record.end
+            } else {
+                guard hasMark(in: bytes, after: offset) else { break }
+                offset = soundRecord(in: bytes, after: offset) ?? bytes.count
+            }
+        }
+        return from + offset
     }
 
     private func hasMark(in bytes: Bytes, after offset: Int) -> Bool {

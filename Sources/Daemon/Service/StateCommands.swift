@@ -72,10 +72,8 @@ private struct StateRun {
         let state = try open(settings)
         try doing("exporting state") {
             try state.commitAccepted()
-            var cursor = ""
-            while let (key, value) = state.replica.next(after: cursor) {
-                cursor = key
-                guard let cid = CID(stateKey: key), let pin = try? Pin(protobuf: value, cid: cid) else { continue }
+            try state.replica.each { key, value in
+                guard let cid = CID(stateKey: key), let pin = try? Pin(protobuf: value, cid: cid) else { return }
                 try output.line(pin.json.encoded())
             }
             try output.end()

@@ -4,6 +4,7 @@ import Kernel
 import MerkleCRDT
 import Multiformats
 import Seams
+import Storage
 import TestSupport
 
 struct Room {
@@ -54,6 +55,7 @@ struct Room {
             case .disk(let disk):
                 guard let event = members[index].disk.carryOut(disk) else { continue }
                 if holdsSyncs { held.append((index, event)) } else { act(index) { $0.onDisk(event, now: $1, effects: &$3) } }
+            case .job(let job): finish(index, job)
             case .want(let cids): if fetches { fetch(index, cids) }
             case .announce(let payload): broadcasts.append(Broadcast(by: index, payload: payload))
             case .changed: members[index].hooks.append(effect)
@@ -61,6 +63,12 @@ struct Room {
             case .unwant, .merged, .log: break
             }
         }
+    }
+
+    /// All of it at once.
+    private mutating func finish(_ index: Int, _ job: IndexJob) {
+        let outcome = members[index].disk.finish(job)
+        act(index) { $0.onJob(job.number, outcome, now: $1, effects: &$3) }
     }
 
     mutating func endSyncs() {
@@ -116,12 +124,8 @@ struct Room {
     }
 
     func values(_ index: Int) -> [(key: String, value: Bytes)] {
-        var out: [(String, Bytes)] = []
-        var cursor = ""
-        while let next = members[index].replica.next(after: cursor) {
-            out.append(next)
-            cursor = next.key
-        }
-        return out
+        var out: [(key: String, value: Bytes)] = []
+        do { try members[index].replica.each { out.append(($0, $1)) } } catch { fatalError("\(error)") }
+        return out.sorted { $0.key < $1.key }
     }
 }

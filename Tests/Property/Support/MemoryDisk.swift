@@ -2,6 +2,7 @@
 
 import Kernel
 import Seams
+import Storage
 
 /// Used by one test at a time.
 package final class MemoryDisk: DiskReader, @unchecked Sendable {
@@ -43,6 +44,20 @@ package final class MemoryDisk: DiskReader, @unchecked Sendable {
             return .synced(ticket)
         }
         return nil
+    }
+
+    /// Long work, all of it at once.
+    package func finish(_ job: IndexJob) -> IndexJobOutcome {
+        var job = job
+        while true {
+            var effects: [DiskEffect] = []
+            do throws(LogError) {
+                if let run = try job.advance(reader: self, effects: &effects) { return .done(run) }
+            } catch { return .failed(error) }
+            for effect in effects {
+                if case .syncFailed(_, let error) = carryOut(effect) { return .failed(.disk(error)) }
+            }
+        }
     }
 
     /// A crash: of what was appended after the last sync, only `kept` bytes of each file survive.

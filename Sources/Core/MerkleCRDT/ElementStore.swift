@@ -1,0 +1,322 @@
+// The replicated set over the log: for each key the elements that blocks added and nobody removed. It is a function of the set of
+// merged blocks alone, whatever order they came in: a tombstone counts also before its element, and the best survivor is always
+// the value. Elements stay where their block is in the log; the index says where, and one bit for each which of them are values.
+// A new key is merged without a read. spec/crdt.md CRDT-45..53; bug zoo C01, C02, C05, C08, C23.
+
+import Encoding
+import Kernel
+import Multiformats
+import Storage
+
+struct ElementStore: Sendable {
+    enum Kind {
+        static let element: UInt8 = 1
+        /// A tombstone that came before its element.
+        static let tombstone: UInt8 = 2
+        /// The tombstone that took the last element of a key.
+        static let removed: UInt8 = 3
+        static let block: UInt8 = 4
+    }
+
+    /// An element that nobody removed.
+    struct Candidate: Sendable {
+        let address: LogAddress
+        let block: LogAddress
+        let value: Bytes
+        let mixed: Mixed
+    }
+
+    var log: Log
+    var index: Index
+    var live = LiveMap()
+    var digests = RangeDigests()
+    /// What could not be read since it was asked for last.
+    private(set) var damages: [LogDamage] = []
+    /// Blocks with elements that could not be read.
+    private(set) var damagedBlocks: [LogAddress] = []
+
+    init(log: Log, index: Index) { (self.log, self.index) = (log, index) }
+
+    mutating func takeDamages() -> (damages: [LogDamage], blocks: [LogAddress]) {
+        defer { (damages, damagedBlocks) = ([], []) }
+        return (damages, damagedBlocks)
+    }
+
+    // MARK: Reading
+
+    func value(_ key: String) throws(LogError) -> Bytes? {
+        let hash = StoredKey.hash(key)
+        guard index.mayContain(hash) else { return nil }
+        for word in try index.words(hash) where word.kind == Kind.element && live.contains(word.address) {
+            let bytes = try elementBytes(at: word.address)
+            if let found = bytes.withUnsafeBytes({ raw -> Bytes? in
+                guard let view = ElementView(raw, 0), ElementStore.names(view, key) else { return nil }
+                return Bytes(view.value)
+            }) { return found }
+        }
+        return nil
+    }
+
+    /// The key was here once and is not any more.
+    func hasRemoved(_ key: String) throws(LogError) -> Bool {
+        let hash = StoredKey.hash(key)
+        guard index.mayContain(hash) else { return false }
+        let words = try index.words(hash)
+        guard !words.contains(where: { $0.kind == Kind.element }) else { return try value(key) == nil && !words.isEmpty }
+        return words.contains { $0.kind == Kind.removed || $0.kind == Kind.tombstone }
+    }
+
+    private static func names(_ view: ElementView, _ key: String) -> Bool {
+        view.keyText.elementsEqual(key.utf8)
+    }
+
+    /// The bytes of an element, checked.
+    private func elementBytes(at address: LogAddress) throws(LogError) -> Bytes {
+        var count = 192
+        while true {
+            let bytes = try log.bytes(at: address, count: count)
+            let isSound = bytes.withUnsafeBytes { raw in ElementView(raw, 0).map { $0.mixed.low32 == $0.check } }
+            switch isSound {
+            case true?: return bytes
+            case nil where bytes.count == count && count < 1 << 26: count *= 16
+            default: throw .damaged(log.damage(at: address, "an element does not match its checksum"))
+            }
+        }
+    }
+
+    /// Nil: it has another key.
+    private func candidate(at address: LogAddress, key text: Bytes) throws(LogError) -> Candidate? {
+        let bytes = try elementBytes(at: address)
+        return bytes.withUnsafeBytes { raw in
+            guard let view = ElementView(raw, 0), view.keyText == text else { return nil }
+            return Candidate(address: address, block: address - view.distance, value: Bytes(view.value), mixed: view.mixed)
+        }
+    }
+
+    /// All of one key. Those that cannot be read are noted, and left out until they are mended.
+    private mutating func candidates(_ words: [IndexWord], key text: Bytes) throws(LogError) -> [Candidate] {
+        var found: [Candidate] = []
+        for word in words where word.kind == Kind.element {
+            do throws(LogError) {
+                if let candidate = try candidate(at: word.address, key: text) { found.append(candidate) }
+            } catch { try note(error, at: word.address) }
+        }
+        return found
+    }
+
+    private mutating func note(_ error: LogError, at address: LogAddress) throws(LogError) {
+        guard case .damaged(let damage) = error else { throw error }
+        damages.append(damage)
+        damagedBlocks.append(address)
+    }
+
+    /// The blocks whose elements of a key nobody has removed.
+    mutating func liveBlocks(_ key: String) throws(LogError) -> [Multihash] {
+        let hash = StoredKey.hash(key)
+        guard index.mayContain(hash) else { return [] }
+        var out: [Multihash] = []
+        for candidate in try candidates(try index.words(hash), key: Bytes(key.utf8)) {
+            if let header = try header(at: candidate.block) { out.append(StoredBlock.multihash(header.digest)) }
+        }
+        return out
+    }
+
+    // MARK: Blocks
+
+    func header(at payload: LogAddress) throws(LogError) -> StoredBlock.Header? {
+        var count = 256
+        while true {
+            let bytes = try log.bytes(at: payload, count: count)
+            var needs = 0
+            if let header = bytes.withUnsafeBytes({ StoredBlock.Header($0, needs: &needs) }) { return header }
+            guard needs > count, bytes.count == count else { return nil }
+            count = needs
+        }
+    }
+
+    func address(ofBlock hash: Multihash) throws(LogError) -> LogAddress? {
+        let key = StoredKey.hash(block: hash.digest)
+        guard index.mayContain(key) else { return nil }
+        for word in try index.words(key) where word.kind == Kind.block {
+            if let header = try header(at: word.address), header.digest.elementsEqual(hash.digest) { return word.address }
+        }
+        return nil
+    }
+
+    // MARK: Merging
+
+    /// Takes what a durable block says into the state. The keys whose values changed, if the caller wants them.
+    mutating func merge(_ block: StoredBlock, at base: LogAddress, wantsKeys: Bool) throws(LogError) -> [Bytes] {
+        var changed: [Bytes] = []
+        index.put(StoredKey.hash(block: block.hash.digest), IndexWord(kind: Kind.block, base))
+        for tombstone in block.tombstones {
+            if let key = try remove(tombstone, block, base), wantsKeys, !changed.contains(key) { changed.append(key) }
+        }
+        for element in block.elements {
+            let address = base + Int(element.offset)
+            if index.mayContain(element.hash) {
+                guard let key = try add(element, block, base), wantsKeys, !changed.contains(key) else { continue }
+                changed.append(key)
+            } else {
+                index.put(element.hash, IndexWord(kind: Kind.element, address))
+                live.insert(address)
+                digests.add(element.hash, element.mixed)
+                if wantsKeys { changed.append(block.keyText(element)) }
+            }
+        }
+        return changed
+    }
+
+    /// An element whose key may be known. The key, if it has another value now.
+    private mutating func add(_ element: ElementRef, _ block: StoredBlock, _ base: LogAddress) throws(LogError) -> Bytes? {
+        let key = block.keyText(element)
+        let words = try index.words(element.hash)
+        let address = base + Int(element.offset)
+        if words.contains(where: { $0.kind == Kind.element && $0.address == address }) { return nil }
+        guard try !isCancelled(key, element.hash, words, block.hash) else { return nil }
+        for word in words where word.kind == Kind.removed {
+            if try names(word.address, key, nil) { index.erase(element.hash, word) }
+        }
+        let others = try candidates(words, key: key)
+        let value = block.value(element)
+        if let twin = others.first(where: { $0.block == base }) {  // C08: of two values in one block the greater counts
+            guard twin.value.lexicographicallyPrecedes(value) else { return nil }
+            index.erase(element.hash, IndexWord(kind: Kind.element, twin.address))
+        }
+        index.put(element.hash, IndexWord(kind: Kind.element, address))
+        let mine = Candidate(address: address, block: base, value: value, mixed: element.mixed)
+        return try elect(element.hash, others.filter { $0.block != base } + [mine], before: others) ? key : nil
+    }
+
+    /// A tombstone came before this block's element: both have done their work.
+    private mutating func isCancelled(_ key: Bytes, _ hash: UInt64, _ words: [IndexWord], _ block: Multihash) throws(LogError) -> Bool {
+        var isCancelled = false
+        for word in words where word.kind == Kind.tombstone {
+            guard try names(word.address, key, block) else { continue }
+            isCancelled = true
+            index.erase(hash, word)
+            index.put(hash, IndexWord(kind: Kind.removed, word.address))
+        }
+        return isCancelled
+    }
+
+    /// The key, if it has another value now or none.
+    private mutating func remove(_ tombstone: TombstoneRef, _ block: StoredBlock, _ base: LogAddress) throws(LogError) -> Bytes? {
+        guard let (key, target) = block.tombstone(tombstone) else { return nil }
+        let words = index.mayContain(tombstone.hash) ? try index.words(tombstone.hash) : []
+        let mark = base + Int(tombstone.offset)
+        guard let targetBase = try address(ofBlock: target) else {
+            if try !isKnown(key, target, words) { index.put(tombstone.hash, IndexWord(kind: Kind.tombstone, mark)) }
+            return nil
+        }
+        let known = try candidates(words, key: key)
+        guard let victim = known.first(where: { $0.block == targetBase }) else { return nil }
+        index.erase(tombstone.hash, IndexWord(kind: Kind.element, victim.address))
+        let rest = known.filter { $0.address != victim.address }
+        if rest.isEmpty { index.put(tombstone.hash, IndexWord(kind: Kind.removed, mark)) }
+        return try elect(tombstone.hash, rest, before: known) ? key : nil
+    }
+
+    private mutating func isKnown(_ key: Bytes, _ target: Multihash, _ words: [IndexWord]) throws(LogError) -> Bool {
+        for word in words where word.kind == Kind.tombstone { if try names(word.address, key, target) { return true } }
+        return false
+    }
+
+    /// The tombstone there is for that key and, if given, that block. One that cannot be read is noted, and is for neither.
+    private mutating func names(_ address: LogAddress, _ key: Bytes, _ block: Multihash?) throws(LogError) -> Bool {
+        do throws(LogError) {
+            return try tombstoneBytes(at: address).withUnsafeBytes { raw in
+                guard let view = TombstoneView(raw, 0), view.keyText == key else { return false }
+                return block.map { view.digest.elementsEqual($0.digest) } ?? true
+            }
+        } catch {
+            try note(error, at: address)
+            return false
+        }
+    }
+
+    private func tombstoneBytes(at address: LogAddress) throws(LogError) -> Bytes {
+        var count = 192
+        while true {
+            let bytes = try log.bytes(at: address, count: count)
+            if bytes.withUnsafeBytes({ TombstoneView($0, 0) != nil }) { return bytes }
+            guard bytes.count == count, count < 1 << 26 else {
+                throw .damaged(log.damage(at: address, "a tombstone does not match its checksum"))
+            }
+            count *= 16
+        }
+    }
+
+    /// CRDT-47: the higher priority wins, then the greater value. True if the value is another one now.
+    private mutating func elect(_ hash: UInt64, _ candidates: [Candidate], before: [Candidate]) throws(LogError) -> Bool {
+        let old = before.first { live.contains($0.address) }
+        let best = try best(of: candidates)
+        guard old?.address != best?.address else { return false }
+        if let old {
+            live.remove(old.address)
+            digests.remove(hash, old.mixed)
+        }
+        if let best {
+            live.insert(best.address)
+            digests.add(hash, best.mixed)
+        }
+        return true
+    }
+
+    private func best(of candidates: [Candidate]) throws(LogError) -> Candidate? {
+        guard candidates.count > 1 else { return candidates.first }
+        var best: (candidate: Candidate, priority: UInt64)?
+        for candidate in candidates {
+            let priority = try header(at: candidate.block)?.priority ?? 0
+            if let current = best,
+                current.priority != priority
+                    ? current.priority > priority : !current.candidate.value.lexicographicallyPrecedes(candidate.value) { continue }
+            best = (candidate, priority)
+        }
+        return best?.candidate
+    }
+
+    // MARK: Reading through
+
+    /// One live element.
+    struct Item {
+        fileprivate let view: ElementView
+        package var value: UnsafeRawBufferPointer { view.value }
+        package var isDerived: Bool { view.key == nil }
+        package var key: String { String(decoding: view.keyText, as: UTF8.self) }
+    }
+
+    /// Hands out the values of the blocks that begin within about so many bytes from an address on, in the order of the log.
+    /// Where to go on, or nil at the end.
+    func scan(
+        from start: LogAddress?, bytes: Int, damages: inout [LogDamage], visit: (Item) throws -> Void
+    ) throws -> LogAddress? {
+        try log.records(from: start ?? log.firstAddress, bytes: bytes, damages: &damages) { position, kind, payload in
+            guard kind == Replica.RecordKind.block, !live.isEmpty(from: position.payload, to: position.end) else { return }
+            try payload.withUnsafeBytes { raw in
+                var needs = 0
+                guard let header = StoredBlock.Header(raw, needs: &needs) else { return }
+                var at = header.elementsAt
+                for _ in 0..<header.elementCount {
+                    guard let view = ElementView(raw, at) else { return }
+                    if live.contains(position.payload + at) { try visit(Item(view: view)) }
+                    at = view.end
+                }
+            }
+        }
+    }
+}
+
+extension StoredBlock {
+    func keyText(_ element: ElementRef) -> Bytes {
+        payload.withUnsafeBytes { ElementView($0, Int(element.offset))?.keyText ?? [] }
+    }
+    func value(_ element: ElementRef) -> Bytes {
+        payload.withUnsafeBytes { ElementView($0, Int(element.offset)).map { Bytes($0.value) } ?? [] }
+    }
+    func tombstone(_ tombstone: TombstoneRef) -> (key: Bytes, target: Multihash)? {
+        payload.withUnsafeBytes { raw in
+            TombstoneView(raw, Int(tombstone.offset)).map { ($0.keyText, StoredBlock.multihash($0.digest)) }
+        }
+    }
+}

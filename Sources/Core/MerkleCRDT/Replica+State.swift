@@ -1,0 +1,224 @@
+// The state as it is made from the log: merged block by block, kept in checkpoints, and made anew where they are of no use.
+
+import Encoding
+import Kernel
+import Multiformats
+import Seams
+import Storage
+
+extension Replica {
+    mutating func withIndex(_ effects: inout [Effect], _ body: (inout Index, inout [Index.Effect]) -> Void) {
+        var own: [Index.Effect] = []
+        body(&store.index, &own)
+        for effect in own {
+            switch effect {
+            case .disk(let effect): effects.append(.disk(effect))
+            case .job(let job): effects.append(.job(job))
+            }
+        }
+    }
+
+    // MARK: Merging
+
+    /// False: it was here already. Who writes the same on the same heads makes the same block: it may come from both sides.
+    mutating func merge(_ block: StoredBlock, _ position: LogPosition, _ effects: inout [Effect]) throws(LogError) -> Bool {
+        if block.consumes > 0 {
+            batch.removeAll { $0.number <= block.consumes }
+            batchBytes = batch.reduce(0) { $0 + Replica.size($1.change) }
+        }
+        if let isHere = dag.isHere(block.hash) { if isHere { return false } } else if try store.address(ofBlock: block.hash) != nil { return false }
+        let tells = telling.takes(block.elements.count + block.tombstones.count)
+        let keys = try store.merge(block, at: position.payload, wantsKeys: tells)
+        let isStored = { [store] (hash: Multihash) throws(LogError) in try store.address(ofBlock: hash) != nil }
+        try insert(block, isStored)
+        try tell(keys, &effects)
+        if !tells { telling.fallBehind(at: position, block.elements.count + block.tombstones.count) }
+        reportDamages(&effects)
+        return true
+    }
+
+    private mutating func insert(_ block: StoredBlock, _ isStored: (Multihash) throws(LogError) -> Bool) throws(LogError) {
+        do { try dag.insert(block.hash, links: block.links, height: block.priority, isStored: isStored) } catch let error as LogError {
+            throw error
+        } catch { unreachable("\(error)") }
+    }
+
+    mutating func reportDamages(_ effects: inout [Effect]) {
+        for damage in store.takeDamages().damages { effects.append(.log(LogLine(.error, "crdt", "\(damage)"))) }
+    }
+
+    // MARK: Checkpoints
+
+    mutating func checkpointIfDue(at address: LogAddress, _ effects: inout [Effect]) {
+        guard store.index.wantsFreeze, isOpen || replayed == address else { return }
+        let state = snapshot
+        withIndex(&effects) { $0.freeze(at: address, state: state, effects: &$1) }
+    }
+
+    /// What there is beside the index.
+    private var snapshot: [Bytes] {
+        var writer = ProtobufWriter()
+        writer.message(1) { dag.write(to: &$0) }
+        writer.bool(2, isDirty)
+        writer.uint64(3, nextAccepted)
+        for accepted in batch { writer.explicit(4, bytes: Replica.encode(accepted)) }
+        if let behind = telling.behind { writer.uint64(5, behind.raw) }
+        writer.uint64(6, UInt64(telling.untoldCount))
+        var first = Bytes()
+        Kernel.append(UInt32(writer.bytes.count), to: &first)
+        return [first + writer.bytes + store.digests.bytes] + store.live.pieces
+    }
+
+    /// Takes up the state of a checkpoint, if it belongs to this log; else there is nothing yet.
+    mutating func resume(from checkpoint: (address: LogAddress, state: Bytes)?, _ effects: inout [Effect]) {
+        replayed = store.log.firstAddress
+        guard let checkpoint else { return }
+        do {
+            guard checkpoint.address <= store.log.endAddress else { throw StateFault("it is ahead of the log") }
+            try restore(checkpoint.state)
+            replayed = checkpoint.address
+        } catch {
+            effects.append(.log(LogLine(.warning, "crdt", "the index cannot be used: \(error)")))
+            forget(&effects)
+        }
+    }
+
+    private mutating func restore(_ state: Bytes) throws {
+        let count = state.count >= 4 ? Int(state.withUnsafeBytes { load($0, 0, as: UInt32.self) }) : 0
+        let start = 4 + count + RangeDigests.bytesCount
+        guard state.count >= start else { throw StateFault("its state is too short") }
+        var reader = ProtobufReader(state[4..<4 + count])
+        while let field = try reader.next() {
+            switch field.number {
+            case 1: dag = try Dag(reading: try field.message())
+            case 2: isDirty = try field.bool()
+            case 3: nextAccepted = try field.uint64()
+            case 4: batch.append(try Replica.decodeAccepted(try field.bytes(), .origin))
+            case 5: telling.behind = LogAddress(raw: try field.uint64())
+            case 6: telling.untoldCount = Int(try field.uint64())
+            default: break
+            }
+        }
+        batchBytes = batch.reduce(0) { $0 + Replica.size($1.change) }
+        try state.withUnsafeBytes { raw in
+            store.digests = RangeDigests(UnsafeRawBufferPointer(rebasing: raw[(4 + count)..<start]))
+            guard let live = LiveMap(UnsafeRawBufferPointer(rebasing: raw[start...])) else { throw StateFault("its map of live elements is cut off") }
+            store.live = live
+        }
+    }
+
+    private mutating func forget(_ effects: inout [Effect]) {
+        withIndex(&effects) { $0.reset(effects: &$1) }
+        (store.live, store.digests, dag) = (LiveMap(), RangeDigests(), Dag())
+        (batch, batchBytes, isDirty) = ([], 0, false)
+        telling = Telling()
+        replayed = store.log.firstAddress
+    }
+
+    /// The index is of no use any more: the state is made from the log again.
+    mutating func startOver(_ reason: String, _ now: Now, _ effects: inout [Effect]) {
+        effects.append(.log(LogLine(.error, "crdt", "\(reason). The index is made anew from the log")))
+        forget(&effects)
+        replayAt = now.monotonic
+    }
+
+    // MARK: Reading the log
+
+    /// Goes on reading the log into the state; done when `isOpen`.
+    mutating func replay(_ budget: Int, _ now: Now, _ effects: inout [Effect]) {
+        replayAt = nil
+        var left = budget
+        while let from = replayed, left > 0 {
+            guard !store.index.isOverloaded else { return }  // goes on when a job has ended
+            let bytes = min(left, Log.chunkBytes)
+            left -= bytes
+            do { try replaySlice(from, bytes, now, &effects) } catch {
+                effects.append(.log(LogLine(.error, "crdt", "the log cannot be read: \(error)")))
+                replayAt = now.monotonic + settings.retryDelay
+                return
+            }
+        }
+        if isOpen { finishReplay(now, &effects) } else { replayAt = now.monotonic }
+    }
+
+    private mutating func replaySlice(_ from: LogAddress, _ bytes: Int, _ now: Now, _ effects: inout [Effect]) throws {
+        var damages: [LogDamage] = []
+        var records: [(LogPosition, UInt8, Bytes)] = []
+        let next = try store.log.records(from: from, bytes: bytes, damages: &damages) { records.append(($0, $1, Bytes($2))) }
+        for damage in damages {
+            isDirty = true
+            effects.append(.log(LogLine(.error, "crdt", "\(damage). What was lost is fetched again from other peers")))
+        }
+        for (position, kind, payload) in records {
+            try replayRecord(position, kind, payload, now, &effects)
+            replayed = position.end
+            checkpointIfDue(at: position.end, &effects)
+        }
+        replayed = next
+    }
+
+    private mutating func replayRecord(
+        _ position: LogPosition, _ kind: UInt8, _ payload: Bytes, _ now: Now, _ effects: inout [Effect]
+    ) throws {
+        switch kind {
+        case RecordKind.block:
+            guard let block = StoredBlock(payload: payload) else {
+                return effects.append(.log(LogLine(.error, "crdt", "\(store.log.damage(at: position.payload, "a record holds no block"))")))
+            }
+            let before = telling
+            telling.room = 0  // what was told before the restart is not told again
+            _ = try merge(block, position, &effects)
+            telling = before
+        case RecordKind.operation:
+            let accepted = try Replica.decodeAccepted(payload[...], now.monotonic)
+            batch.append(accepted)
+            batchBytes += Replica.size(accepted.change)
+            nextAccepted = accepted.number + 1
+        case RecordKind.dirty: isDirty = payload.first == 1
+        default:
+            effects.append(.log(LogLine(.error, "crdt", "the log holds a record of unknown kind \(kind): was it written by a newer version?")))
+        }
+    }
+
+    private mutating func finishReplay(_ now: Now, _ effects: inout [Effect]) {
+        if settings.repairInterval > .zero { repairAt = now.monotonic }  // CRDT-62: at once
+        wantAbsent(now, &effects)
+        work(now, &effects)
+    }
+
+    /// How much of the log is in the state.
+    package var openingPercent: Int {
+        guard let replayed else { return 100 }
+        let (first, end) = (store.log.firstAddress.raw, store.log.endAddress.raw)
+        return end > first ? Int((replayed.raw - first) * 100 / (end - first)) : 0
+    }
+
+    // MARK: Jobs
+
+    package mutating func onJob(_ number: UInt64, _ outcome: IndexJobOutcome, now: Now, effects: inout [Effect]) {
+        switch outcome {
+        case .done(let run): withIndex(&effects) { $0.onJob(number, run, effects: &$1) }
+        case .failed(let error):
+            effects.append(.log(LogLine(.error, "crdt", "the index could not be written: \(error)")))
+            withIndex(&effects) { $0.onJobFailed(number, effects: &$1) }
+            if case .index = error { startOver("\(error)", now, &effects) } else { jobRetryAt = now.monotonic + settings.retryDelay }
+        }
+        if !isOpen { replay(settings.replayBytesPerStep, now, &effects) } else {
+            checkpointIfDue(at: store.log.endAddress, &effects)
+            work(now, &effects)
+        }
+    }
+}
+
+/// Why a checkpoint is of no use.
+private struct StateFault: Error, CustomStringConvertible {
+    let description: String
+    init(_ description: String) { self.description = description }
+}
+
+extension StoredBlock {
+    var keys: [String] {
+        elements.map { String(decoding: keyText($0), as: UTF8.self) }
+            + tombstones.compactMap { tombstone($0).map { String(decoding: $0.key, as: UTF8.self) } }
+    }
+}

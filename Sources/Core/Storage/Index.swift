@@ -1,0 +1,301 @@
+// Where things stand in the log: a log-structured merge index from hashes to places. The newest entries are in memory, the rest
+// in sorted runs on disk, which jobs merge in the background. Adding reads nothing: a filter in memory for each run says of most
+// hashes that they are new. A checkpoint names the runs and the place in the log up to which they reach; what came after is read
+// from the log again. O'Neil et al.: The Log-Structured Merge-Tree (1996).
+
+import Kernel
+import Seams
+
+package struct IndexSettings: Sendable {
+    /// Entries in memory before they become a run.
+    package var tableEntries = 512 << 10
+    /// Full tables that may wait for being written. When they are that many, nothing more may be added.
+    package var frozenMax = 3
+    /// So many runs of about one size become one.
+    package var fanOut = 4
+    package var filterBitsPerEntry = 12
+    /// More runs than this, and adding waits for merging.
+    package var runsMax = 40
+    package init() {}
+}
+
+package struct Index: Sendable {
+    package enum Effect: Equatable, Sendable {
+        case disk(DiskEffect)
+        case job(IndexJob)
+    }
+
+    /// A full table on its way to the disk, with the state that belongs to it.
+    private struct Frozen: Sendable {
+        let table: MemTable
+        let address: LogAddress
+        let state: [Bytes]
+    }
+    private struct Checkpoint: Sendable, Equatable {
+        var address: LogAddress
+        var stateNumber: UInt64
+    }
+
+    private let settings: IndexSettings
+    private let folder: FileName
+    private let reader: any DiskReader
+    private let owner: UInt8
+    private var table: MemTable
+    private var frozen: [Frozen] = []
+    /// Newest first.
+    private var runs: [IndexRun] = []
+    private var checkpoint: Checkpoint?
+    private var nextNumber: UInt64 = 1
+    private var flushing: UInt64?
+    private var merging: (number: UInt64, inputs: [UInt64])?
+    /// The manifest that is being synced, what it makes superfluous, and whether another must follow.
+    private var manifest: (number: UInt64, file: FileName, obsolete: [FileName])?
+    private var lastManifest: FileName?
+    private var obsolete: [FileName] = []
+    private var needsManifest = false
+
+    static let manifestMagic: UInt64 = 0x316e_6d5f_6369_7673
+
+    // MARK: Opening
+
+    /// An empty index.
+    package init(folder: FileName, owner: UInt8, reader: any DiskReader, settings: IndexSettings = IndexSettings()) {
+        (self.folder, self.owner, self.reader, self.settings) = (folder, owner, reader, settings)
+        table = MemTable(capacity: settings.tableEntries)
+    }
+
+    /// Opens what the newest sound manifest names. The state of its checkpoint, and up to where in the log it reaches; nil where
+    /// there is none: all must be read from the log again. `faults` says what could not be used.
+    package mutating func open(faults: inout [String], effects: inout [DiskEffect]) throws(DiskError) -> (address: LogAddress, state: Bytes)? {
+        let files = try reader.list(folder + "/").filter { Index.number(of: $0) != nil }
+        let manifests = files.filter { $0.hasSuffix(".manifest") }.sorted { Index.number(of: $0) ?? 0 > Index.number(of: $1) ?? 0 }
+        nextNumber = (files.compactMap(Index.number).max() ?? 0) + 1
+        var found: (address: LogAddress, state: Bytes)?
+        var kept: [FileName] = []
+        for file in manifests where found == nil {
+            do throws(LogError) {
+                (found, kept) = try open(manifest: file)
+                lastManifest = file
+            } catch { faults.append("the index cannot be used: \(error)") }
+        }
+        for file in files where !kept.contains(file) { effects.append(.remove(file)) }
+        return found
+    }
+
+    private mutating func open(manifest file: FileName) throws(LogError) -> (found: (address: LogAddress, state: Bytes), kept: [FileName]) {
+        let bytes: Bytes
+        do { bytes = try reader.read(file, at: 0, count: try reader.size(file)) } catch { throw .disk(error) }
+        let words: [UInt64] = bytes.withUnsafeBytes { raw in (0..<raw.count / 8).map { load(raw, $0 * 8) } }
+        guard words.count >= 5, words[0] == Index.manifestMagic, words.last == mix(bytes.dropLast(8), seed: Index.manifestMagic).low,
+            words.count == 5 + Int(words[3])
+        else { throw .index(LogDamage(file: file, offset: 0, reason: "the manifest does not match its checksum")) }
+        let stateFile = name(words[2], "state")
+        let state = try Index.checkedState(stateFile, reader)
+        var opened: [IndexRun] = []
+        for number in words[4..<words.count - 1] { opened.append(try IndexRun(opening: name(number, "run"), number: number, reader: reader)) }
+        runs = opened
+        checkpoint = Checkpoint(address: LogAddress(raw: words[1]), stateNumber: words[2])
+        return ((LogAddress(raw: words[1]), state), [file, stateFile] + opened.map(\.file))
+    }
+
+    /// Forgets everything: it is to be made anew. What it had on disk goes with the next checkpoint, and can't be opened before.
+    package mutating func reset(effects: inout [Effect]) {
+        obsolete += runs.map(\.file)
+        if let checkpoint { obsolete.append(name(checkpoint.stateNumber, "state")) }
+        for file in [lastManifest, manifest?.file].compactMap({ $0 }) { effects.append(.disk(.remove(file))) }
+        obsolete += manifest?.obsolete ?? []
+        table = MemTable(capacity: settings.tableEntries)
+        (frozen, runs, checkpoint, flushing, merging, manifest, lastManifest, needsManifest) = ([], [], nil, nil, nil, nil, nil, false)
+    }
+
+    private static func checkedState(_ file: FileName, _ reader: any DiskReader) throws(LogError) -> Bytes {
+        let bytes: Bytes
+        do { bytes = try reader.read(file, at: 0, count: try reader.size(file)) } catch { throw .disk(error) }
+        guard bytes.count >= 8, bytes.withUnsafeBytes({ load($0, bytes.count - 8, as: UInt64.self) }) == mix(bytes.dropLast(8), seed: manifestMagic).low
+        else { throw .index(LogDamage(file: file, offset: 0, reason: "the state does not match its checksum")) }
+        return Bytes(bytes.dropLast(8))
+    }
+
+    /// "folder/00000012.run" is 12; nil for other files.
+    private static func number(of file: FileName) -> UInt64? {
+        guard let slash = file.lastIndex(of: "/"), let dot = file.lastIndex(of: "."), slash < dot,
+            ["run", "state", "manifest"].contains(file[file.index(after: dot)...])
+        else { return nil }
+        return UInt64(file[file.index(after: slash)..<dot])
+    }
+    private func name(_ number: UInt64, _ kind: String) -> FileName {
+        let digits = String(number)
+        return "\(folder)/" + String(repeating: "0", count: max(0, 8 - digits.count)) + digits + "." + kind
+    }
+    private mutating func takeNumber() -> UInt64 { nextNumber += 1; return nextNumber - 1 }
+
+    // MARK: Entries
+
+    package mutating func put(_ hash: UInt64, _ word: IndexWord) { table.set(hash, word) }
+    package mutating func erase(_ hash: UInt64, _ word: IndexWord) {
+        table.set(hash, IndexWord(kind: word.kind, word.address, isErased: true))
+    }
+
+    /// False: there is surely nothing. True may be wrong about once in two hundred times.
+    @inline(__always)
+    package func mayContain(_ hash: UInt64) -> Bool {
+        if table.contains(hash) { return true }
+        for index in frozen.indices where frozen[index].table.contains(hash) { return true }
+        for index in runs.indices where runs[index].filter.mayContain(hash) { return true }
+        return false
+    }
+
+    /// What stands for the hash, of whatever key.
+    package func words(_ hash: UInt64) throws(LogError) -> [IndexWord] {
+        var versions: [IndexWord] = []
+        table.collect(hash, into: &versions)
+        for waiting in frozen.reversed() { waiting.table.collect(hash, into: &versions) }
+        for run in runs { try run.collect(hash, reader: reader, into: &versions) }
+        guard versions.count > 1 else { return versions.filter { !$0.isErased } }
+        var found: [IndexWord] = []
+        for (index, word) in versions.enumerated() where !word.isErased {
+            if !versions[..<index].contains(where: { $0.place == word.place }) { found.append(word) }
+        }
+        return found
+    }
+
+    // MARK: Checkpoints
+
+    /// It is time for a checkpoint, and there is room for one.
+    package var wantsFreeze: Bool { table.count >= settings.tableEntries && frozen.count < settings.frozenMax }
+    /// Nothing should be added until jobs have caught up.
+    package var isOverloaded: Bool {
+        (table.count >= settings.tableEntries && frozen.count >= settings.frozenMax) || runs.count > settings.runsMax
+    }
+    package var isWorking: Bool { flushing != nil || merging != nil || manifest != nil }
+    /// Nothing in memory that is not in a run.
+    package var isFlushed: Bool { table.count == 0 && frozen.isEmpty && !isWorking && !needsManifest }
+    package var entryCount: Int { runs.reduce(table.count) { $0 + $1.count } + frozen.reduce(0) { $0 + $1.table.count } }
+    package var runCount: Int { runs.count }
+    package var sizeBytes: Int { runs.reduce(0) { $0 + $1.sizeBytes } }
+
+    /// What is in memory is to become a run, and `state` is what the reader must know to go on from that place in the log.
+    package mutating func freeze(at address: LogAddress, state: [Bytes], effects: inout [Effect]) {
+        var check = Bytes()
+        append(Index.check(state), to: &check)
+        frozen.append(Frozen(table: table, address: address, state: state + [check]))
+        table = MemTable(capacity: settings.tableEntries)
+        work(&effects)
+    }
+
+    /// Of the pieces as one.
+    private static func check(_ pieces: [Bytes]) -> UInt64 {
+        if pieces.count == 1 { return mix(pieces[0], seed: manifestMagic).low }
+        var all = Bytes()
+        all.reserveCapacity(pieces.reduce(0) { $0 + $1.count })
+        for piece in pieces { all += piece }
+        return mix(all, seed: manifestMagic).low
+    }
+
+    /// Starts what can be done now.
+    package mutating func work(_ effects: inout [Effect]) {
+        if flushing == nil, let first = frozen.first {
+            let number = takeNumber()
+            flushing = number
+            effects.append(.job(IndexJob(
+                number: number, file: name(number, "run"), sources: [.memory(first.table)], bitsPerEntry: settings.filterBitsPerEntry,
+                dropsErased: runs.isEmpty, isUrgent: true, attachment: (name(number, "state"), first.state))))
+        }
+        if merging == nil, let stretch = Index.mergeable(runs.map(\.count), settings) {
+            let number = takeNumber()
+            merging = (number, runs[stretch].map(\.number))
+            // Whatever is flushed meanwhile is newer.
+            effects.append(.job(IndexJob(
+                number: number, file: name(number, "run"), sources: runs[stretch].map { .run($0) },
+                bitsPerEntry: settings.filterBitsPerEntry, dropsErased: stretch.upperBound == runs.count, isUrgent: false)))
+        }
+    }
+
+    /// Neighbours of which `fanOut` are of one size, with the smaller ones between them. `counts` newest first.
+    static func mergeable(_ counts: [Int], _ settings: IndexSettings) -> Range<Int>? {
+        guard let most = counts.max() else { return nil }
+        var (below, size) = (0, settings.tableEntries * 3 / 2)
+        while true {
+            var start = 0
+            while start < counts.count {
+                var (end, full) = (start, 0)
+                while end < counts.count, counts[end] <= size {
+                    if counts[end] > below { full += 1 }
+                    end += 1
+                }
+                if full >= settings.fanOut { return start..<end }
+                start = end + 1
+            }
+            if size > most { return nil }
+            (below, size) = (size, size * settings.fanOut)
+        }
+    }
+
+    /// A job has ended well. What the caller may do now: see `isOverloaded`.
+    package mutating func onJob(_ number: UInt64, _ run: IndexRun, effects: inout [Effect]) {
+        if number == flushing {
+            flushing = nil
+            let done = frozen.removeFirst()
+            runs.insert(run, at: 0)
+            if let checkpoint { obsolete.append(name(checkpoint.stateNumber, "state")) }
+            checkpoint = Checkpoint(address: done.address, stateNumber: number)
+        } else if let merge = merging, number == merge.number {
+            merging = nil
+            let at = runs.firstIndex { $0.number == merge.inputs[0] } ?? 0
+            obsolete += runs.filter { merge.inputs.contains($0.number) }.map(\.file)
+            runs.removeAll { merge.inputs.contains($0.number) }
+            runs.insert(run, at: at)
+        } else {  // of before a reset
+            effects.append(.disk(.remove(run.file)))
+            return
+        }
+        writeManifest(&effects)
+        work(&effects)
+    }
+
+    /// A job has failed: what it had written is taken away. `work` tries again.
+    package mutating func onJobFailed(_ number: UInt64, effects: inout [Effect]) {
+        if number == flushing { flushing = nil }
+        if number == merging?.number { merging = nil }
+        effects.append(.disk(.remove(name(number, "run"))))
+        effects.append(.disk(.remove(name(number, "state"))))
+    }
+
+    private mutating func writeManifest(_ effects: inout [Effect]) {
+        needsManifest = true
+        guard manifest == nil, let checkpoint else { return }
+        needsManifest = false
+        let number = takeNumber()
+        var bytes = Bytes()
+        for word in [Index.manifestMagic, checkpoint.address.raw, checkpoint.stateNumber, UInt64(runs.count)] + runs.map(\.number) {
+            append(word, to: &bytes)
+        }
+        append(mix(bytes, seed: Index.manifestMagic).low, to: &bytes)
+        let file = name(number, "manifest")
+        manifest = (number, file, obsolete + [lastManifest].compactMap { $0 })
+        obsolete = []
+        effects.append(.disk(.append(file, bytes)))
+        effects.append(.disk(.sync(file, SyncTicket(owner: owner, number: number))))
+    }
+
+    /// What the end of a sync means, if it is one of the index's. False: it was not.
+    package mutating func onDisk(_ event: DiskEvent, effects: inout [Effect]) -> Bool {
+        guard let current = manifest else { return false }
+        let ticket = SyncTicket(owner: owner, number: current.number)
+        switch event {
+        case .synced(ticket):
+            for file in current.obsolete { effects.append(.disk(.remove(file))) }
+            lastManifest = current.file
+            manifest = nil
+        case .syncFailed(ticket, _):
+            effects.append(.disk(.remove(current.file)))
+            obsolete += current.obsolete.filter { $0 != lastManifest }
+            manifest = nil
+            needsManifest = true
+            return true  // the next checkpoint writes another
+        default: return false
+        }
+        if needsManifest { writeManifest(&effects) }
+        return true
+    }
+}
