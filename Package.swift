@@ -95,7 +95,7 @@ let package = Package(
                 knows: wholeCore + ["API", "RealNet", "Transport", "Configuration", "ServiceCommands"]),
         program("ipfs-cluster-ctl", at: "Sources/Daemon/ControlProgram", knows: floor1 + ["RealNet", "ControlCommands"]),
         program("ipfs-cluster-sim", at: "Sources/Daemon/Simulator", knows: wholeCore + ["SimNet"]),
-        program("benchmarks", at: "Benchmarks", knows: wholeCore + ["SimNet"]),
+        program("benchmarks", at: "Benchmarks", knows: wholeCore + ["SimNet", "Transport", "RealNet"]),
 
         // Tests/Property: one folder for each area, so that an area is tested without building the others.
         module("TestSupport", at: "Tests/Property/Support", knows: floor1 + ["Storage"]),

@@ -194,7 +194,8 @@ package struct ResolutionFailure: Error, Sendable { package let reason: String }
 /// Looks names up without stopping the loop.
 package final class Resolver: @unchecked Sendable {
     private let loop: EventLoop
-    private let worker = Worker()
+    /// Most hosts dial numbers only.
+    private lazy var worker = Worker()
     package init(loop: EventLoop) { self.loop = loop }
 
     package func resolve(_ endpoint: Endpoint, then: @escaping @Sendable (Result<[SocketAddress], ResolutionFailure>) -> Void) {
