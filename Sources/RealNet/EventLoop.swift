@@ -18,7 +18,9 @@ package enum Machine {
 
     package static func entropy(_ count: Int) -> Bytes {
         var generator = SystemRandomNumberGenerator()
-        return (0..<count).map { _ in UInt8.random(in: 0...255, using: &generator) }
+        var out: Bytes = []
+        while out.count < count { withUnsafeBytes(of: generator.next()) { out += $0.prefix(count - out.count) } }
+        return out
     }
 
     package static func errorText(_ code: Int32) -> String { String(cString: strerror(code)).lowercased() }
@@ -46,6 +48,8 @@ package final class EventLoop: @unchecked Sendable {
     private var timerNumber: UInt64 = 0
     private var soon: [() -> Void] = []
     private var isRunning = false
+    /// Where sockets read into, one after another.
+    let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 << 10, alignment: 64)
     private let posted = Posted()
     package private(set) var now = Machine.now
 
@@ -62,6 +66,7 @@ package final class EventLoop: @unchecked Sendable {
     deinit {
         Glibc.close(poll)
         Glibc.close(wakeUp)
+        scratch.deallocate()
     }
 
     // MARK: Files
@@ -126,11 +131,17 @@ package final class EventLoop: @unchecked Sendable {
                 timers[first.key] = nil
                 first.value()
             }
-            while !soon.isEmpty {
-                let works = soon
-                soon = []
-                for work in works { work() }
-            }
+            runSoon()
+        }
+    }
+
+    /// What these works put off again has its turn too, but not without end: a socket that always takes more would keep
+    /// all others waiting.
+    private func runSoon() {
+        for _ in 0..<16 where !soon.isEmpty {
+            let works = soon
+            soon = []
+            for work in works { work() }
         }
     }
 

@@ -19,8 +19,7 @@ package final class Socket: @unchecked Sendable {
     private let loop: EventLoop
     private let file: Int32
     private var onEvent: ((Event) -> Void)?
-    private var outgoing: Bytes = []
-    private var sent = 0
+    private var outgoing = Outgoing()
     private var isConnecting: Bool
     private var isReading = true
     private var isWriteWatched = false
@@ -70,7 +69,7 @@ package final class Socket: @unchecked Sendable {
         setsockopt(file, Int32(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<Int32>.size))
     }
 
-    package var queuedBytes: Int { outgoing.count - sent }
+    package var queuedBytes: Int { outgoing.count }
     package var local: SocketAddress? { SocketAddress.local(of: file) }
 
     // MARK: Commands
@@ -79,9 +78,9 @@ package final class Socket: @unchecked Sendable {
         guard !isClosed, !isClosing, !bytes.isEmpty else { return }
         if let tls {
             tls.write(bytes)
-            outgoing += tls.takeOutgoing()
+            outgoing.append(tls.takeOutgoing())
         } else {
-            outgoing += bytes
+            outgoing.append(bytes)
         }
         planFlush()
     }
@@ -113,7 +112,7 @@ package final class Socket: @unchecked Sendable {
         onEvent = nil
         if let tls {
             tls.shutDown()
-            outgoing += tls.takeOutgoing()
+            outgoing.append(tls.takeOutgoing())
         }
         retained = self
         flush()
@@ -154,7 +153,7 @@ package final class Socket: @unchecked Sendable {
     private func handshake() {
         guard let tls else { return }
         guard digest(tls.advance()) else { return }
-        outgoing += tls.takeOutgoing()
+        outgoing.append(tls.takeOutgoing())
         planFlush()
     }
 
@@ -164,8 +163,8 @@ package final class Socket: @unchecked Sendable {
         case .nothing: return true
         case .established: onEvent?(.connected)
         case .failed(let reason):
-            if let tls { outgoing += tls.takeOutgoing() }
-            if reason == TLSSession.plainHTTP { outgoing += Socket.answerToPlainHTTP }
+            if let tls { outgoing.append(tls.takeOutgoing()) }
+            if reason == TLSSession.plainHTTP { outgoing.append(Socket.answerToPlainHTTP) }
             flush()  // The alert tells the other side why.
             fail(reason)
             return false
@@ -178,10 +177,10 @@ package final class Socket: @unchecked Sendable {
         "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n".utf8)
 
     private func receive() {
-        var buffer = Bytes(repeating: 0, count: 64 << 10)
-        for _ in 0..<16 {
+        let buffer = loop.scratch
+        for _ in 0..<4 {
             guard !isClosed, isReading || isClosing else { return }
-            let count = Glibc.recv(file, &buffer, buffer.count, 0)
+            let count = Glibc.recv(file, buffer.baseAddress, buffer.count, 0)
             if count > 0 {
                 if isClosing { continue }
                 deliver(Bytes(buffer[..<count]))
@@ -204,7 +203,7 @@ package final class Socket: @unchecked Sendable {
         }
         guard digest(tls.receive(bytes)) else { return }
         let (clear, ended) = tls.read()
-        outgoing += tls.takeOutgoing()
+        outgoing.append(tls.takeOutgoing())
         planFlush()
         if !clear.isEmpty { onEvent?(.bytes(clear)) }
         if !isClosed, let ended { fail(ended) }
@@ -221,27 +220,10 @@ package final class Socket: @unchecked Sendable {
 
     private func flush() {
         guard !isClosed, !isConnecting else { return }
-        let before = sent
-        while sent < outgoing.count {
-            let count = outgoing.withUnsafeBytes {
-                Glibc.send(file, $0.baseAddress! + sent, outgoing.count - sent, Int32(MSG_NOSIGNAL))
-            }
-            if count > 0 {
-                sent += count
-            } else if errno == EAGAIN || errno == EWOULDBLOCK {
-                break
-            } else if errno != EINTR {
-                return fail("write: \(Machine.errorText(errno))")
-            }
-        }
-        let taken = sent - before
-        if sent == outgoing.count {
-            outgoing.removeAll(keepingCapacity: sent <= 1 << 20)
-            sent = 0
-        } else if sent > 1 << 20, sent * 2 > outgoing.count {
-            outgoing.removeFirst(sent)
-            sent = 0
-        }
+        let before = outgoing.count
+        let code = outgoing.send(to: file)
+        guard code == 0 else { return fail("write: \(Machine.errorText(code))") }
+        let taken = before - outgoing.count
         let mustWait = !outgoing.isEmpty
         if mustWait != isWriteWatched {
             isWriteWatched = mustWait

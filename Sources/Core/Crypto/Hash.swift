@@ -26,6 +26,7 @@ package enum HashFunction: String, Sendable, CaseIterable {
 /// Fetched once; OpenSSL's lookup by name costs more than hashing a small block.
 private struct Methods: @unchecked Sendable {  // EVP_MD is immutable and thread-safe after fetching
     let byFunction: [HashFunction: OpaquePointer]
+    let sha256: OpaquePointer?
     static let shared = Methods()
     private init() {
         var found: [HashFunction: OpaquePointer] = [:]
@@ -33,6 +34,7 @@ private struct Methods: @unchecked Sendable {  // EVP_MD is immutable and thread
             if let method = EVP_MD_fetch(nil, function.rawValue, nil) { found[function] = method }
         }
         byFunction = found
+        sha256 = found[.sha256]
     }
 }
 
@@ -56,8 +58,21 @@ package func digest(_ function: HashFunction, _ data: some Collection<UInt8>, le
 }
 
 package func sha256(_ data: some Collection<UInt8>) -> Bytes {
-    guard let out = digest(.sha256, data) else { unreachable("OpenSSL without SHA-256") }
+    var out: Bytes = []
+    out.append(32) { target in
+        let isDone: Void? = data.withContiguousStorageIfAvailable { sha256(UnsafeRawBufferPointer($0), into: target) }
+        if isDone == nil { Bytes(data).withUnsafeBytes { sha256($0, into: target) } }
+    }
     return out
+}
+
+/// The same without the costs of an array: small inputs are hashed by the million.
+package func sha256(_ data: UnsafeRawBufferPointer, into out: UnsafeMutableRawBufferPointer) {
+    invariant(out.count == 32, "a SHA-256 has 32 bytes")
+    let target = out.bindMemory(to: UInt8.self).baseAddress
+    guard EVP_Digest(data.baseAddress, data.count, target, nil, Methods.shared.sha256, nil) == 1 else {
+        unreachable("OpenSSL without SHA-256")
+    }
 }
 
 package func md5(_ data: some Collection<UInt8>) -> Bytes {

@@ -180,7 +180,8 @@ package func hmac(_ function: HashFunction, key: Bytes, _ data: Bytes) -> Bytes 
     return Bytes(out[..<count])
 }
 
-/// ChaCha20-Poly1305 (RFC 8439) under one key. The context is kept between messages; nonces are 12 bytes.
+/// ChaCha20-Poly1305 (RFC 8439) under one key. The context is kept between messages. A nonce is given by its last eight
+/// bytes as a little-endian number; the first four are zero.
 package final class ChaChaPoly: @unchecked Sendable {
     private let context: OpaquePointer
     package static let tagBytes = 16
@@ -194,39 +195,53 @@ package final class ChaChaPoly: @unchecked Sendable {
     }
     deinit { EVP_CIPHER_CTX_free(context) }
 
-    /// Appends the ciphertext and its tag.
-    package func seal(_ plain: ArraySlice<UInt8>, nonce: Bytes, authenticating data: Bytes = [], into out: inout Bytes) {
-        let start = out.count
-        out.append(contentsOf: repeatElement(0, count: plain.count + Self.tagBytes))
+    /// Begins a message.
+    private func begin(_ nonce: UInt64, _ data: Bytes, isSealing: Bool) {
+        var words = SIMD4<UInt32>(
+            0, UInt32(truncatingIfNeeded: nonce).littleEndian, UInt32(truncatingIfNeeded: nonce >> 32).littleEndian, 0)
+        withUnsafeBytes(of: &words) {
+            _ = EVP_CipherInit_ex(context, nil, nil, nil, $0.bindMemory(to: UInt8.self).baseAddress, isSealing ? 1 : 0)
+        }
         var done = Int32(0)
-        EVP_CipherInit_ex(context, nil, nil, nil, nonce, 1)
         if !data.isEmpty { EVP_CipherUpdate(context, nil, &done, data, Int32(data.count)) }
-        out.withUnsafeMutableBufferPointer { buffer in
+    }
+
+    /// Appends the ciphertext and its tag.
+    package func seal(_ plain: ArraySlice<UInt8>, nonce: UInt64, authenticating data: Bytes = [], into out: inout Bytes) {
+        begin(nonce, data, isSealing: true)
+        out.append(plain.count + Self.tagBytes) { target in
+            var done = Int32(0)
+            let target = target.bindMemory(to: UInt8.self).baseAddress!
             plain.withUnsafeBufferPointer { input in
-                let target = buffer.baseAddress! + start
                 if input.count > 0 { EVP_CipherUpdate(context, target, &done, input.baseAddress, Int32(input.count)) }
-                var last = Int32(0)
-                EVP_CipherFinal_ex(context, target + plain.count, &last)
-                EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, Int32(Self.tagBytes), target + plain.count)
             }
+            EVP_CipherFinal_ex(context, target + plain.count, &done)
+            EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, Int32(Self.tagBytes), target + plain.count)
         }
     }
 
-    /// The plaintext, or nil if the tag does not fit.
-    package func open(_ sealed: ArraySlice<UInt8>, nonce: Bytes, authenticating data: Bytes = []) -> Bytes? {
-        guard sealed.count >= Self.tagBytes else { return nil }
-        let count = sealed.count - Self.tagBytes
-        var out = Bytes(repeating: 0, count: count)
-        var tag = Bytes(sealed.suffix(Self.tagBytes))
-        var done = Int32(0)
-        EVP_CipherInit_ex(context, nil, nil, nil, nonce, 0)
-        if !data.isEmpty { EVP_CipherUpdate(context, nil, &done, data, Int32(data.count)) }
-        sealed.withUnsafeBufferPointer { input in
-            if count > 0 { EVP_CipherUpdate(context, &out, &done, input.baseAddress, Int32(count)) }
+    /// Appends the plaintext, or nothing if the tag does not fit; whether it does.
+    package func open(
+        _ sealed: ArraySlice<UInt8>, nonce: UInt64, authenticating data: Bytes = [], into out: inout Bytes
+    ) -> Bool {
+        guard sealed.count >= Self.tagBytes else { return false }
+        begin(nonce, data, isSealing: false)
+        do {
+            try out.append(sealed.count - Self.tagBytes) { target throws(Forged) in
+                guard sealed.withUnsafeBufferPointer({ finish($0, target) }) else { throw Forged() }
+            }
+        } catch { return false }
+        return true
+    }
+    private struct Forged: Error {}
+
+    private func finish(_ sealed: UnsafeBufferPointer<UInt8>, _ target: UnsafeMutableRawBufferPointer) -> Bool {
+        var (done, nothing) = (Int32(0), UInt8(0))
+        if let target = target.bindMemory(to: UInt8.self).baseAddress, sealed.count > Self.tagBytes {
+            EVP_CipherUpdate(context, target, &done, sealed.baseAddress, Int32(sealed.count - Self.tagBytes))
         }
-        EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, Int32(Self.tagBytes), &tag)
-        var last = Int32(0)
-        var nothing: UInt8 = 0
-        return EVP_CipherFinal_ex(context, &nothing, &last) == 1 ? out : nil
+        let tag = UnsafeMutableRawPointer(mutating: sealed.baseAddress! + sealed.count - Self.tagBytes)
+        EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, Int32(Self.tagBytes), tag)
+        return EVP_CipherFinal_ex(context, &nothing, &done) == 1
     }
 }

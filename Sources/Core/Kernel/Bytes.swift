@@ -30,6 +30,20 @@ package func bytes(hex text: some StringProtocol) -> Bytes? {
     return high == nil ? out : nil
 }
 
+extension Bytes {
+    /// Appends that many bytes, which `fill` writes: they are not zeroed before. Nothing is appended if it throws.
+    package mutating func append<Failure: Error>(
+        _ count: Int, filledBy fill: (UnsafeMutableRawBufferPointer) throws(Failure) -> Void
+    ) throws(Failure) {
+        try append(addingCapacity: count) { span throws(Failure) in
+            try span.withUnsafeMutableBufferPointer { buffer, filled throws(Failure) in
+                try fill(UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[..<count]))
+                filled = count
+            }
+        }
+    }
+}
+
 /// Byte-wise lexicographic order, as Go's bytes.Compare.
 
 package func precedes(_ a: some Sequence<UInt8>, _ b: some Sequence<UInt8>) -> Bool { a.lexicographicallyPrecedes(b) }

@@ -189,12 +189,12 @@ package struct Connection: Sendable {
     // MARK: The layers, outwards
 
     /// Plain handshake bytes: not sealed by Noise.
-    private mutating func put(_ bytes: Bytes, _ now: Now, _ effects: inout [Effect]) {
+    private mutating func put(_ bytes: consuming Bytes, _ now: Now, _ effects: inout [Effect]) {
         if bytes.isEmpty { return }
-        let sealed = network?.sealed(bytes) ?? bytes
+        network?.seal(&bytes)
         if unwrittenBytes == 0 { writeProgressAt = now.monotonic }
-        producedBytes += sealed.count
-        effects.append(.write(sealed))
+        producedBytes += bytes.count
+        effects.append(.write(bytes))
     }
 
     /// Lets the streams send and seals what this turn has produced.
@@ -204,14 +204,13 @@ package struct Connection: Sendable {
             var events: [Yamux.Event] = []
             muxer.pump(budget: settings.writeQueueBytes - unwrittenBytes - clear.count, events: &events)
             for case .emptied(let stream) in events where owedDrains[stream] != nil { emptied.append(stream) }
-            clear += muxer.output
-            muxer.output.removeAll(keepingCapacity: true)
+            if clear.isEmpty { swap(&clear, &muxer.output) } else { clear += muxer.output }
+            muxer.output.removeAll(keepingCapacity: !clear.isEmpty)  // whoever is silent keeps no buffer
         }
         if clear.isEmpty { return }
         var sealed: Bytes = []
-        sealed.reserveCapacity(clear.count + clear.count / 1000 + 64)
         do { try noise.seal(clear, into: &sealed) } catch { return end(error.reason, &effects) }
-        clear.removeAll(keepingCapacity: true)
+        clear.removeAll(keepingCapacity: isOpen)
         put(sealed, now, &effects)
         for stream in emptied {
             marks.append((producedBytes, stream))

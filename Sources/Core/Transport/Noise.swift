@@ -68,8 +68,9 @@ package struct Noise: Sendable {
     package mutating func receive(
         _ bytes: Bytes, reply: inout Bytes, plain: inout Bytes
     ) throws(TransportError) {
-        frames.append(bytes)
-        while let message = frames.next() {
+        var rest = bytes[...]
+        if state == .open { plain.reserveCapacity(plain.count + bytes.count) }
+        while let message = frames.next(&rest) {
             switch (state, role) {
             case (.open, _): try open(message, &plain)
             case (.awaitingEphemeral, .initiator(let expected)): reply += framed(try onSecond(message, expected))
@@ -84,6 +85,8 @@ package struct Noise: Sendable {
     package mutating func seal(_ plain: Bytes, into out: inout Bytes) throws(TransportError) {
         invariant(state == .open, "sealing before the handshake is over")
         var rest = plain[...]
+        let messages = plain.count / Noise.plainBytesLimit + 1
+        out.reserveCapacity(out.count + plain.count + messages * (2 + NoiseCipher.tagBytes))
         while !rest.isEmpty {
             let part = rest.prefix(Noise.plainBytesLimit)
             let count = part.count + NoiseCipher.tagBytes
@@ -95,8 +98,8 @@ package struct Noise: Sendable {
     }
 
     private mutating func open(_ message: ArraySlice<UInt8>, _ plain: inout Bytes) throws(TransportError) {
-        guard let opened = try receiving?.open(message) else { unreachable("no key to open messages with") }
-        if plain.isEmpty { plain = opened } else { plain += opened }
+        invariant(receiving != nil, "no key to open messages with")
+        try receiving?.open(message, into: &plain)
     }
 
     // MARK: The three messages
@@ -198,24 +201,38 @@ package struct Noise: Sendable {
 
 /// Cuts the stream into messages. No length is wrong: two bytes cannot say more than is allowed.
 private struct NoiseFrames: Sendable {
-    private var buffer: Bytes = []
-    private var start = 0
+    /// The beginning of a message whose end has not come. Only that is copied.
+    private var partial: Bytes = []
 
-    mutating func append(_ bytes: Bytes) {
-        if start == buffer.count {
-            buffer = bytes
-        } else {
-            buffer.removeSubrange(..<start)
-            buffer += bytes
+    /// The next whole message, its length taken off. What cannot be used yet is kept for the next time.
+    mutating func next(_ rest: inout ArraySlice<UInt8>) -> ArraySlice<UInt8>? {
+        if !partial.isEmpty { return completed(&rest) }
+        guard let size = NoiseFrames.size(rest), size <= rest.count else {
+            partial = Bytes(rest)
+            rest = []
+            return nil
         }
-        start = 0
+        defer { rest = rest.dropFirst(size) }
+        return rest.prefix(size).dropFirst(2)
     }
 
-    mutating func next() -> ArraySlice<UInt8>? {
-        guard buffer.count - start >= 2 else { return nil }
-        let count = Int(buffer[start]) << 8 | Int(buffer[start + 1])
-        guard buffer.count - start - 2 >= count else { return nil }
-        defer { start += 2 + count }
-        return buffer[start + 2..<start + 2 + count]
+    private mutating func completed(_ rest: inout ArraySlice<UInt8>) -> ArraySlice<UInt8>? {
+        while true {
+            let size = NoiseFrames.size(partial[...]) ?? 2
+            if partial.count >= 2 && partial.count == size {
+                defer { partial = [] }
+                return partial[2...]
+            }
+            let part = rest.prefix(size - partial.count)
+            if part.isEmpty { return nil }
+            partial += part
+            rest = rest.dropFirst(part.count)
+        }
+    }
+
+    /// With the two bytes of the length.
+    private static func size(_ bytes: ArraySlice<UInt8>) -> Int? {
+        guard bytes.count >= 2 else { return nil }
+        return 2 + (Int(bytes[bytes.startIndex]) << 8 | Int(bytes[bytes.startIndex + 1]))
     }
 }

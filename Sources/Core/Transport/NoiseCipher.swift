@@ -15,11 +15,11 @@ package struct NoiseCipher: Sendable {
         self.counter = counter
     }
 
-    /// Four zero bytes and the little-endian counter (NOISE-12). The last value is reserved.
-    private mutating func nextNonce() throws(TransportError) -> Bytes {
+    /// NOISE-12. The last value is reserved.
+    private mutating func nextNonce() throws(TransportError) -> UInt64 {
         guard counter < .max else { throw TransportError("noise: a key has sealed as many messages as it may") }
         defer { counter += 1 }
-        return [0, 0, 0, 0] + (0..<8).map { UInt8(truncatingIfNeeded: counter >> UInt64(8 * $0)) }
+        return counter
     }
 
     package mutating func seal(
@@ -30,13 +30,12 @@ package struct NoiseCipher: Sendable {
     }
 
     package mutating func open(
-        _ sealed: ArraySlice<UInt8>, authenticating data: Bytes = []
-    ) throws(TransportError) -> Bytes {
+        _ sealed: ArraySlice<UInt8>, authenticating data: Bytes = [], into out: inout Bytes
+    ) throws(TransportError) {
         let nonce = try nextNonce()
-        guard let plain = cipher.open(sealed, nonce: nonce, authenticating: data) else {
+        guard cipher.open(sealed, nonce: nonce, authenticating: data, into: &out) else {
             throw TransportError("noise: a message was changed on its way")
         }
-        return plain
     }
 }
 
@@ -72,7 +71,8 @@ struct NoiseSymmetricState: Sendable {
     }
 
     mutating func decryptAndHash(_ sealed: ArraySlice<UInt8>) throws(TransportError) -> Bytes {
-        let plain = try cipher?.open(sealed, authenticating: transcript) ?? Bytes(sealed)
+        var plain: Bytes = []
+        if cipher == nil { plain = Bytes(sealed) } else { try cipher?.open(sealed, authenticating: transcript, into: &plain) }
         mixHash(sealed)
         return plain
     }

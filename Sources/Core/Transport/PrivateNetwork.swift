@@ -18,30 +18,28 @@ package struct PrivateNetwork: Sendable {
         self.nonce = nonce
     }
 
-    /// What goes on the wire for these bytes.
-    package mutating func sealed(_ bytes: Bytes) -> Bytes {
-        if bytes.isEmpty { return [] }
-        var bytes = bytes
-        if outgoing != nil {
-            outgoing?.apply(to: &bytes)
-            return bytes
-        }
-        outgoing = XSalsa20(key: key, nonce: nonce)
+    /// Makes of these bytes what goes on the wire for them.
+    package mutating func seal(_ bytes: inout Bytes) {
+        if bytes.isEmpty { return }
+        let isFirst = outgoing == nil
+        if isFirst { outgoing = XSalsa20(key: key, nonce: nonce) }
         outgoing?.apply(to: &bytes)
-        return nonce + bytes
+        if isFirst { bytes = nonce + bytes }
     }
 
     /// What the other side meant by these bytes from the wire.
     package mutating func opened(_ bytes: Bytes) -> Bytes {
-        var bytes = bytes
+        var start = 0
         if incoming == nil {
-            let missing = min(XSalsa20.nonceBytes - theirNonce.count, bytes.count)
-            theirNonce += bytes[..<missing]
-            bytes.removeFirst(missing)
+            start = min(XSalsa20.nonceBytes - theirNonce.count, bytes.count)
+            theirNonce += bytes[..<start]
             if theirNonce.count < XSalsa20.nonceBytes { return [] }
             incoming = XSalsa20(key: key, nonce: theirNonce)
         }
-        incoming?.apply(to: &bytes)
-        return bytes
+        var out: Bytes = []
+        bytes.withUnsafeBytes { source in
+            out.append(bytes.count - start) { incoming?.apply(UnsafeRawBufferPointer(rebasing: source[start...]), to: $0) }
+        }
+        return out
     }
 }

@@ -41,8 +41,8 @@ package struct Yamux: Sendable {
     /// The data frame being received: its stream and what is still to come of it.
     private var body: (stream: SubstreamID, left: Int, flags: YamuxHeader.Flags)?
 
-    /// Small enough that streams take turns, large enough that headers do not matter. At most 65524 (YMX-07).
-    private static let dataBytesLimit = 32 << 10
+    /// Small enough that streams take turns; with its header it fills one message of Noise. At most 65524 (YMX-07).
+    private static let dataBytesLimit = Noise.plainBytesLimit - YamuxHeader.size
 
     /// `isClient`: this side dialled (YMX-02).
     package init(isClient: Bool, settings: ConnectionSettings = ConnectionSettings()) {
@@ -166,15 +166,21 @@ package struct Yamux: Sendable {
                 if body == nil { onEndFlags(current.flags, current.stream, code: 0, &events) }
                 continue
             }
-            let missing = rest.prefix(YamuxHeader.size - header.count)
-            header += missing
-            rest = rest.dropFirst(missing.count)
-            if header.count < YamuxHeader.size { return }
-            let frame = try YamuxHeader(header)
-            header.removeAll(keepingCapacity: true)
+            guard let frame = try nextHeader(&rest) else { return }
             try onFrame(frame, &events)
             if events.last?.isGoAway == true { return }
         }
+    }
+
+    /// Nil until all of it has come.
+    private mutating func nextHeader(_ rest: inout ArraySlice<UInt8>) throws(TransportError) -> YamuxHeader? {
+        let part = rest.prefix(YamuxHeader.size - header.count)
+        rest = rest.dropFirst(part.count)
+        if part.count == YamuxHeader.size { return try YamuxHeader(part) }
+        header += part
+        guard header.count == YamuxHeader.size else { return nil }
+        defer { header.removeAll() }
+        return try YamuxHeader(header[...])
     }
 
     private mutating func onFrame(_ frame: YamuxHeader, _ events: inout [Event]) throws(TransportError) {

@@ -44,18 +44,18 @@ package struct YamuxHeader: Equatable, Sendable {
         }
     }
 
-    package init(_ bytes: some RandomAccessCollection<UInt8>) throws(TransportError) {
-        let at = Bytes(bytes)
-        invariant(at.count == Self.size, "a yamux header has 12 bytes")
+    package init(_ bytes: ArraySlice<UInt8>) throws(TransportError) {
+        invariant(bytes.count == Self.size, "a yamux header has 12 bytes")
+        func at(_ index: Int) -> UInt32 { UInt32(bytes[bytes.startIndex + index]) }
         func word(_ index: Int) -> UInt32 {
-            at[index..<index + 4].reduce(0) { $0 << 8 | UInt32($1) }
+            at(index) << 24 | at(index + 1) << 16 | at(index + 2) << 8 | at(index + 3)
         }
-        guard at[0] == 0 else {
-            throw TransportError("yamux: version \(at[0]), 0 is known", goAway: GoAwayCode.protocolError)
+        guard at(0) == 0 else {
+            throw TransportError("yamux: version \(at(0)), 0 is known", goAway: GoAwayCode.protocolError)
         }
-        guard let kind = Kind(rawValue: at[1]) else {
-            throw TransportError("yamux: a frame of unknown type \(at[1])", goAway: GoAwayCode.protocolError)
+        guard let kind = Kind(rawValue: UInt8(at(1))) else {
+            throw TransportError("yamux: a frame of unknown type \(at(1))", goAway: GoAwayCode.protocolError)
         }
-        self.init(kind, Flags(rawValue: UInt16(at[2]) << 8 | UInt16(at[3])), stream: word(4), length: word(8))
+        self.init(kind, Flags(rawValue: UInt16(at(2) << 8 | at(3))), stream: word(4), length: word(8))
     }
 }

@@ -5,6 +5,8 @@ import Kernel
 struct YamuxStream: Sendable {
     /// Both sides start with this much credit (YMX-05).
     static let initialWindow: UInt32 = 256 << 10
+    /// And may give this much; what go-yamux goes up to.
+    static let windowLimit: UInt32 = 16 << 20
 
     enum Opening {
         /// Outbound, and too many others are unacknowledged to say so yet (YMX-04).
@@ -19,6 +21,9 @@ struct YamuxStream: Sendable {
     var receiveCredit = YamuxStream.initialWindow
     /// Taken by the application and not granted anew.
     var consumed: UInt32 = 0
+    /// What the other side may have under way at one time.
+    var window = YamuxStream.initialWindow
+    var isGrowthDue = false
     var buffer = ChunkQueue()
     var isLocalEndWanted = false
     var isLocalEndSent = false
@@ -30,14 +35,21 @@ struct YamuxStream: Sendable {
 
     var mayQueue: Bool { !isQueued && isReady }
 
-    /// What is delivered is consumed. The credit to give back, in halves of the window (YMX-05).
+    /// What is delivered is consumed. The credit to give back, in halves of the window (YMX-05). The window doubles with each
+    /// one that was used up: a long transfer is not to wait for the credit to come round, and holds no memory here.
     mutating func consume(_ count: UInt32) -> UInt32? {
         receiveCredit -= count
         consumed += count
-        guard consumed >= YamuxStream.initialWindow / 2 else { return nil }
-        defer { consumed = 0 }
-        receiveCredit += consumed
-        return consumed
+        guard consumed >= window / 2 else { return nil }
+        var grant = consumed
+        if isGrowthDue && window < YamuxStream.windowLimit {
+            grant += window
+            window *= 2
+        }
+        isGrowthDue.toggle()
+        consumed = 0
+        receiveCredit += grant
+        return grant
     }
 
     /// Whether there is something that may be sent now.

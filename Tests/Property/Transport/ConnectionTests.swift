@@ -95,7 +95,7 @@ extension Pair {
             pair.send(id, Bytes((0..<700_000).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ index) }))
         }
         // Never more in the socket's queue than is allowed, a frame and its sealing apart.
-        while pair.step() { #expect(pair.a.wire.count < 256 << 10 + 40_000) }
+        while pair.step() { #expect(pair.a.wire.count < 256 << 10 + 70_000) }
         for (index, id) in ids.enumerated() {
             #expect(pair.b.received(id) == Bytes((0..<700_000).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ index) }))
             #expect(pair.a.seen.count { $0 == .drained(id) } == 1)

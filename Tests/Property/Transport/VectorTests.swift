@@ -35,8 +35,9 @@ func data(_ text: String) -> Bytes {
         let plain = data("132f6d756c746973747265616d2f312e302e300a072f6e6f6973650a")
         let wire = nonce + data("6f990ddab1eaaf35fb25b80c491cc81a18d3b2c774a9ab287357bda7")
         var writer = PrivateNetwork(key: key, nonce: nonce)
-        #expect(writer.sealed([]).isEmpty)
-        #expect(writer.sealed(Bytes(plain[..<5])) + writer.sealed(Bytes(plain[5...])) == wire)
+        var parts: [Bytes] = [[], Bytes(plain[..<5]), Bytes(plain[5...])]
+        for index in parts.indices { writer.seal(&parts[index]) }
+        #expect(parts[0].isEmpty && parts[1] + parts[2] == wire)
         for cut in 0...wire.count {
             var reader = PrivateNetwork(key: key, nonce: Bytes(repeating: 9, count: 24))
             #expect(reader.opened(Bytes(wire[..<cut])) + reader.opened(Bytes(wire[cut...])) == plain, "cut at \(cut)")
@@ -69,7 +70,7 @@ func data(_ text: String) -> Bytes {
             var out: Bytes = []
             header.append(to: &out)
             #expect(hex(out) == wire)
-            #expect(try YamuxHeader(data(wire)) == header)
+            #expect(try YamuxHeader(data(wire)[...]) == header)
         }
     }
 
