@@ -115,8 +115,10 @@ func benchmarkTransport(megabytes: Int, streams: Int, connections: Int) throws {
     let loop = EventLoop()
     let source = try Station(on: loop, number: 1)
     connect([source], to: target, on: loop)
+    let began = processorSeconds()
     let sending = timed { send(megabytes << 20, from: source, to: target, on: loop) }
-    print(line("transport", megabytes, "MB", sending))
+    let worked = String(format: "%.2f", processorSeconds() - began)
+    print(line("transport", megabytes, "MB", sending) + ", \(worked) s of processors for both ends")
     let opening = timed { open(streams, from: source, to: target, on: loop) }
     print(line("transport", streams, "streams", opening))
 

@@ -23,6 +23,12 @@ package enum Machine {
         return out
     }
 
+    /// Buffers come and go by the hundred kilobytes. By default, glibc gives each back to the system and has it zeroed again.
+    static func keepFreedMemory() {
+        mallopt(M_MMAP_THRESHOLD, 1 << 20)
+        mallopt(M_TRIM_THRESHOLD, 4 << 20)
+    }
+
     package static func errorText(_ code: Int32) -> String { String(cString: strerror(code)).lowercased() }
 }
 
@@ -62,6 +68,7 @@ package final class EventLoop: @unchecked Sendable {
             _ = Glibc.read(wakeUp, &count, 8)
         }
         signal(SIGPIPE, SIG_IGN)
+        Machine.keepFreedMemory()
     }
     deinit {
         Glibc.close(poll)

@@ -183,7 +183,7 @@ package final class Socket: @unchecked Sendable {
             let count = Glibc.recv(file, buffer.baseAddress, buffer.count, 0)
             if count > 0 {
                 if isClosing { continue }
-                deliver(Bytes(buffer[..<count]))
+                deliver(Bytes(UnsafeRawBufferPointer(rebasing: buffer[..<count])))
                 if count < buffer.count { return }
             } else if count == 0 {
                 if isClosing { return close() }

@@ -98,8 +98,9 @@ package struct SortedMap<Key: Comparable, Value> {
 
     package mutating func removeAll() { runs = []; count = 0 }
 
-    package var keys: [Key] { runs.flatMap(\.keys) }
-    package var values: [Value] { runs.flatMap(\.values) }
+    // Not by key paths: in a generic type they are put together anew at every call.
+    package var keys: [Key] { runs.flatMap { $0.keys } }
+    package var values: [Value] { runs.flatMap { $0.values } }
     package var first: (key: Key, value: Value)? { runs.first.map { ($0.keys[0], $0.values[0]) } }
     package var last: (key: Key, value: Value)? {
         runs.last.map { ($0.keys[$0.keys.count - 1], $0.values[$0.values.count - 1]) }

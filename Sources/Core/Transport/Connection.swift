@@ -189,7 +189,13 @@ package struct Connection: Sendable {
     // MARK: The layers, outwards
 
     /// Plain handshake bytes: not sealed by Noise.
-    private mutating func put(_ bytes: consuming Bytes, _ now: Now, _ effects: inout [Effect]) {
+    private mutating func put(_ bytes: Bytes, _ now: Now, _ effects: inout [Effect]) {
+        var bytes = bytes
+        put(&bytes, now, &effects)
+    }
+
+    /// Changed in place, as they may be many.
+    private mutating func put(_ bytes: inout Bytes, _ now: Now, _ effects: inout [Effect]) {
         if bytes.isEmpty { return }
         network?.seal(&bytes)
         if unwrittenBytes == 0 { writeProgressAt = now.monotonic }
@@ -211,7 +217,7 @@ package struct Connection: Sendable {
         var sealed: Bytes = []
         do { try noise.seal(clear, into: &sealed) } catch { return end(error.reason, &effects) }
         clear.removeAll(keepingCapacity: isOpen)
-        put(sealed, now, &effects)
+        put(&sealed, now, &effects)
         for stream in emptied {
             marks.append((producedBytes, stream))
             owedDrains[stream] = producedBytes

@@ -100,8 +100,9 @@ package struct Host: Sendable {
 
     func newDeadline(_ socket: SocketID) -> Instant? {
         guard let link = links[socket] else { return nil }
-        let services = link.services.values.map(\.deadline).min()
-        return earliest(link.connectDeadline, earliest(link.connection?.nextDeadline, services))
+        var next = earliest(link.connectDeadline, link.connection?.nextDeadline)
+        for (_, service) in link.services { next = earliest(next, service.deadline) }
+        return next
     }
 
     mutating func reschedule(_ socket: SocketID) {

@@ -1,5 +1,6 @@
 #ifndef CEVENTS_SHIM_H
 #define CEVENTS_SHIM_H
+#include <malloc.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
