@@ -1,5 +1,6 @@
 // The layers of a connection against the vectors of spec/wire-transport.md.
 
+import Crypto
 import Kernel
 import Multiformats
 import Testing
@@ -27,6 +28,25 @@ func data(_ text: String) -> Bytes {
                 out += piece
             }
             #expect(out == stream, "in pieces of \(size)")
+        }
+    }
+
+    /// NaCl's tests/stream.c: four mebibytes, made at once and in pieces that begin and end anywhere.
+    @Test func theKeystreamGoesOn() {
+        let key = data("1b27556473e985d462cd51197a9a46c76009549eac6474f206c4ee0844f68389")
+        let nonce = data("69696ee955b62b73cd62bda875fc73d68219e0036b7a0b37")
+        var cipher = XSalsa20(key: key, nonce: nonce)
+        var whole = Bytes(repeating: 0, count: 4 << 20)
+        cipher.apply(to: &whole)
+        #expect(hex(sha256(whole)) == "662b9d0e3463029156069b12f918691a98f7dfb2ca0393c96bbfc6b1fbd630a2")
+        var choices = Choices(seed: 9)
+        cipher = XSalsa20(key: key, nonce: nonce)
+        var start = 0
+        while start < 100_000 {
+            var piece = Bytes(repeating: 0, count: choices.below(700))
+            cipher.apply(to: &piece)
+            #expect(piece[...] == whole[start..<start + piece.count], "\(piece.count) bytes from \(start)")
+            start += piece.count
         }
     }
 

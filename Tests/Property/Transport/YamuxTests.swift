@@ -101,6 +101,29 @@ private func frames(_ headers: YamuxHeader...) -> Bytes {
         #expect(muxer.output == frames(YamuxHeader(.windowUpdate, stream: 1, length: 131_072)))
     }
 
+    /// A window that was used up is followed by one of twice its size, as far as go-yamux goes.
+    @Test func theWindowGrowsWithTheTransfer() throws {
+        var muxer = Yamux(isClient: false)
+        var events: [Yamux.Event] = []
+        try muxer.receive(frames(YamuxHeader(.windowUpdate, .syn, stream: 1)), events: &events)
+        var credit = 256 << 10, largest = 0
+        let piece = Bytes(repeating: 0, count: 1 << 16)
+        for _ in 0..<1200 {
+            muxer.output = []
+            try muxer.receive(frames(YamuxHeader(.data, stream: 1, length: 1 << 16)) + piece, events: &events)
+            events = []
+            credit -= piece.count
+            if !muxer.output.isEmpty { credit += Int(try YamuxHeader(muxer.output[...]).length) }
+            largest = max(largest, credit)
+            #expect(credit >= 128 << 10)
+        }
+        #expect(largest == 16 << 20)
+        let beyond = Bytes(repeating: 0, count: credit + 1)
+        #expect(throws: TransportError.self) {
+            try muxer.receive(frames(YamuxHeader(.data, stream: 1, length: UInt32(beyond.count))) + beyond, events: &events)
+        }
+    }
+
     @Test func randomFramesNeverStopTheProcess() {
         var choices = Choices(seed: 3)
         for _ in 0..<2000 {
