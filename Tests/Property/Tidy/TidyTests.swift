@@ -18,7 +18,7 @@ struct Offence: CustomStringConvertible {
 /// Rules over the text of one source file, comments and string literals taken out.
 enum Tidy {
     static let coreModules: Set<String> = [
-        "Kernel", "Encoding", "Crypto", "Multiformats", "Pinset", "Seams", "Storage", "Gossip", "Exchange", "UnixFS", "RPC",
+        "Kernel", "Encoding", "Crypto", "Multiformats", "Pinset", "Seams", "Storage", "Gossip", "Exchange", "DagList", "UnixFS", "RPC",
         "MerkleCRDT", "Allocation", "Tracking", "Monitoring", "IPFSConnector", "Transport", "HTTP", "API", "Cluster",
     ]
 
