@@ -11,12 +11,13 @@ extension RESTAPI {
     // MARK: From the peer
 
     mutating func answer(_ id: ServedID, _ item: ClientItem, _ effects: inout [Effect]) {
+        let json = exchanges[id]?.showsPinset == true ? item.json : item.withoutPinset.json
         switch exchanges[id]?.shape {
         case .stream:
             if exchanges[id]?.status == nil { writeHead(id, 200, streamHeaders, &effects) }
-            writeBody(id, RESTAPI.line(item.json), &effects)
-        case .added: writeBody(id, RESTAPI.line(item.json), &effects)
-        case .one, .addedList: exchanges[id]?.items.append(item.json)
+            writeBody(id, RESTAPI.line(json), &effects)
+        case .added: writeBody(id, RESTAPI.line(json), &effects)
+        case .one, .addedList: exchanges[id]?.items.append(json)
         case .peerAdd, nil: break
         }
     }
@@ -149,6 +150,12 @@ extension ClientFailure {
 }
 
 extension ClientItem {
+    var withoutPinset: ClientItem {
+        guard case .peer(var peer) = self else { return self }
+        peer.pinset = nil
+        return .peer(peer)
+    }
+
     var json: JSON {
         switch self {
         case .peer(let peer): peer.json

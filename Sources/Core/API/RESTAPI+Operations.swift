@@ -27,6 +27,7 @@ struct Call: Sendable {
     }
 
     var isLocal: Bool { query["local"] == "true" }
+    var showsPinset: Bool { query["pinset"] == "true" }
 
     func options() throws(Refusal) -> PinOptions {
         do { return try PinOptions(query: query, now: now.wall) } catch { throw Refusal(400, error.description) }
@@ -105,6 +106,7 @@ extension RESTAPI {
         case .id, .version, .peers, .peerRemove, .allocations, .allocation, .statusAll, .recover, .recoverAll, .status, .pin,
             .pinPath, .unpin, .unpinPath, .repoGC, .connectGraph, .alerts, .bandwidth, .metrics, .metricNames:
             let (request, shape) = try plain(operation, call)
+            exchanges[id]?.showsPinset = call.showsPinset
             ask(id, request, as: shape, &effects)
         }
     }

@@ -42,6 +42,8 @@ package struct RESTAPI: Sendable {
         /// Of CORS; they go with whatever is answered.
         var headers = HTTPFields()
         var shape = Shape.one
+        /// Peers are shown with their pinsets, which upstream's do not have.
+        var showsPinset = false
         var client: ClientID?
         var body: Bytes = []
         var upload: Upload?

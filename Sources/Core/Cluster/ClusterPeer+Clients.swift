@@ -161,6 +161,7 @@ extension ClusterPeer {
             info.version = cluster.settings.version
             info.rpcProtocolVersion = RPC.protocolID
             info.peerName = cluster.settings.peerName
+            info.pinset = cluster.pinset
             switch result {
             case .success(.id(let id)): info.ipfs = id
             case .success: break
@@ -168,6 +169,10 @@ extension ClusterPeer {
             }
             then(&cluster, info)
         }
+    }
+
+    var pinset: PinsetSummary {
+        PinsetSummary(digest: replica.digest.description, pins: replica.count, lastChange: replica.lastChange)
     }
 
     private var addressesOfMembers: [Multiaddr] {

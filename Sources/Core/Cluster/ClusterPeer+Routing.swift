@@ -140,7 +140,8 @@ extension ClusterPeer {
             askIPFS(.id) { peer, result in
                 if case .success(.id(let id)) = result { peer.ipfsID = id }
                 let answer: IPFSID? = if case .success(.id(let id)) = result { id } else { nil }
-                peer.withInformers { $0.onIPFSID(answer, now: $1, effects: &$2) }
+                let pinset = peer.pinset
+                peer.withInformers { $0.onIPFSID(answer, pinset: pinset, now: $1, effects: &$2) }
             }
         case .needRepoStat:
             askIPFS(.repoStat) { peer, result in

@@ -184,6 +184,8 @@ package struct Replica: Sendable {
     package var count: Int { store.digests.count }
     package var digest: StateDigest { store.digests.total }
     package var rangeDigests: RangeDigests { store.digests }
+    /// When a merge changed the state last in this run.
+    package internal(set) var lastChange = WallTime.unset
     package var heads: [(cid: CID, height: UInt64)] { dag.heads }
     package var blockCount: Int { dag.processedCount }
     /// Blocks that are named by others and not here.
@@ -324,6 +326,7 @@ package struct Replica: Sendable {
     private mutating func settle(through sequence: UInt64, _ now: Now, _ effects: inout [Effect]) {
         let count = inFlight.firstIndex { $0.sequence > sequence } ?? inFlight.count
         let settled = inFlight[..<count].map(\.what)
+        let before = digest; defer { if digest != before { lastChange = now.wall } }
         inFlight.removeFirst(count)
         for item in settled {
             switch item {

@@ -70,9 +70,9 @@ package struct Informers: Sendable {
     }
 
     /// Nil: IPFS did not answer.
-    package mutating func onIPFSID(_ id: IPFSID?, now: Now, effects: inout [Effect]) {
+    package mutating func onIPFSID(_ id: IPFSID?, pinset: PinsetSummary?, now: Now, effects: inout [Effect]) {
         if let id, id.error.isEmpty { lastIPFS = id }
-        let value = Informers.pingValue(peerName: settings.peerName, ipfs: lastIPFS)
+        let value = Informers.pingValue(peerName: settings.peerName, ipfs: lastIPFS, pinset: pinset)
         effects.append(.publish(metric("ping", value, weight: 0, ttl: settings.pingInterval * 2, now)))
     }
 
@@ -107,8 +107,9 @@ package struct Informers: Sendable {
         return metric
     }
 
-    /// INF-01, INF-02: empty parts are left out; addresses that others cannot reach as well.
-    package static func pingValue(peerName: String, ipfs: IPFSID) -> String {
+    /// INF-01, INF-02: empty parts are left out; addresses that others cannot reach as well. The pinset is not upstream's,
+    /// whose peers pass over it.
+    package static func pingValue(peerName: String, ipfs: IPFSID, pinset: PinsetSummary?) -> String {
         var members: [JSON.Member] = []
         if !peerName.isEmpty { members.append(JSON.Member("peer_name", .string(peerName))) }
         if let id = ipfs.id { members.append(JSON.Member("ipfs_id", .string(id.description))) }
@@ -116,13 +117,17 @@ package struct Informers: Sendable {
         if !addresses.isEmpty {
             members.append(JSON.Member("ipfs_addresses", .array(addresses.map { .string($0.description) })))
         }
+        if let pinset { members.append(JSON.Member("pinset", pinset.json)) }
         return JSON.object(members).encoded()
     }
 
     /// What a ping metric says of its peer.
-    package static func readPing(_ value: String) -> (peerName: String, ipfs: PeerID?, addresses: [Multiaddr]) {
-        guard let json = try? JSONReader.parse(value.utf8) else { return ("", nil, []) }
+    package static func readPing(
+        _ value: String
+    ) -> (peerName: String, ipfs: PeerID?, addresses: [Multiaddr], pinset: PinsetSummary?) {
+        guard let json = try? JSONReader.parse(value.utf8) else { return ("", nil, [], nil) }
         let addresses = (json["ipfs_addresses"]?.elements ?? []).compactMap { $0.text.flatMap { try? Multiaddr(text: $0) } }
-        return (json["peer_name"]?.text ?? "", json["ipfs_id"]?.text.flatMap { try? PeerID(text: $0) }, addresses)
+        let pinset = json["pinset"].flatMap { try? PinsetSummary(json: $0) }
+        return (json["peer_name"]?.text ?? "", json["ipfs_id"]?.text.flatMap { try? PeerID(text: $0) }, addresses, pinset)
     }
 }

@@ -19,7 +19,7 @@ extension IPFSID: JSONCodable {
 
 extension PeerInfo: JSONCodable {
     package var json: JSON {
-        .object([
+        let members: [JSON.Member] = [
             .init("id", id),
             .init("addresses", addresses),
             .init("cluster_peers", clusterPeers),
@@ -30,7 +30,8 @@ extension PeerInfo: JSONCodable {
             .init("error", error),
             .init("ipfs", ipfs),
             .init("peername", peerName),
-        ])
+        ]
+        return .object(pinset.map { members + [.init("pinset", $0)] } ?? members)
     }
     package init(json: JSON) throws(FormError) {
         let json = try json.object("a peer")
@@ -44,6 +45,7 @@ extension PeerInfo: JSONCodable {
         try json.read("error", into: &error)
         try json.read("ipfs", into: &ipfs)
         try json.read("peername", into: &peerName)
+        try json.read("pinset", into: &pinset)
     }
 }
 

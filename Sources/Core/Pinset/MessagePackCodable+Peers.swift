@@ -39,6 +39,7 @@ extension PeerInfo: MessagePackCodable {
         map.string("e", error)
         if ipfs != IPFSID() { map.member("ip") { ipfs.write(to: &$0) } }
         map.string("pn", peerName)
+        if let pinset { map.member("pinset") { pinset.write(to: &$0) } }  // Go's decoder passes over it
         map.write(to: &writer)
     }
     package init(reading reader: inout MessagePackReader) throws {
@@ -52,7 +53,7 @@ extension PeerInfo: MessagePackCodable {
         self.init(id: id)
         (addresses, clusterPeers, clusterPeersAddresses) = (rest.addresses, rest.peers, rest.peersAddresses)
         (version, commit, rpcProtocolVersion) = (rest.version, rest.commit, rest.rpcVersion)
-        (error, ipfs, peerName) = (rest.error, rest.ipfs, rest.name)
+        (error, ipfs, peerName, pinset) = (rest.error, rest.ipfs, rest.name, rest.pinset)
     }
 
     private struct Rest {
@@ -61,6 +62,7 @@ extension PeerInfo: MessagePackCodable {
         var peersAddresses: [Multiaddr]?
         var version = "", commit = "", rpcVersion = "", error = "", name = ""
         var ipfs = IPFSID()
+        var pinset: PinsetSummary?
         mutating func read(_ key: String, _ reader: inout MessagePackReader) throws -> Bool {
             switch key {
             case "a": addresses = try reader.list { try Multiaddr($0) }
@@ -72,6 +74,7 @@ extension PeerInfo: MessagePackCodable {
             case "e": error = try reader.string()
             case "ip": ipfs = try IPFSID(reading: &reader)
             case "pn": name = try reader.string()
+            case "pinset": pinset = try reader.null() ? nil : try PinsetSummary(reading: &reader)
             default: return false
             }
             return true

@@ -22,6 +22,8 @@ package struct PeerInfo: Hashable, Sendable {
     package var error = ""
     package var ipfs = IPFSID()
     package var peerName = ""
+    /// Not upstream's: nil from its peers, and where nobody asked for it.
+    package var pinset: PinsetSummary?
     package init(id: PeerID) { self.id = id }
 }
 

@@ -58,6 +58,7 @@ enum ControlCommand {
 // MARK: Flags that several commands have
 
 private let localFlag = Flag("local", kind: .bool(false), usage: "ask only the contacted peer to do it")
+private let pinsetFlag = Flag("pinset", kind: .bool(false), usage: "show size and digest of the pinset as well")
 private let nameFlag = Flag("name", "n", kind: .string(""), usage: "a name for the pin")
 private let expireFlag = Flag("expire-in", kind: .string(""), usage: "unpin by itself after this time, such as 72h30m")
 private let metadataFlag = Flag("metadata", kind: .strings, usage: "key=value to keep with the pin; may be repeated")
@@ -134,9 +135,10 @@ extension ControlProgram {
 extension ControlCommand {
     static var all: [ControlCommand] {
         [
-            .ask(Command("id", usage: "Show the contacted peer", description: """
+            .leaf(Command("id", usage: "Show the contacted peer", description: """
                 Prints the peer's ID, its name and addresses, and the same of its IPFS daemon.
-                """), "GET", "/id", .one(.peer)),
+                """, flags: [pinsetFlag])
+            ) { (input) in .show(ControlRequest("GET", "/id" + input.pinset, .one(.peer))) },
             .group(Command("peers", usage: "List and remove the peers of the cluster"), peers),
             .leaf(Command("add", usage: "Add files and directories to IPFS and pin them", description: """
                 Imports local files, directories and web pages (http:// and https:// URLs) through
@@ -160,6 +162,15 @@ extension ControlCommand {
             .ask(Command("version", usage: "Show the version of the contacted peer", argsUsage: " "),
                 "GET", "/version", .one(.version)),
             .group(Command("health", usage: "Show how the cluster is"), health),
+            .group(Command("state", usage: "Compare what the peers hold"), [
+                .leaf(Command("digest", usage: "Show whether all peers hold the same pinset", description: """
+                    Asks every peer for the digest of its pinset: equal digests, equal pinsets. What
+                    was accepted a moment ago may still be on its way to some.
+
+                    Exit status: 0 if all peers agree, 1 if they differ or one does not say.
+                    """, argsUsage: " ")
+                ) { _ in .compare(ControlRequest("GET", "/peers?pinset=true", .stream(.peer))) },
+            ]),
             .group(Command("ipfs", usage: "Manage the IPFS daemons"), [
                 .leaf(Command("gc", usage: "Collect garbage in the repositories of the IPFS daemons", description: """
                     Asks every peer to have its IPFS daemon remove what is not pinned, and prints
@@ -182,8 +193,9 @@ extension ControlCommand {
 
     private static var peers: [ControlCommand] {
         [
-            .ask(Command("ls", usage: "List the peers", description: "Asks every peer who it is.", argsUsage: " "),
-                "GET", "/peers", .stream(.peer)),
+            .leaf(Command("ls", usage: "List the peers", description: "Asks every peer who it is.", argsUsage: " ",
+                flags: [pinsetFlag])
+            ) { (input) in .show(ControlRequest("GET", "/peers" + input.pinset, .stream(.peer))) },
             .leaf(Command("rm", usage: "Remove a peer", description: """
                 The peer is taken out of the cluster and, if it runs, shuts down. All others should
                 be online, or they may keep an outdated list of peers. Needs raft.

@@ -9,6 +9,8 @@ import Pinset
 
 package enum ControlPlan: Equatable, Sendable {
     case show(ControlRequest)
+    /// Whether the peers that are answered hold the same pinset.
+    case compare(ControlRequest)
     /// A change of the pinset, and what is shown of it.
     case pin(ControlRequest, PinFollowUp)
     case graph(ControlRequest, file: String, showsAllIPFSPeers: Bool)
@@ -54,6 +56,8 @@ struct PlanInput {
     var first: String { argument(0) }
     func argument(_ index: Int) -> String { index < invocation.arguments.count ? invocation.arguments[index] : "" }
     var local: String { "local=\(flags.bool("local"))" }
+
+    var pinset: String { flags.bool("pinset") ? "?pinset=true" : "" }
 
     func cid(_ text: String, _ doing: String = "parsing cid") throws(ControlFailure) -> CID {
         do { return try CID(text: text) } catch { throw .local(doing, error.aboutCID) }

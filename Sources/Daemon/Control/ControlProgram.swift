@@ -31,8 +31,7 @@ package struct ControlProgram {
         case (.run(let invocation), .success(let settings)?):
             let session = ControlSession(world: world, settings: settings)
             do throws(ControlFailure) {
-                try session.carryOut(try ControlCommand.plan(PlanInput(invocation: invocation, now: world.now)))
-                return 0
+                return try session.carryOut(try ControlCommand.plan(PlanInput(invocation: invocation, now: world.now)))
             } catch { return finish(ControlSession.ending(of: error, isJSON: settings.isJSON)) }
         case (.run, _): unreachable("a command without settings")
         }
@@ -54,8 +53,10 @@ struct ControlSession {
         APIClient(hosts: settings.hosts, connect: world.transport, log: log)
     }
 
-    func carryOut(_ plan: ControlPlan) throws(ControlFailure) {
+    /// The exit code, where nothing failed.
+    func carryOut(_ plan: ControlPlan) throws(ControlFailure) -> Int32 {
         switch plan {
+        case .compare(let request): return try compare(request)
         case .show(let request):
             do throws(ControlFailure) { try client.run(request, each: show) } catch {
                 if request.showsFailureAsEmpty { show(.noStatus) }
@@ -63,13 +64,29 @@ struct ControlSession {
             }
         case .pin(let request, let followUp): try pin(request, followUp)
         case .graph(let request, let file, let showsAll):
-            guard case .graph(let graph) = try client.one(request) else { return }
-            let dot = GraphFormat.dot(graph, showsAllIPFSPeers: showsAll)
-            if file.isEmpty { return world.print(dot) }
-            do { try Files.write(dot, to: file) } catch { throw .local("creating output file", "\(error)") }
+            guard case .graph(let graph) = try client.one(request) else { break }
+            try write(GraphFormat.dot(graph, showsAllIPFSPeers: showsAll), to: file)
         case .add(let request, let plan): try add(request, plan)
         case .listCommands: world.print(ControlCommand.fullNames.map { $0 + "\n" }.joined())
         }
+        return 0
+    }
+
+    private func write(_ dot: String, to file: String) throws(ControlFailure) {
+        if file.isEmpty { return world.print(dot) }
+        do { try Files.write(dot, to: file) } catch { throw .local("creating output file", "\(error)") }
+    }
+
+    private func compare(_ request: ControlRequest) throws(ControlFailure) -> Int32 {
+        var peers: [PeerInfo] = []
+        try client.run(request) { item in
+            guard case .peer(let peer) = item else { return }
+            peers.append(peer)
+            if settings.isJSON { show(item) }
+        }
+        let comparison = PinsetComparison(peers)
+        if !settings.isJSON { world.print(comparison.text) }
+        return comparison.agree ? 0 : 1
     }
 
     private func show(_ item: Shown) { world.print(item.printed(asJSON: settings.isJSON, now: world.now)) }

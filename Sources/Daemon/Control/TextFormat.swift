@@ -11,9 +11,17 @@ enum TextFormat {
     static func peer(_ peer: PeerInfo) -> String {
         guard peer.error.isEmpty else { return "\(peer.id) | ERROR: \(peer.error)\n" }
         var text = "\(peer.id) | \(peer.peerName) | Sees \((peer.clusterPeers ?? []).count - 1) other peers\n"
+        if let pinset = peer.pinset { text += "  > Pinset: \(summary(pinset))\n" }
         text += "  > Addresses:\n" + addresses(peer.addresses)
         guard peer.ipfs.error.isEmpty else { return text + "  > IPFS ERROR: \(peer.ipfs.error)\n" }
         return text + "  > IPFS: \(peer.ipfs.id?.description ?? "")\n" + addresses(peer.ipfs.addresses)
+    }
+
+    private static func summary(_ pinset: PinsetSummary) -> String {
+        "\(pinset.pins) pins | \(pinset.digest) | \(change(pinset))"
+    }
+    static func change(_ pinset: PinsetSummary) -> String {
+        pinset.lastChange.isUnset ? "unchanged since start" : "changed \(pinset.lastChange.rfc3339)"
     }
 
     private static func addresses(_ addresses: [Multiaddr]?) -> String {

@@ -33,6 +33,28 @@ import Testing
         for (method, target, want) in requests { #expect(harness.asked(method, target) == want, "\(method) \(target)") }
     }
 
+    @Test func peersAreShownWithTheirPinsetsOnDemand() throws {
+        var harness = APIHarness()
+        var peer = PeerInfo(id: try PeerID(text: "12D3KooWCAV5hBkK5FfxFM1VFZmpEJZ4CpDve6UQUvJdvL9oGkAy"))
+        let plain = peer.json.encoded() + "\n"
+        peer.pinset = PinsetSummary(digest: "00ff", pins: 3, lastChange: WallTime(seconds: 1_700_000_000))
+        let summary = #","pinset":{"digest":"00ff","pins":3,"last_change":"2023-11-14T22:13:20Z"}}"# + "\n"
+        let asked: [(String, String, Bool)] = [
+            ("GET", "/id", false), ("GET", "/id?pinset=true", true), ("GET", "/id?pinset=1", false), ("GET", "/peers", false),
+            ("GET", "/peers?pinset=true", true),
+        ]
+        for (method, target, isShown) in asked {
+            let id = harness.send(method, target)
+            harness.reply(.item(.peer(peer)))
+            harness.reply(.end)
+            #expect(harness.answer(id).text == (isShown ? plain.dropLast(2) + summary : plain), "\(target)")
+        }
+        let id = harness.send("POST", "/peers?pinset=true", body: [Bytes(#"{"peer_id":"\#(peer.id)"}"#.utf8)])
+        harness.reply(.item(.peer(peer)))
+        harness.reply(.end)
+        #expect(harness.answer(id).text == plain)
+    }
+
     @Test func pinsCarryTheirOptions() throws {
         var harness = APIHarness()
         guard case .pin(let pin)? = harness.asked("POST", "/pins/\(Self.text)?mode=direct&name=a+b&replication=2&meta-k=v&expire-in=1h") else {

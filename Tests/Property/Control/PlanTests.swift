@@ -17,6 +17,8 @@ private let options = "mode=recursive&name=&replication-max=0&replication-min=0&
 @Suite struct PlanTests {
     @Test(arguments: [
         (["id"], "GET /id"), (["peers", "ls"], "GET /peers"), (["peers", "rm", peer], "DELETE /peers/\(peer)"),
+        (["id", "--pinset"], "GET /id?pinset=true"), (["peers", "ls", "--pinset"], "GET /peers?pinset=true"),
+        (["state", "digest"], "GET /peers?pinset=true"),
         (["version"], "GET /version"), (["health", "graph"], "GET /health/graph"),
         (["health", "metrics"], "GET /monitor/metrics"), (["health", "metrics", "tag:a b"], "GET /monitor/metrics/tag:a%20b"),
         (["health", "alerts"], "GET /health/alerts"), (["health", "bandwidth"], "GET /health/bandwidth"),
@@ -107,7 +109,8 @@ private let options = "mode=recursive&name=&replication-max=0&replication-min=0&
         #expect(world.run("commands") == 0)
         let names = [
             "id", "peers", "peers ls", "peers rm", "add", "pin", "pin add", "pin rm", "pin update", "pin ls", "status", "recover",
-            "version", "health", "health graph", "health metrics", "health alerts", "health bandwidth", "ipfs", "ipfs gc",
+            "version", "health", "health graph", "health metrics", "health alerts", "health bandwidth", "state", "state digest",
+            "ipfs", "ipfs gc",
             "commands", "help",
         ]
         #expect(world.stdout == names.map { "ipfs-cluster-ctl \($0)\n" }.joined())

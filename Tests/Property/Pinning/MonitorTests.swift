@@ -134,7 +134,7 @@ private let start = WallTime(seconds: 1_700_000_000)
             informers.onTime(now: now, queued: 7, effects: &effects)
             while !effects.isEmpty {
                 switch effects.removeFirst() {
-                case .needIPFSID: informers.onIPFSID(IPFSID(), now: now, effects: &effects)
+                case .needIPFSID: informers.onIPFSID(IPFSID(), pinset: nil, now: now, effects: &effects)
                 case .needRepoStat: informers.onRepoStat(stat, now: now, effects: &effects)
                 case .publish(let metric): published.append((now.monotonic - .origin, metric))
                 }
@@ -169,6 +169,22 @@ private let start = WallTime(seconds: 1_700_000_000)
         #expect(run(&machine, .seconds(1), stat: stat(used: 1, of: .max)).contains { $0.1.name == "freespace" && $0.1.weight > 0 })
         machine = informers { $0.disk = (.seconds(30), .reposize) }
         #expect(run(&machine, .seconds(1), stat: stat(used: .max, of: 0)).contains { $0.1.name == "reposize" && $0.1.weight < 0 })
+    }
+
+    @Test mutating func aPingTellsOfThePinset() {
+        var machine = informers { $0.peerName = "one" }
+        let pinset = PinsetSummary(digest: "00ff", pins: 3, lastChange: start)
+        for said in [pinset, nil] {
+            var effects: [Informers.Effect] = []
+            machine.onIPFSID(nil, pinset: said, now: now, effects: &effects)
+            guard case .publish(let metric)? = effects.first else { Issue.record("no ping"); return }
+            let read = Informers.readPing(metric.value)
+            #expect(read.peerName == "one" && read.pinset == said)
+            #expect(metric.value.contains("pinset") == (said != nil))
+        }
+        for value in ["", "{}", #"{"pinset":null}"#, #"{"pinset":{"pins":1}}"#, #"{"pinset":{"digest":"a","pins":-1.5}}"#] {
+            #expect(Informers.readPing(value).pinset == nil, "\(value)")
+        }
     }
 
     @Test mutating func aSilentDaemonIsAskedAgainSooner() {
