@@ -48,3 +48,15 @@ extension Bytes {
 
 package func precedes(_ a: some Sequence<UInt8>, _ b: some Sequence<UInt8>) -> Bool { a.lexicographicallyPrecedes(b) }
 
+
+extension Bytes {
+    /// Appends what `write` puts at the pointer, at most `room` bytes; it answers how many. Nothing is cleared before.
+    @inlinable package mutating func append(room: Int, _ write: (UnsafeMutablePointer<UInt8>) -> Int) {
+        append(addingCapacity: room) { span in
+            span.withUnsafeMutableBufferPointer { buffer, count in
+                guard let start = buffer.baseAddress else { return }
+                count = write(start)
+            }
+        }
+    }
+}

@@ -99,10 +99,12 @@ package struct CID: Hashable, Comparable, Sendable, CustomStringConvertible {
     }
 
     /// Exactly one binary CID.
-    package init(_ bytes: some Collection<UInt8>) throws(MultiformatError) {
-        let all = Bytes(bytes)
-        if all.count == 34, all[0] == 0x12, all[1] == 0x20 {
-            self.init(checked: all, hashStart: 0, codec: Codec.dagPB)
+    package init(_ bytes: some Collection<UInt8>) throws(MultiformatError) { try self.init(Bytes(bytes)) }
+    package init(_ bytes: UnsafeRawBufferPointer) throws(MultiformatError) { try self.init(Bytes(bytes)) }
+    package init(_ all: Bytes) throws(MultiformatError) {
+        if let plain = all.withUnsafeBytes({ CID.plainCodec($0) }) {
+            let isOld = all[0] == 0x12
+            self.init(checked: all, hashStart: isOld ? 0 : 2, codec: plain)
             return
         }
         guard !all.isEmpty else { throw .empty }
@@ -112,6 +114,15 @@ package struct CID: Hashable, Comparable, Sendable, CustomStringConvertible {
         guard let codec = try? readVarint(all, at: &offset) else { throw .truncated }
         _ = try Multihash(all[offset...])
         self.init(checked: all, hashStart: UInt8(offset), codec: codec)
+    }
+
+    /// The codec where the bytes are one CID as nearly all are: v0, or v1 with no number above 127. Nil says nothing.
+    package static func plainCodec(_ bytes: UnsafeRawBufferPointer) -> UInt64? {
+        if bytes.count == 34, bytes[0] == 0x12, bytes[1] == 0x20 { return Codec.dagPB }
+        guard bytes.count >= 4, bytes[0] == 1, (bytes[1] | bytes[2] | bytes[3]) < 0x80, Int(bytes[3]) == bytes.count - 4 else {
+            return nil
+        }
+        return UInt64(bytes[1])
     }
 
     private init(checked bytes: Bytes, hashStart: UInt8, codec: UInt64) {
@@ -129,7 +140,8 @@ package struct CID: Hashable, Comparable, Sendable, CustomStringConvertible {
 
     /// v0 in base58btc, v1 in base32 (REST-189).
     package var description: String {
-        version == 0 ? Multibase.base58btc.encode(bytes) : "b" + Multibase.base32.encode(bytes)
+        if version == 0 { return Multibase.base58btc.encode(bytes) }
+        return bytes.withUnsafeBytes { Base32.lower.text($0, after: UInt8(ascii: "b")) }
     }
 
     package static func < (a: Self, b: Self) -> Bool { a.bytes.lexicographicallyPrecedes(b.bytes) }

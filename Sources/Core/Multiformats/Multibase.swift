@@ -10,14 +10,29 @@ package struct Multibase: Sendable, Equatable {
     /// Bits in a digit for RFC 4648 bases, nil for positional ones.
     let bits: Int?
     let isPadded: Bool
+    /// The bases of keys and names have a faster way than the general one.
+    private enum Fast: Equatable {
+        case base32(Base32)
+        case base58
+    }
+    private var fast: Fast?
+
+    private init(_ name: String, _ prefix: Character, _ alphabet: [UInt8], bits: Int?, isPadded: Bool = false) {
+        (self.name, self.prefix, self.alphabet, self.bits, self.isPadded) = (name, prefix, alphabet, bits, isPadded)
+    }
 
     private static func rfc4648(
         _ name: String, _ prefix: Character, _ bits: Int, _ alphabet: String, isPadded: Bool = false
     ) -> Multibase {
-        Multibase(name: name, prefix: prefix, alphabet: Array(alphabet.utf8), bits: bits, isPadded: isPadded)
+        Multibase(name, prefix, Array(alphabet.utf8), bits: bits, isPadded: isPadded)
+    }
+    private func with(_ fast: Fast) -> Multibase {
+        var out = self
+        out.fast = fast
+        return out
     }
     private static func positional(_ name: String, _ prefix: Character, _ alphabet: String) -> Multibase {
-        Multibase(name: name, prefix: prefix, alphabet: Array(alphabet.utf8), bits: nil, isPadded: false)
+        Multibase(name, prefix, Array(alphabet.utf8), bits: nil)
     }
 
     private static let digits16 = "0123456789abcdef"
@@ -27,11 +42,11 @@ package struct Multibase: Sendable, Equatable {
     private static let letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
     package static let base16 = rfc4648("base16", "f", 4, digits16)
-    package static let base32 = rfc4648("base32", "b", 5, digits32)
-    package static let base32upper = rfc4648("base32upper", "B", 5, digits32.uppercased())
+    package static let base32 = rfc4648("base32", "b", 5, digits32).with(.base32(.lower))
+    package static let base32upper = rfc4648("base32upper", "B", 5, digits32.uppercased()).with(.base32(.upper))
     package static let base36 = positional("base36", "k", digits36)
     package static let base58btc = positional(
-        "base58btc", "z", "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz")
+        "base58btc", "z", "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz").with(.base58)
     package static let base64url = rfc4648("base64url", "u", 6, letters + "-_")
     package static let base64 = rfc4648("base64", "m", 6, letters + "+/")
 
@@ -55,6 +70,11 @@ package struct Multibase: Sendable, Equatable {
 
     /// Without the prefix.
     package func encode(_ bytes: some Collection<UInt8>) -> String {
+        switch fast {
+        case .base32(let base): return withRawBytes(of: bytes) { base.text($0) }
+        case .base58 where bytes.count <= Base58.bytesMax: return withRawBytes(of: bytes) { Base58.text($0) }
+        case .base58, nil: break
+        }
         if self == Multibase.base256emoji { return Emoji.encode(bytes) }
         return bits.map { encodeBits(bytes, $0) } ?? encodePositional(bytes)
     }
@@ -64,6 +84,11 @@ package struct Multibase: Sendable, Equatable {
 
     /// Without the prefix. Nil where a character is outside the alphabet. Line ends are passed over in RFC 4648 bases.
     package func decode(_ text: some StringProtocol) -> Bytes? {
+        switch fast {
+        case .base32: return withRawBytes(of: text.utf8) { Base32.decode($0) }
+        case .base58 where text.utf8.count <= Base58.textMax: return withRawBytes(of: text.utf8) { Base58.decode($0) }
+        case .base58, nil: break
+        }
         if self == Multibase.base256emoji { return Emoji.decode(text) }
         let values = digitValues
         var padding = 0
@@ -162,8 +187,13 @@ package struct Multibase: Sendable, Equatable {
     }
 }
 
+/// Without a copy where the bytes lie in one piece.
+private func withRawBytes<T>(of bytes: some Collection<UInt8>, _ body: (UnsafeRawBufferPointer) -> T) -> T {
+    bytes.withContiguousStorageIfAvailable { body(UnsafeRawBufferPointer($0)) } ?? Bytes(bytes).withUnsafeBytes(body)
+}
+
 extension Multibase {
-    static let base256emoji = Multibase(name: "base256emoji", prefix: "🚀", alphabet: [], bits: nil, isPadded: false)
+    static let base256emoji = Multibase("base256emoji", "🚀", [], bits: nil)
 
     /// A symbol for each byte value. multiformats/multibase, rfcs/Base256Emoji.md.
     private enum Emoji {

@@ -12,14 +12,17 @@ package enum PinCodingError: Error, Equatable, Sendable {
 
 extension CID {
     /// PIN-01: "/" and the base32 of the whole binary CID.
-    package var stateKey: String { "/" + CID.stateBase.encode(bytes) }
+    package var stateKey: String { bytes.withUnsafeBytes { Base32.upper.text($0, after: UInt8(ascii: "/")) } }
 
     /// Nil where the key names no CID: such entries are skipped (PIN-12).
     package init?(stateKey key: some StringProtocol) {
-        guard key.hasPrefix("/"), let bytes = CID.stateBase.decode(key.dropFirst()), let cid = try? CID(bytes) else { return nil }
+        var key = String(key)
+        let bytes = key.withUTF8 { text in
+            text.first == UInt8(ascii: "/") ? Base32.decode(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(text)[1...])) : nil
+        }
+        guard let bytes, let cid = try? CID(bytes) else { return nil }
         self = cid
     }
-    private static let stateBase = Multibase.base32upper
 }
 
 extension PinType {
