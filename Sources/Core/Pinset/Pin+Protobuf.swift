@@ -33,15 +33,33 @@ extension PinType {
 
 extension Pin {
     package var protobuf: Bytes {
-        var writer = ProtobufWriter(capacity: 160)
-        writer.bytes(1, cid.bytes)
-        writer.uint64(2, type.number)
-        for peer in allocations ?? [] { writer.explicit(3, bytes: peer.bytes) }
-        writer.sint64(4, Int64(maxDepth))
-        if let reference { writer.bytes(5, reference.bytes) }
-        writer.message(6) { options.write(to: &$0) }  // PIN-06: also when empty
-        writer.uint64(7, timestamp.storedSeconds)
-        return writer.bytes
+        var out: Bytes = []
+        appendProtobuf(to: &out)
+        return out
+    }
+
+    package func appendProtobuf(to out: inout Bytes) {
+        let optionsCount = options.protobufCount
+        out.append(room: protobufCount(optionsCount)) { start in
+            var writer = RawWriter(start)
+            if !cid.bytes.isEmpty { writer.field(1, cid.bytes) }
+            writer.number(2, type.number)
+            if let allocations { for peer in allocations { writer.field(3, peer.bytes) } }
+            writer.number(4, zigzag(maxDepth))
+            if let reference { writer.field(5, reference.bytes) }
+            writer.byte(6 << 3 | 2)  // PIN-06: also when empty
+            writer.varint(UInt64(optionsCount))
+            options.write(to: &writer)
+            writer.number(7, timestamp.storedSeconds)
+            return writer.count(since: start)
+        }
+    }
+
+    private func protobufCount(_ optionsCount: Int) -> Int {
+        var count = RawCount.field(cid.bytes.count) + RawCount.number(type.number) + RawCount.number(zigzag(maxDepth))
+        if let allocations { for peer in allocations { count += RawCount.field(peer.bytes.count) } }
+        if let reference { count += RawCount.field(reference.bytes.count) }
+        return count + RawCount.field(optionsCount) + RawCount.number(timestamp.storedSeconds)
     }
 
     /// The CID is that of the key (PIN-12). Unknown fields are ignored; a bad reference or update counts as none (PIN-11).
@@ -75,17 +93,27 @@ extension Pin {
 }
 
 extension PinOptions {
-    fileprivate func write(to writer: inout ProtobufWriter) {
-        writer.sint64(1, Int64(replicationFactorMin))
-        writer.sint64(2, Int64(replicationFactorMax))
-        writer.string(3, name)
-        writer.uint64(4, shardSize)
-        if let pinUpdate { writer.bytes(7, pinUpdate.bytes) }
-        writer.uint64(8, expireAt.storedSeconds)
-        for origin in origins ?? [] { writer.explicit(9, bytes: origin.bytes) }
-        for pair in metadata?.pairs ?? [] {
-            writer.message(10) { $0.string(1, pair.key); $0.string(2, pair.value) }
-        }
+    fileprivate var protobufCount: Int {
+        var count = RawCount.number(zigzag(replicationFactorMin)) + RawCount.number(zigzag(replicationFactorMax))
+        count += PinOptions.count(name) + RawCount.number(shardSize) + RawCount.number(expireAt.storedSeconds)
+        if let pinUpdate { count += RawCount.field(pinUpdate.bytes.count) }
+        if let origins { for origin in origins { count += RawCount.field(origin.bytes.count) } }
+        if let metadata { for pair in metadata.pairs { count += RawCount.field(pair.protobufCount) } }
+        return count
+    }
+
+    /// Empty texts are left out.
+    fileprivate static func count(_ text: String) -> Int { text.isEmpty ? 0 : RawCount.field(text.utf8.count) }
+
+    fileprivate func write(to writer: inout RawWriter) {
+        writer.number(1, zigzag(replicationFactorMin))
+        writer.number(2, zigzag(replicationFactorMax))
+        if !name.isEmpty { writer.field(3, name) }
+        writer.number(4, shardSize)
+        if let pinUpdate { writer.field(7, pinUpdate.bytes) }
+        writer.number(8, expireAt.storedSeconds)
+        if let origins { for origin in origins { writer.field(9, origin.bytes) } }
+        if let metadata { for pair in metadata.pairs { pair.write(to: &writer) } }
     }
 
     fileprivate mutating func read(_ reader: ProtobufReader) throws {
@@ -111,6 +139,16 @@ extension PinOptions {
         origins = addresses
         for pair in sorted.pairs { legacy[pair.key] = pair.value }  // PIN-09: the sorted form wins
         metadata = legacy.isEmpty ? nil : legacy
+    }
+}
+
+extension Metadata.Pair {
+    fileprivate var protobufCount: Int { PinOptions.count(key) + PinOptions.count(value) }
+    fileprivate func write(to writer: inout RawWriter) {
+        writer.byte(10 << 3 | 2)
+        writer.varint(UInt64(protobufCount))
+        if !key.isEmpty { writer.field(1, key) }
+        if !value.isEmpty { writer.field(2, value) }
     }
 }
 

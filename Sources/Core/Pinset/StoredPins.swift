@@ -24,7 +24,7 @@ package struct StoredPins: Equatable, Sendable {
         ends.append(bytes.count)
     }
     package mutating func append(_ pin: Pin) {
-        bytes.append(contentsOf: pin.protobuf)
+        pin.appendProtobuf(to: &bytes)
         ends.append(bytes.count)
     }
 
