@@ -95,7 +95,7 @@ package func civil(daysSinceEpoch days: Int64) -> (year: Int64, month: Int64, da
     return (yearOfEra + era * 400 + (month <= 2 ? 1 : 0), month, dayOfYear - (153 * shifted + 2) / 5 + 1)
 }
 
-private func daysSinceEpoch(_ year: Int64, _ month: Int64, _ day: Int64) -> Int64 {
+func daysSinceEpoch(_ year: Int64, _ month: Int64, _ day: Int64) -> Int64 {
     let y = month <= 2 ? year - 1 : year
     let era = floorDivide(y, 400)
     let yearOfEra = y - era * 400
@@ -103,7 +103,7 @@ private func daysSinceEpoch(_ year: Int64, _ month: Int64, _ day: Int64) -> Int6
     return era * 146_097 + yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear - 719_468
 }
 
-private func daysIn(_ month: Int64, _ year: Int64) -> Int64 {
+func daysIn(_ month: Int64, _ year: Int64) -> Int64 {
     switch month {
     case 2: year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) ? 29 : 28
     case 4, 6, 9, 11: 30

@@ -24,7 +24,8 @@ struct RawWriter {
         UnsafeMutableRawPointer(at).copyMemory(from: value.utf8Start, byteCount: value.utf8CodeUnitCount)
         at += value.utf8CodeUnitCount
     }
-    mutating func moved(_ write: (UnsafeMutablePointer<UInt8>) -> Int) { at += write(at) }
+    /// Over what someone else has written.
+    @inline(__always) mutating func skip(_ count: Int) { at += count }
 
     // MARK: Protobuf
 
