@@ -28,6 +28,18 @@ package struct StoredPins: Equatable, Sendable {
         ends.append(bytes.count)
     }
 
+    /// A value of at most `room` bytes, which `write` puts at the pointer; it answers how many, or nil for none after all.
+    mutating func append(room: Int, _ write: (UnsafeMutablePointer<UInt8>) -> Int?) -> Bool {
+        var isWritten = false
+        bytes.append(room: room) {
+            let count = write($0)
+            isWritten = count != nil
+            return count ?? 0
+        }
+        if isWritten { ends.append(bytes.count) }
+        return isWritten
+    }
+
     package mutating func reserve(count: Int, bytes room: Int) {
         ends.reserveCapacity(count)
         bytes.reserveCapacity(room)

@@ -99,4 +99,89 @@ import Testing
             if let mangled { #expect(WallTime(rfc3339: String(decoding: bytes, as: UTF8.self)) == WallTime(seconds: mangled)) }
         }
     }
+
+    // MARK: Reading
+
+    private func general(line: Bytes) -> Bytes? {
+        do { return try Pin(jsonText: line).protobuf } catch { return nil }
+    }
+
+    private func read(_ line: Bytes, _ reader: inout PinJSONReader, _ pins: inout StoredPins) -> Bytes? {
+        let before = pins
+        guard line.withUnsafeBytes({ reader.append($0, to: &pins) }) else {
+            #expect(pins == before, "a line that is not read leaves nothing")
+            return nil
+        }
+        #expect(pins.count == before.count + 1)
+        return Bytes(pins[pins.count - 1])
+    }
+
+    @Test func linesAreReadAsTheirTreesAre() {
+        var choices = Choices(seed: 6)
+        var reader = PinJSONReader(), writer = PinJSONWriter(), pins = StoredPins(), fast = 0
+        for round in 0..<5000 {
+            var line: Bytes = []
+            _ = choices.randomPin().protobuf.withUnsafeBytes { writer.append($0, to: &line) }
+            if choices.chance(1, in: 2) { line.append(0x0a) }
+            if pins.count > 20 { pins.removeAll(keepingCapacity: true) }
+            guard let found = read(line, &reader, &pins) else { continue }
+            #expect(found == general(line: line), "\(round) \(String(decoding: line, as: UTF8.self))")
+            fast += 1
+        }
+        #expect(fast > 1500, "\(fast)")
+    }
+
+    /// What listings are mostly made of never takes the general way.
+    @Test func plainPinsAreReadFast() {
+        var choices = Choices(seed: 7)
+        var reader = PinJSONReader(), pins = StoredPins()
+        for round in 0..<500 {
+            var pin = Pin(cid: CID(v1: Codec.raw, .sha2_256(of: choices.bytes(4))))
+            pin.options.name = choices.randomText()
+            pin.allocations = (0..<choices.below(4)).map { _ in choices.randomPeer() }
+            pin.timestamp = WallTime(seconds: Int64(choices.below(2_000_000_000)))
+            #expect(read(Bytes(pin.json.encoded().utf8), &reader, &pins) == pin.protobuf, "\(round)")
+        }
+    }
+
+    @Test func mangledLinesAreReadAsTheyAreOrNotAtAll() {
+        var choices = Choices(seed: 8)
+        var reader = PinJSONReader(), pins = StoredPins(), fast = 0
+        let odd = Bytes("\"\\{}[]:,0-9.eE+ \t\nnbQ1Zm\u{7f}".utf8) + [0, 0x80, 0xc3, 0xff]
+        for round in 0..<6000 {
+            var pin = choices.randomPin()
+            if choices.chance(2, in: 3) { (pin.options.metadata, pin.options.origins, pin.options.pinUpdate) = (nil, nil, nil) }
+            var line = Bytes(pin.json.encoded().utf8)
+            for _ in 0...choices.below(2) {
+                let index = choices.below(line.count)
+                switch choices.below(4) {
+                case 0: line[index] = choices.chance(1, in: 2) ? odd[choices.below(odd.count)] : UInt8(choices.below(256))
+                case 1: line.remove(at: index)
+                case 2: line.insert(odd[choices.below(odd.count)], at: index)
+                default: line.swapAt(index, choices.below(line.count))
+                }
+            }
+            if pins.count > 20 { pins.removeAll(keepingCapacity: true) }
+            guard let found = read(line, &reader, &pins) else { continue }
+            #expect(found == general(line: line), "\(round) \(String(decoding: line, as: UTF8.self))")
+            fast += 1
+        }
+        #expect(fast > 100, "\(fast)")
+    }
+
+    @Test func numbersAtTheirEdges() throws {
+        var reader = PinJSONReader(), pins = StoredPins()
+        let pin = Pin(cid: CID(v1: Codec.raw, .sha2_256(of: [1])))
+        let text = pin.json.encoded()
+        for number in ["0", "-0", "00", "01", "-", "", "1.0", "1e3", "999999999999999999", "1000000000000000000", "9223372036854775807",
+            "-9223372036854775808", "18446744073709551615", "18446744073709551616", "-1", "+1"] {
+            for member in ["\"shard_size\":0", "\"replication_factor_min\":0", "\"max_depth\":-1"] {
+                let name = member.prefix { $0 != ":" }
+                let line = Bytes(text.replacing(member, with: "\(name):\(number)").utf8)
+                #expect(line != Bytes(text.utf8) || number == "0" || number == "-1")
+                guard let found = read(line, &reader, &pins) else { continue }
+                #expect(found == general(line: line), "\(member) \(number)")
+            }
+        }
+    }
 }
