@@ -79,6 +79,7 @@ func describe(_ input: PeerInput) -> String {
     case .job(let number, .failed(let error)): "job \(number) failed: \(error)"
     case .exchange(let event): describe(event)
     case .client(let client, let request): "client \(client.number) asks \(request)"
+    case .clientInput(let client, .more): "client \(client.number) takes more"
     case .clientInput(let client, _): "client \(client.number) uploads"
     case .clientGone(let client): "client \(client.number) hangs up"
     case .shutdown: "shutdown"
@@ -120,6 +121,7 @@ private func describe(_ event: ExchangeEvent) -> String {
 func describe(_ reply: ClientReply) -> String {
     switch reply {
     case .item(.pin(let pin)): "pin \(pin.cid)"
+    case .item(.pins(let pins)): "\(pins.count) pins"
     case .item(.info(let info)):
         "info \(info.cid) " + info.peers.map { "\(short($0.key))=\($0.value.status.text)" }.joined(separator: " ")
     case .item: "item"

@@ -39,8 +39,12 @@ final class Stage {
     func ask(_ peer: Int, _ request: ClientRequest, within limit: Span = .seconds(30)) throws -> [ClientItem] {
         var items: [ClientItem] = []
         var end: Outcome<Void>?
-        world.ask(peer, request) { _, reply in
+        var client: ClientID?
+        client = world.ask(peer, request) { world, reply in
             switch reply {
+            case .item(.pins(let pins)):
+                items += pins.pins.map { .pin($0) }
+                if let client { world.send(peer, client, [.more]) }
             case .item(let item): items.append(item)
             case .end: end = .success(())
             case .failed(let failure): end = .failure(failure)

@@ -11,6 +11,7 @@ extension RESTAPI {
     // MARK: From the peer
 
     mutating func answer(_ id: ServedID, _ item: ClientItem, _ effects: inout [Effect]) {
+        if case .pins(let pins) = item { return list(id, pins, &effects) }
         let json = exchanges[id]?.showsPinset == true ? item.json : item.withoutPinset.json
         switch exchanges[id]?.shape {
         case .stream:
@@ -20,6 +21,17 @@ extension RESTAPI {
         case .one, .addedList: exchanges[id]?.items.append(json)
         case .peerAdd, nil: break
         }
+    }
+
+    private mutating func list(_ id: ServedID, _ pins: StoredPins, _ effects: inout [Effect]) {
+        var lines: Bytes = []
+        lines.reserveCapacity(5 * pins.bytesCount)
+        pinWriter.appendLines(pins, to: &lines)
+        // What sends nothing never drains.
+        guard !lines.isEmpty else { return askForMore(id, &effects) }
+        if exchanges[id]?.status == nil { writeHead(id, 200, streamHeaders, &effects) }
+        writeBody(id, lines, &effects)
+        exchanges[id]?.isListing = true
     }
 
     mutating func finish(_ id: ServedID, _ effects: inout [Effect]) {
@@ -161,6 +173,7 @@ extension ClientItem {
         case .peer(let peer): peer.json
         case .version(let version): VersionReply(version: version).json
         case .pin(let pin): pin.json
+        case .pins(let pins): pins.pins.json
         case .info(let info): info.json
         case .metrics(let metrics): metrics.json
         case .names(let names): names.json

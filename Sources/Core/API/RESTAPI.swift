@@ -49,6 +49,8 @@ package struct RESTAPI: Sendable {
         var upload: Upload?
         /// Rendered, and not yet sent: the one, or those of a list.
         var items: [JSON] = []
+        /// A chunk of a listing is on its way out; the next is asked for when it has left.
+        var isListing = false
         var status: Int?
         var bytesSent = 0
     }
@@ -59,6 +61,7 @@ package struct RESTAPI: Sendable {
     private var clients: ClientIDs
     var exchanges: [ServedID: Exchange] = [:]
     private var serving: [ClientID: ServedID] = [:]
+    var pinWriter = PinJSONWriter()
 
     /// `owner` tells this API's clients from those of others.
     package init(settings: RESTSettings, owner: UInt8) {
@@ -79,7 +82,7 @@ package struct RESTAPI: Sendable {
         case .body(let bytes): onBody(id, bytes, &effects)
         case .end: onEnd(id, &effects)
         case .gone: onGone(id, &effects)
-        case .drained: break
+        case .drained: onDrained(id, &effects)
         }
     }
 
@@ -170,6 +173,16 @@ package struct RESTAPI: Sendable {
         step(&upload, &inputs)
         exchanges[id]?.upload = upload
         for input in inputs { effects.append(.clientInput(client, input)) }
+    }
+
+    /// One chunk is under way at a time, however long the listing is.
+    private mutating func onDrained(_ id: ServedID, _ effects: inout [Effect]) {
+        guard exchanges[id]?.isListing == true else { return }
+        exchanges[id]?.isListing = false
+        askForMore(id, &effects)
+    }
+    mutating func askForMore(_ id: ServedID, _ effects: inout [Effect]) {
+        if let client = exchanges[id]?.client { effects.append(.clientInput(client, .more)) }
     }
 
     private mutating func onGone(_ id: ServedID, _ effects: inout [Effect]) {

@@ -12,9 +12,11 @@ import Seams
 import Tracking
 
 extension ClusterPeer {
+    static let shutdownRefusal = ClientFailure("the peer is shutting down")
+
     mutating func onClient(_ client: ClientID, _ request: ClientRequest) {
         guard phase == .awaitingIPFS || phase == .ready else {
-            return reply(client, .failure(ClientFailure("the peer is shutting down")))
+            return reply(client, .failure(Self.shutdownRefusal))
         }
         guard replica.isOpen || !request.needsPinset else {
             return reply(client, .failure(ClientFailure("\(ReplicaError.opening(percent: replica.openingPercent))")))
@@ -30,7 +32,7 @@ extension ClusterPeer {
         case .pinPath(let path): pinPath(path, client)
         case .unpinPath(let path): unpinPath(path, client)
         case .pinGet(let cid): reply(client, storedPin(cid).map { .success([.pin($0)]) } ?? .failure(.notPinned))
-        case .pins(let types): replyPins(client, types)
+        case .pins(let types): beginListing(client, types)
         case .status, .statuses, .statusAll, .recover, .recoverAll: onStatusRequest(client, request)
         case .metrics(let name): reply(client, .success([.metrics(monitor.latest(name, now: turn.now))]))
         case .metricNames: reply(client, .success([.names(monitor.names)]))
@@ -49,12 +51,6 @@ extension ClusterPeer {
             turn.effects.append(.reply(client, .end))
         case .failure(let failure): turn.effects.append(.reply(client, .failed(failure)))
         }
-    }
-
-    private mutating func replyPins(_ client: ClientID, _ types: Set<PinType>) {
-        var items: [ClientItem] = []
-        eachPin { if types.contains($0.type) { items.append(.pin($0)) } }
-        reply(client, .success(items))
     }
 
     // MARK: Paths

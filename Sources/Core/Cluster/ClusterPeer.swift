@@ -75,6 +75,8 @@ package struct ClusterPeer: Sendable {
     /// What garbage collections under way have removed.
     var collections: [UInt64: [IPFSRepoGC]] = [:]
     var loops = Loops()
+    /// Clients that pins are listed to.
+    var pinListings = SortedMap<ClientID, Listing>()
     /// Uploads under way.
     var adds = SortedMap<ClientID, Adding>()
 
@@ -148,8 +150,11 @@ package struct ClusterPeer: Sendable {
         case .job(let number, let outcome): withReplica { $0.onJob(number, outcome, now: $1.now, effects: &$2) }
         case .exchange(let event): withIPFS { $0.onExchange(event, now: $1, effects: &$2) }
         case .client(let client, let request): onClient(client, request)
+        case .clientInput(let client, .more): continueListing(client)
         case .clientInput(let client, let input): onUpload(client, input)
-        case .clientGone(let client): stopAdding(client)
+        case .clientGone(let client):
+            pinListings.remove(client)
+            stopAdding(client)
         case .shutdown: shutDown()
         }
     }

@@ -38,6 +38,7 @@ package struct PeerSettings: Sendable {
     /// Peers that are dialled from the start: configured ones first, then those of the peerstore file.
     package var bootPeers: [(peer: PeerID, addresses: [Multiaddr], isPermanent: Bool)] = []
 
+    package var listing = ListingSettings()
     package var book = PeerBookSettings()
     package var gossip = Gossip.Settings()
     package var exchange = ExchangeSettings()

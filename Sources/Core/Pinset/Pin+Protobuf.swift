@@ -14,6 +14,19 @@ extension CID {
     /// PIN-01: "/" and the base32 of the whole binary CID.
     package var stateKey: String { bytes.withUnsafeBytes { Base32.upper.text($0, after: UInt8(ascii: "/")) } }
 
+    /// Whether a key is that of a CID, without making it.
+    package static func isStateKey(_ key: String, of cid: UnsafeRawBufferPointer) -> Bool {
+        let count = Base32.textCount(cid.count)
+        guard key.utf8.count == count + 1, key.utf8.first == UInt8(ascii: "/") else { return false }
+        return withUnsafeTemporaryAllocation(of: UInt8.self, capacity: count) { room in
+            guard let base = room.baseAddress, Base32.upper.encode(cid, to: base) == count else { return false }
+            let isSame = key.utf8.withContiguousStorageIfAvailable {
+                same(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer($0)[1...]), UnsafeRawBufferPointer(room))
+            }
+            return isSame ?? key.utf8.dropFirst().elementsEqual(room)
+        }
+    }
+
     /// Nil where the key names no CID: such entries are skipped (PIN-12).
     package init?(stateKey key: some StringProtocol) {
         var key = String(key)

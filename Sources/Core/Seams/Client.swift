@@ -34,7 +34,8 @@ package enum ClientRequest: Equatable, Sendable {
     case unpin(CID)  // the pin as it was stored
     case unpinPath(PinPath)  // the pin as it was stored
     case pinGet(CID)  // one pin
-    case pins(Set<PinType>)  // every pin of one of these types; upstream's /allocations
+    /// Every pin of one of these types, in chunks: one at once, and one for each `more`. Upstream's /allocations.
+    case pins(Set<PinType>)
     case status(CID, isLocal: Bool)  // one info
     case statuses([CID], isLocal: Bool)  // an info for each
     case statusAll(TrackerStatus, isLocal: Bool)  // an info for each pin that matches
@@ -50,7 +51,8 @@ package enum ClientRequest: Equatable, Sendable {
     case add(AddParameters)
 }
 
-/// What follows an `add`, in the order of the upload. One entry at a time; names are slash-separated relative paths.
+/// What follows a request. After an `add` its content, in the order of the upload: one entry at a time; names are
+/// slash-separated relative paths.
 package enum ClientInput: Equatable, Sendable {
     case file(name: String)
     case directory(name: String)
@@ -61,12 +63,16 @@ package enum ClientInput: Equatable, Sendable {
     case end
     /// The upload broke off: nothing is pinned, and the request fails with this text.
     case failed(String)
+    /// After a `pins`: another chunk can be taken.
+    case more
 }
 
 package enum ClientItem: Equatable, Sendable {
     case peer(PeerInfo)
     case version(String)
     case pin(Pin)
+    /// A part of a listing; it may be empty.
+    case pins(StoredPins)
     case info(GlobalPinInfo)
     case metrics([Metric])
     case names([String])

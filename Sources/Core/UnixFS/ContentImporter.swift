@@ -33,6 +33,7 @@ extension UnixFSImporter {
         case .endOfFile: try endFile(effects: &effects)
         case .end: return try finish(effects: &effects)
         case .failed(let reason): throw AddError(reason)
+        case .more: break  // of a listing
         }
         return nil
     }
@@ -47,6 +48,7 @@ extension CARImporter {
         case .endOfFile: try endFile(effects: &effects)
         case .end: return try finish()
         case .failed(let reason): throw AddError(reason)
+        case .more: break  // of a listing
         }
         return nil
     }

@@ -95,6 +95,8 @@ final class APIService: @unchecked Sendable {
         case .answer(let id, let answer): server?.answer(id, answer)
         case .client(let client, let request):
             runner.ask(request, as: client) { [weak self] in self?.take(.reply(client, $0)) }
+        // A round later, or a client that reads fast would have the peer to itself until its listing ends.
+        case .clientInput(let client, .more): loop.after(.zero) { [weak self] in self?.runner.send(client, .more) }
         case .clientInput(let client, let input): runner.send(client, input)
         case .clientGone(let client): runner.leave(client)
         case .log(let line):

@@ -108,3 +108,9 @@ struct APIHarness {
         return requests.last?.request
     }
 }
+
+func stored(_ pins: [Pin]) -> StoredPins {
+    var out = StoredPins()
+    for pin in pins { out.append(pin) }
+    return out
+}

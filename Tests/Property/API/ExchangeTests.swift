@@ -90,7 +90,8 @@ struct Recording {
             switch request {
             case .id, .peers, .peerAdd: out.append(.peer(try PeerInfo(json: json)))
             case .version: out.append(.version(try VersionReply(json: json).version))
-            case .pin, .pinPath, .unpin, .unpinPath, .pinGet, .pins: out.append(.pin(try Pin(json: json)))
+            case .pin, .pinPath, .unpin, .unpinPath, .pinGet: out.append(.pin(try Pin(json: json)))
+            case .pins: out.append(.pins(stored([try Pin(json: json)])))
             case .status, .statuses, .statusAll, .recover, .recoverAll: out.append(.info(try GlobalPinInfo(json: json)))
             case .metrics: out.append(.metrics(try [Metric](json: json)))
             case .metricNames: out.append(.names(try [String](json: json)))

@@ -74,15 +74,19 @@ private final class RealStage {
         var items: [ClientItem] = []
         var end: Result<Void, ClientFailure>?
         let peer = try #require(peers[index])
-        let client = peer.ask(request) { reply in
+        var client: ClientID?
+        client = peer.ask(request) { [loop] reply in
             switch reply {
+            case .item(.pins(let pins)):
+                items += pins.pins.map { .pin($0) }
+                loop.after(.zero) { if let client { peer.send(client, .more) } }
             case .item(let item): items.append(item)
             case .end: end = .success(())
             case .failed(let failure): end = .failure(failure)
             case .pause, .resume: break
             }
         }
-        for input in inputs { peer.send(client, input) }
+        for input in inputs { if let client { peer.send(client, input) } }
         _ = run(until: { end != nil })
         try #require(end, "no answer: \(logs.suffix(20))").get()
         return items

@@ -1,0 +1,60 @@
+// Listing pins to a client, one chunk at a time: what a listing holds does not grow with the pinset.
+
+import Kernel
+import MerkleCRDT
+import Multiformats
+import Pinset
+import Seams
+import Storage
+
+package struct ListingSettings: Sendable {
+    /// The log that is read for a chunk, in bytes: a step is not to keep everyone else waiting, whatever lets itself be listed.
+    package var bytesPerChunk = 256 << 10
+    package init() {}
+}
+
+extension ClusterPeer {
+    /// Where a listing goes on, in the order of the log.
+    struct Listing: Sendable {
+        let types: Set<PinType>
+        var cursor: LogAddress?
+    }
+
+    package var listingCount: Int { pinListings.count }
+
+    mutating func beginListing(_ client: ClientID, _ types: Set<PinType>) {
+        pinListings[client] = Listing(types: types)
+        continueListing(client)
+    }
+
+    /// A chunk for whoever can take one. It may be empty; the last one is followed by the end.
+    mutating func continueListing(_ client: ClientID) {
+        guard var listing = pinListings.remove(client) else { return }  // it has ended before
+        guard phase == .awaitingIPFS || phase == .ready else { return reply(client, .failure(Self.shutdownRefusal)) }
+        var pins = StoredPins()
+        do { listing.cursor = try fill(&pins, listing) } catch {
+            return reply(client, .failure(ClientFailure("the pinset cannot be read: \(error)")))
+        }
+        if listing.cursor == nil {
+            reply(client, .success(pins.isEmpty ? [] : [.pins(pins)]))
+        } else {
+            turn.effects.append(.reply(client, .item(.pins(pins))))
+            pinListings[client] = listing
+        }
+    }
+
+    /// Where to go on, or nil at the end. What changes meanwhile is seen or not.
+    private mutating func fill(_ pins: inout StoredPins, _ listing: Listing) throws -> LogAddress? {
+        var damages: [LogDamage] = []
+        let next = try replica.scan(from: listing.cursor, bytes: settings.listing.bytesPerChunk, damages: &damages) { item in
+            if item.isDerived {
+                guard let parts = PinParts(item.value), listing.types.contains(parts.type) else { return }
+                pins.append(item.value)
+            } else if let cid = CID(stateKey: item.key), let pin = try? Pin(protobuf: item.value, cid: cid), listing.types.contains(pin.type) {
+                pins.append(pin)  // its value names another CID than its key (PIN-12)
+            }
+        }
+        if let damage = damages.first { throw LogError.damaged(damage) }
+        return next
+    }
+}
