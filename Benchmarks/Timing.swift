@@ -20,10 +20,13 @@ func processorSeconds() -> Double {
     return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
 }
 
-func residentMegabytes() -> Int {
+func residentMegabytes() -> Int { status("VmRSS:") / 1024 }
+
+/// A row of the process's status, in kilobytes.
+func status(_ row: String) -> Int {
     guard let status = try? String(contentsOfFile: "/proc/self/status", encoding: .utf8),
-        let row = status.split(separator: "\n").first(where: { $0.hasPrefix("VmRSS:") }),
-        let kilobytes = row.split(separator: " ").compactMap({ Int($0) }).first
+        let found = status.split(separator: "\n").first(where: { $0.hasPrefix(row) }),
+        let kilobytes = found.split(separator: " ").compactMap({ Int($0) }).first
     else { return 0 }
-    return kilobytes / 1024
+    return kilobytes
 }

@@ -4,21 +4,27 @@ import Foundation
 import Kernel
 
 let usage = """
-    benchmarks: how fast the parts are on this machine.
+    benchmarks: how fast the parts are on this machine. Each ends with one line of JSON or of text.
 
     USAGE:
-      benchmarks [NAME…] [--size N] [--smoke]
+      benchmarks [NAME…] [--pins N] [--size N] [--dir D] [--json] [--smoke]
 
-    NAMES (default: all)
-      write     pins written to one replica, in batches of 1000
-      ingest    the same pins received by a second replica, block by block
-      restart   the second replica opened again on its log
+    THE PINSET, on a real peer and real files (default 1000000 pins):
+      ingest    one peer pins fresh CIDs in batches of 10000, each synced before it is acknowledged
+      restart   opens what `ingest --dir D` has left, and answers a first question
+      list      streams the whole of it
+      lookup    random reads of present and absent CIDs
+
+    THE PARTS:
       allocate  decisions of the balanced allocator among 30 peers
       add       bytes cut into UnixFS blocks
       transport bytes over one stream between two hosts on loopback; streams opened and closed; connections held
 
-    --size N    pins, decisions, or megabytes for add and transport (default 100000, 100000, 200, 2000);
-                --smoke: a size that takes no time
+    --pins N    how many pins
+    --dir D     the peer's folder. `ingest` makes it anew; the others use what is there
+    --size N    decisions, or megabytes for add and transport (default 100000, 200, 2000)
+    --json      no progress, only the last line
+    --smoke     all of them, at a size that takes no time
     """
 
 func fail(_ text: String) -> Never {
@@ -26,31 +32,46 @@ func fail(_ text: String) -> Never {
     exit(2)
 }
 
+let known = ["ingest", "restart", "list", "lookup", "allocate", "add", "transport"]
 var names: [String] = []
-var size: Int?
+var (size, pins): (Int?, Int) = (nil, 1_000_000)
+var dir: String?
 var isSmoke = false
 var words = CommandLine.arguments.dropFirst()
+@MainActor func number(after word: String) -> Int {
+    guard let text = words.popFirst(), let number = Int(text), number > 0 else { fail("\(word) needs a number above zero") }
+    return number
+}
 while let word = words.popFirst() {
     switch word {
-    case "--smoke": (size, isSmoke) = (1000, true)
-    case "--size":
-        guard let text = words.popFirst(), let number = Int(text), number > 0 else { fail("--size needs a number above zero") }
-        size = number
+    case "--smoke": (size, pins, isSmoke, isQuiet) = (1000, 20_000, true, true)
+    case "--size": size = number(after: word)
+    case "--pins": pins = number(after: word)
+    case "--dir":
+        guard let path = words.popFirst() else { fail("--dir needs a folder") }
+        dir = path
+    case "--json": isQuiet = true
     case "--help", "-h":
         print(usage)
         exit(0)
-    case "write", "ingest", "restart", "allocate", "add", "transport": names.append(word)
+    case _ where known.contains(word): names.append(word)
     default: fail("unknown word \(word)")
     }
 }
-if names.isEmpty { names = ["write", "ingest", "restart", "allocate", "add", "transport"] }
-let pinNames = ["write", "ingest", "restart"]
-if !Set(names).isDisjoint(with: pinNames) {
-    try benchmarkPins(count: size ?? 100_000, report: { name, line in if names.contains(name) { print(line) } })
-}
-if names.contains("allocate") { try benchmarkAllocation(count: size ?? 100_000) }
-if names.contains("add") { try benchmarkAdding(megabytes: min(size ?? 200, 100_000)) }
-if names.contains("transport") {
-    let count = isSmoke ? 100 : size ?? 2000
-    try benchmarkTransport(megabytes: count, streams: 10 * count, connections: min(count, 1000))
+if names.isEmpty { names = known }
+let isTemporary = isSmoke && dir == nil
+if isTemporary { dir = NSTemporaryDirectory() + "ipfs-cluster-bench-smoke-\(getpid())" }
+defer { if isTemporary, let dir { try? FileManager.default.removeItem(atPath: dir) } }
+for name in names {
+    switch name {
+    case "ingest": try benchmarkIngest(pins: pins, dir: dir)
+    case "restart": try benchmarkRestart(pins: pins, dir: dir)
+    case "list": try benchmarkList(pins: pins, dir: dir)
+    case "lookup": try benchmarkLookup(pins: pins, dir: dir)
+    case "allocate": try benchmarkAllocation(count: size ?? 100_000)
+    case "add": try benchmarkAdding(megabytes: min(size ?? 200, 100_000))
+    default:
+        let count = isSmoke ? 100 : size ?? 2000
+        try benchmarkTransport(megabytes: count, streams: 10 * count, connections: min(count, 1000))
+    }
 }

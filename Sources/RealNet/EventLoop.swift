@@ -58,6 +58,8 @@ package final class EventLoop: @unchecked Sendable {
     let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 << 10, alignment: 64)
     private let posted = Posted()
     package private(set) var now = Machine.now
+    /// The longest time for which nobody was listened to.
+    package var longestRound = Span.zero
 
     package init() {
         poll = epoll_create1(Int32(EPOLL_CLOEXEC))
@@ -128,6 +130,7 @@ package final class EventLoop: @unchecked Sendable {
         while isRunning {
             let count = epoll_wait(poll, &events, Int32(events.count), patience)
             now = Machine.now
+            defer { longestRound = max(longestRound, Machine.now.monotonic - now.monotonic) }
             for event in events.prefix(max(0, Int(count))) {
                 let bits = event.events
                 let broken = bits & (EPOLLERR.rawValue | EPOLLHUP.rawValue) != 0

@@ -109,6 +109,8 @@ package final class PeerRunner: @unchecked Sendable {
     }
     package func shutDown() { submit(.shutdown) }
     package var knownPeers: [(peer: PeerID, addresses: [Multiaddr])] { machine.knownPeers }
+    /// A look at the peer, between two steps.
+    package func look<T>(_ body: (ClusterPeer) throws -> T) rethrows -> T { try body(machine) }
     package var isReady: Bool { machine.isReady }
 
     /// Closes the connections in order, so that the others need not wait to notice.

@@ -28,6 +28,7 @@ extension ClusterPeer {
         case .peerAdd(let peer): addPeer(peer) { $0.reply(client, $1.map { [.peer($0)] }) }
         case .peerRemove: reply(client, .failure(ClientFailure("crdt consensus component cannot remove peers")))
         case .pin(let request): pin(request) { $0.reply(client, $1.map { [.pin($0)] }) }
+        case .pinAll(let batch): pinAll(batch, client)
         case .unpin(let cid): unpin(cid) { $0.reply(client, $1.map { [.pin($0)] }) }
         case .pinPath(let path): pinPath(path, client)
         case .unpinPath(let path): unpinPath(path, client)
@@ -263,7 +264,7 @@ extension ClientRequest {
     var needsPinset: Bool {
         switch self {
         case .id, .version, .peers, .peerAdd, .peerRemove, .metrics, .metricNames, .alerts, .connectGraph, .bandwidth, .repoGC: false
-        case .pin, .pinPath, .unpin, .unpinPath, .pinGet, .pins, .status, .statuses, .statusAll, .recover, .recoverAll, .add: true
+        case .pin, .pinAll, .pinPath, .unpin, .unpinPath, .pinGet, .pins, .status, .statuses, .statusAll, .recover, .recoverAll, .add: true
         }
     }
 }

@@ -36,11 +36,13 @@ extension ClusterPeer {
         var sweepsUnheard = false
         /// Pins whose re-allocation is being written.
         var repinning: Set<CID> = []
-        var isRecovering = false
+        /// What IPFS pins, as it says at the begin of a recovery, and where the recovery goes on.
+        var recovery: Recovery?
+        var recoveryAt: Instant?
 
         var nextDeadline: Instant? {
             let sweeps = earliest(earliest(stateSyncAt, recoverAt), repinAt)
-            return earliest(sweeps, earliest(earliest(askIPFSAt, greetAt), connectSwarmsAt))
+            return earliest(earliest(sweeps, recoveryAt), earliest(earliest(askIPFSAt, greetAt), connectSwarmsAt))
         }
     }
 
@@ -94,7 +96,8 @@ extension ClusterPeer {
         let now = turn.now.monotonic
         if let due = loops.askIPFSAt, due <= now { awaitIPFS() }
         if let due = loops.stateSyncAt, due <= now { syncState() }
-        if let due = loops.recoverAt, due <= now { recoverLoop() }
+        if let due = loops.recoverAt, due <= now { beginRecovery() }
+        if let due = loops.recoveryAt, due <= now { continueRecovery() }
         if let due = loops.repinAt, due <= now { repinSweep() }
         if let due = loops.connectSwarmsAt, due <= now {
             loops.connectSwarmsAt = nil
@@ -129,22 +132,12 @@ extension ClusterPeer {
         }
     }
 
-    private mutating func recoverLoop() {
-        loops.recoverAt = turn.now.monotonic + settings.recoverInterval
-        guard !loops.isRecovering else { return }
-        loops.isRecovering = true
-        localRecoverAll { peer, outcome in
-            peer.loops.isRecovering = false
-            if case .failure(let failure) = outcome { peer.note(.error, "cluster", "recover: \(failure.message)") }
-        }
-    }
-
     /// CLU-12: expired pins are unpinned by the trusted peer closest to each. A slice at a time.
     private mutating func syncState() {
         var expired: [CID] = []
         let pending = replica.pendingKeys  // may just be given a later expiry
         let rivals = trustedMembers(without: [])
-        let cursor = pins(from: loops.stateSyncCursor, bytes: settings.sweepBytes) { pin in
+        let cursor = pins(from: loops.stateSyncCursor, bytes: settings.sweepBytes, if: { $1.expireAt != 0 }) { _, pin in
             guard pin.isExpired(at: turn.now.wall), !pending.contains(pin.cid.stateKey), isClosest(to: pin.cid, among: rivals) else { return }
             if pin.type == .data || pin.type == .meta { expired.append(pin.cid) }  // shards go with their content
         }
@@ -191,7 +184,7 @@ extension ClusterPeer {
         let pending = replica.pendingKeys
         let rivals = trustedMembers(without: silent)
         let isSwept = !silent.isEmpty || sweepsUnheard
-        let cursor = !isSwept ? nil : pins(from: loops.repinCursor, bytes: settings.sweepBytes) { pin in
+        let cursor = !isSwept ? nil : pins(from: loops.repinCursor, bytes: settings.sweepBytes, if: { $1.factorMin >= 0 }) { _, pin in
             let alive = (pin.allocations ?? []).filter {
                 !silent.contains($0) && !(sweepsUnheard && $0 != id && monitor.latest("ping", of: $0) == nil)
             }

@@ -43,7 +43,7 @@ extension ClusterPeer {
         pin.timestamp = turn.now.wall
     }
 
-    private func checkExpiry(of options: PinOptions) throws(ClientFailure) {
+    func checkExpiry(of options: PinOptions) throws(ClientFailure) {
         if options.isExpired(at: turn.now.wall) { throw ClientFailure("pin.ExpireAt set before current time") }
     }
 
@@ -53,7 +53,7 @@ extension ClusterPeer {
     }
 
     /// CLU-05: what a pin may not turn into. New pins skip this.
-    private func check(_ pin: Pin, replacing existing: Pin) throws(ClientFailure) {
+    func check(_ pin: Pin, replacing existing: Pin) throws(ClientFailure) {
         guard pin.type == existing.type else {
             throw ClientFailure(
                 "cannot repin CID with different tracking method, clear state with pin rm to proceed. "
@@ -113,7 +113,7 @@ extension ClusterPeer {
 
     // MARK: Allocation
 
-    private func allocations(
+    func allocations(
         for pin: Pin, current: [PeerID], without dead: [PeerID]
     ) throws(ClientFailure) -> [PeerID] {
         let factors = ReplicationFactors(min: pin.options.replicationFactorMin, max: pin.options.replicationFactorMax)
@@ -151,19 +151,23 @@ extension ClusterPeer {
 
     /// The pins of the state, some at a time: those in about so many bytes of the log from the cursor on, nil for the beginning.
     /// What is no pin is passed over (PIN-12). Where to go on, or nil at the end.
-    package func pins(from cursor: LogAddress?, bytes: Int, _ body: (Pin) -> Void) -> LogAddress? {
+    /// Where `isWorth` says no, none is made.
+    package func pins(
+        from cursor: LogAddress?, bytes: Int, if isWorth: (LogAddress, PinParts) -> Bool = { _, _ in true }, _ body: (LogAddress, Pin) -> Void
+    ) -> LogAddress? {
         var damages: [LogDamage] = []
         do {
             return try replica.scan(from: cursor, bytes: bytes, damages: &damages) { item in
+                if item.isDerived, let parts = PinParts(item.value), !isWorth(item.address, parts) { return }
                 guard let cid = CID(stateKey: item.key), let pin = try? Pin(protobuf: item.value, cid: cid) else { return }
-                body(pin)
+                body(item.address, pin)
             }
         } catch { return nil }
     }
 
     package func eachPin(_ body: (Pin) -> Void) {
         var cursor: LogAddress?
-        repeat { cursor = pins(from: cursor, bytes: 1 << 20, body) } while cursor != nil
+        repeat { cursor = pins(from: cursor, bytes: 1 << 20) { body($1) } } while cursor != nil
     }
 
     private mutating func write(_ pin: Pin, then: @escaping Then<Outcome<Pin>>) {

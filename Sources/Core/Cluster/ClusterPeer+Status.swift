@@ -217,7 +217,7 @@ extension ClusterPeer {
         }
     }
 
-    private mutating func dropLeftover(_ cid: CID) {
+    mutating func dropLeftover(_ cid: CID) {
         guard !tracker.isBusy(with: cid) else { return }
         if let pin = storedPin(cid) {
             if pin.isRemote(for: id) { withTracker { $0.track(pin, now: $1, effects: &$2) } }

@@ -75,6 +75,8 @@ package struct ClusterPeer: Sendable {
     /// What garbage collections under way have removed.
     var collections: [UInt64: [IPFSRepoGC]] = [:]
     var loops = Loops()
+    /// Batches that wait until the index has room.
+    var bulk: [(client: ClientID, batch: PinBatch)] = []
     /// Clients that pins are listed to.
     var pinListings = SortedMap<ClientID, Listing>()
     /// Uploads under way.
@@ -131,6 +133,7 @@ package struct ClusterPeer: Sendable {
         swap(&turn.effects, &effects)
         take(input)
         allowChanges()
+        if !bulk.isEmpty { workOffBulk() }
         if phase == .stopping { finishStopping() }
         rearm()
         swap(&turn.choices, &choices)

@@ -8,7 +8,8 @@ package enum VarintError: Error, Equatable, Sendable {
     case notMinimal
 }
 
-package func appendVarint(_ value: UInt64, to bytes: inout Bytes) {
+@inlinable
+package func appendVarint(_ value: UInt64, to bytes: inout [UInt8]) {
     var value = value
     while value >= 0x80 {
         bytes.append(UInt8(truncatingIfNeeded: value) | 0x80)
@@ -23,6 +24,7 @@ package func varint(_ value: UInt64) -> Bytes {
     return out
 }
 
+@inlinable
 package func varintLength(_ value: UInt64) -> Int { max(1, (64 - value.leadingZeroBitCount + 6) / 7) }
 
 /// Reads one varint at `offset` and moves it on. Multiformats varints are minimal and at most 63 bits (LAY-05).

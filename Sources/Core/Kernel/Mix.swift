@@ -74,12 +74,15 @@ private struct Lanes {
 }
 
 /// Little-endian integers in bytes.
+@inlinable
 package func load<T: FixedWidthInteger>(_ bytes: UnsafeRawBufferPointer, _ offset: Int, as type: T.Type = T.self) -> T {
     T(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: T.self))
 }
-package func store<T: FixedWidthInteger>(_ value: T, to bytes: inout Bytes, at offset: Int) {
+@inlinable
+package func store<T: FixedWidthInteger>(_ value: T, to bytes: inout [UInt8], at offset: Int) {
     bytes.withUnsafeMutableBytes { $0.storeBytes(of: value.littleEndian, toByteOffset: offset, as: T.self) }
 }
-package func append<T: FixedWidthInteger>(_ value: T, to bytes: inout Bytes) {
+@inlinable
+package func append<T: FixedWidthInteger>(_ value: T, to bytes: inout [UInt8]) {
     withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) }
 }

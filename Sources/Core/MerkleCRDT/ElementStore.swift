@@ -45,14 +45,18 @@ struct ElementStore: Sendable {
     // MARK: Reading
 
     func value(_ key: String) throws(LogError) -> Bytes? {
+        try find(key)?.bytes.withUnsafeBytes { raw in ElementView(raw, 0).map { Bytes($0.value) } }
+    }
+    /// Where the value of a key stands.
+    func address(_ key: String) throws(LogError) -> LogAddress? { try find(key)?.address }
+
+    private func find(_ key: String) throws(LogError) -> (address: LogAddress, bytes: Bytes)? {
         let hash = StoredKey.hash(key)
         guard index.mayContain(hash) else { return nil }
         for word in try index.words(hash) where word.kind == Kind.element && live.contains(word.address) {
             let bytes = try elementBytes(at: word.address)
-            if let found = bytes.withUnsafeBytes({ raw -> Bytes? in
-                guard let view = ElementView(raw, 0), ElementStore.names(view, key) else { return nil }
-                return Bytes(view.value)
-            }) { return found }
+            let isIt = bytes.withUnsafeBytes { raw in ElementView(raw, 0).map { ElementStore.names($0, key) } ?? false }
+            if isIt { return (word.address, bytes) }
         }
         return nil
     }
@@ -154,11 +158,10 @@ struct ElementStore: Sendable {
         }
         for element in block.elements {
             let address = base + Int(element.offset)
-            if index.mayContain(element.hash) {
+            if !index.putIfNew(element.hash, IndexWord(kind: Kind.element, address)) {
                 guard let key = try add(element, block, base), wantsKeys, !changed.contains(key) else { continue }
                 changed.append(key)
             } else {
-                index.put(element.hash, IndexWord(kind: Kind.element, address))
                 live.insert(address)
                 digests.add(element.hash, element.mixed)
                 if wantsKeys { changed.append(block.keyText(element)) }
@@ -280,6 +283,7 @@ struct ElementStore: Sendable {
 
     /// One live element.
     struct Item {
+        let address: LogAddress
         fileprivate let view: ElementView
         package var value: UnsafeRawBufferPointer { view.value }
         package var isDerived: Bool { view.key == nil }
@@ -299,7 +303,7 @@ struct ElementStore: Sendable {
                 var at = header.elementsAt
                 for _ in 0..<header.elementCount {
                     guard let view = ElementView(raw, at) else { return }
-                    if live.contains(position.payload + at) { try visit(Item(view: view)) }
+                    if live.contains(position.payload + at) { try visit(Item(address: position.payload + at, view: view)) }
                     at = view.end
                 }
             }

@@ -4,7 +4,7 @@
 import Kernel
 import Storage
 
-struct LiveMap: Sendable {
+package struct LiveMap: Sendable {
     /// By segment, as long as something was ever live there.
     private var segments: [[UInt64]] = []
 
@@ -13,12 +13,12 @@ struct LiveMap: Sendable {
         return (Int(address.segment), cell >> 6, 1 << UInt64(cell & 63))
     }
 
-    func contains(_ address: LogAddress) -> Bool {
+    package func contains(_ address: LogAddress) -> Bool {
         let (segment, word, bit) = LiveMap.place(address)
         return segment < segments.count && word < segments[segment].count && segments[segment][word] & bit != 0
     }
 
-    mutating func insert(_ address: LogAddress) {
+    package mutating func insert(_ address: LogAddress) {
         let (segment, word, bit) = LiveMap.place(address)
         if segment >= segments.count { segments.append(contentsOf: repeatElement([], count: segment + 1 - segments.count)) }
         if word >= segments[segment].count { grow(segment, word) }
@@ -73,5 +73,5 @@ struct LiveMap: Sendable {
             at += count * 8
         }
     }
-    init() {}
+    package init() {}
 }

@@ -3,6 +3,7 @@
 import Encoding
 import Kernel
 import Multiformats
+import Pinset
 import Seams
 import Storage
 
@@ -102,16 +103,24 @@ extension Replica {
 
     /// Puts the waiting operations into blocks.
     mutating func commit(_ now: Now, _ effects: inout [Effect]) {
-        guard !batch.isEmpty, !isCommitting, isOpen else { return }
+        guard !isCommitting else { return }
+        commitAll(&effects)
+        sync(&effects)
+    }
+
+    /// Those that are in no block on its way into the log, upon the last such block.
+    private mutating func commitAll(_ effects: inout [Effect]) {
+        let waiting = batch.filter { $0.number > committing }
+        guard !waiting.isEmpty, isOpen else { return }
         retryAt = nil
-        var tips = dag.heads
-        for part in parts(of: batch.map(\.change)) {
-            let consumes = batch[part.count - 1].number
+        var tips = tipsInFlight.map { (cid: CID(v1: Codec.dagPB, $0.hash), height: $0.height) }
+        for part in parts(of: waiting.map(\.change)) {
+            let consumes = waiting[part.count - 1].number
+            committing = consumes
             if let block = write(part.delta, on: tips, operations: [], consumes: consumes, &effects) {
                 tips = [(block.cid, block.priority)]
             }
         }
-        sync(&effects)
     }
 
     /// Writes several changes as one batch, at once: `finished` says when all of it is durable.
@@ -130,6 +139,42 @@ extension Replica {
             tips = [(block.cid, block.priority)]
         }
         sync(&effects)
+    }
+
+    /// Pins many at once: in blocks of their own, as full as they may be. `finished` says when all of it is durable.
+    package mutating func pin(_ pins: StoredPins, _ id: OperationID, now: Now, effects: inout [Effect]) {
+        if isStopping { return effects.append(.finished(id, .stopping)) }
+        guard isOpen else { return effects.append(.finished(id, .opening(percent: openingPercent))) }
+        commitAll(&effects)  // what was accepted before comes before
+        var tips = tipsInFlight
+        var start = 0
+        while start < pins.count {
+            guard let size = StoredBlock.count(pins, from: start, deltaBytesMax: settings.deltaBytesMax) else {
+                return effects.append(.finished(id, .log("a pin does not begin with its CID")))
+            }
+            let block = StoredBlock.of(pins, from: start, size: size, heads: tips.map(\.hash).sorted(), priority: nextHeight(tips.map(\.height)))
+            start += size.count
+            do {
+                let (position, sequence) = try append(RecordKind.block, block.payload, &effects)
+                inFlight.append((sequence, .block(block, position, operations: start == pins.count ? [id] : [], isOwn: true)))
+                isCommitting = true
+            } catch { return effects.append(.finished(id, .log("\(error)"))) }
+            tips = [(block.hash, block.priority)]
+        }
+        if pins.isEmpty { effects.append(.finished(id, nil)) }
+        sync(&effects)
+    }
+
+    /// What the next own block is built upon: the last one that is on its way into the log, or the heads.
+    private var tipsInFlight: [(hash: Multihash, height: UInt64)] {
+        for (_, item) in inFlight.reversed() { if case .block(let block, _, _, true) = item { return [(block.hash, block.priority)] } }
+        return dag.heads.map { ($0.cid.multihash, $0.height) }
+    }
+
+    /// CRDT-27; blocks of unfinished branches are in the state too, and a write must win over what its writer saw.
+    private func nextHeight(_ tips: [UInt64]) -> UInt64 {
+        let height = max(dag.heightMax, tips.max() ?? 0)
+        return height == .max ? .max : height + 1
     }
 
     /// Cuts changes into deltas: a new one begins when the encoded size has passed the limit (CRDT-136). `count` says how
@@ -154,9 +199,7 @@ extension Replica {
         _ effects: inout [Effect]
     ) -> StoredBlock? {
         var delta = delta
-        // CRDT-27; blocks of unfinished branches are in the state too, and a write must win over what its writer saw.
-        let height = max(dag.heightMax, tips.map(\.height).max() ?? 0)
-        delta.priority = height == .max ? .max : height + 1
+        delta.priority = nextHeight(tips.map(\.height))
         let bytes = DeltaBlock.encode(delta, heads: tips.map(\.cid))
         do {
             let block = try StoredBlock(raw: bytes, consumes: consumes)

@@ -5,6 +5,7 @@
 import Encoding
 import Kernel
 import Multiformats
+import Pinset
 import Seams
 import Storage
 
@@ -128,6 +129,8 @@ package struct Replica: Sendable {
     var batchBytes = 0
     var nextAccepted: UInt64 = 1
     var isCommitting = false
+    /// The last accepted operation that is in a block on its way into the log.
+    var committing: UInt64 = 0
     var retryAt: Instant?
     var isStopping = false
     var telling = Telling()
@@ -178,6 +181,15 @@ package struct Replica: Sendable {
 
     /// The state is whole: it may be read and written.
     package var isOpen: Bool { replayed == nil }
+    /// Nothing should be written until jobs have caught up.
+    package var isOverloaded: Bool { store.index.isOverloaded }
+    /// Those of a batch that may be in the pinset, by their place in the batch. Of the others there is surely no pin, and never was.
+    package func mayHold(_ batch: PinBatch) -> [Int] {
+        var hashes: [UInt64] = []
+        hashes.reserveCapacity(batch.count)
+        for index in 0..<batch.count { hashes.append(batch.withCID(index) { StoredKey.hash(cid: $0) }) }
+        return store.index.mayContain(hashes)
+    }
     package func value(_ key: String) throws(LogError) -> Bytes? { try store.value(key) }
     /// The key was here once and is not any more.
     package func hasRemoved(_ key: String) throws(LogError) -> Bool { try store.hasRemoved(key) }
@@ -219,7 +231,10 @@ package struct Replica: Sendable {
         /// The key is "/" and the base32 of the CID with which the value begins.
         package var isDerived: Bool { item.isDerived }
         package var key: String { item.key }
+        /// Where the value stands in the log, as long as it is the value.
+        package var address: LogAddress { item.address }
     }
+    package func address(of cid: CID) -> LogAddress? { do { return try store.address(cid.stateKey) } catch { return nil } }
 
     /// Hands out keys and values, those of the blocks that begin within about so many bytes of the log from a cursor on; nil is
     /// the beginning. The order is that of the log. The next cursor, or nil at the end. Cursors stay good while things change:
@@ -362,7 +377,7 @@ package struct Replica: Sendable {
     private mutating func lose(_ error: DiskError, _ now: Now, _ effects: inout [Effect]) {
         let lost = inFlight.map(\.what)
         inFlight = []
-        isCommitting = false
+        (isCommitting, committing) = (false, 0)
         retryAt = now.monotonic + settings.retryDelay
         effects.append(.log(LogLine(.error, "crdt", "\(ReplicaError.disk(error))")))
         for item in lost {

@@ -158,14 +158,14 @@ extension StoredBlock {
     static func fieldBytes(_ count: Int) -> Int { count == 0 ? 0 : 1 + varintLength(UInt64(count)) + count }
 
     private static func appendElement(_ element: ElementView, to out: inout Bytes) {
-        let keyCount = element.key?.count ?? 1 + Base32.length(element.cid?.count ?? 0)
+        let keyCount = element.key?.count ?? 1 + Base32.textCount(element.cid?.count ?? 0)
         out.append(0x0a)
         appendVarint(UInt64(fieldBytes(keyCount) + fieldBytes(element.value.count)), to: &out)
         out.append(0x0a)
         appendVarint(UInt64(keyCount), to: &out)
         if let key = element.key { out.append(contentsOf: key) } else if let cid = element.cid {
             out.append(UInt8(ascii: "/"))
-            Base32.append(cid, to: &out)
+            Base32.upper.append(cid, to: &out)
         }
         guard !element.value.isEmpty else { return }
         out.append(0x1a)

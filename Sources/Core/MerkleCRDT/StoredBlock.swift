@@ -137,10 +137,32 @@ struct StoredBlock: Sendable {
         }
 
         consuming func finish(digest: UnsafeRawBufferPointer, priority: UInt64, consumes: UInt64, blockBytes: Int) -> StoredBlock {
+            let header = BlockHeader(
+                isRaw: isRaw, links: links, elements: elements.count, tombstones: tombstones.count, blockBytes: blockBytes,
+                elementsAt: elementsAt, tombstonesAt: tombstonesAt)
+            header.seal(&payload, digest: digest, priority: priority, consumes: consumes)
+            return StoredBlock(
+                hash: multihash(digest), priority: priority, links: links, consumes: consumes, payload: payload, elements: elements,
+                tombstones: tombstones)
+        }
+    }
+
+    /// What a header is written from.
+    struct BlockHeader {
+        var isRaw = false
+        let links: [Multihash]
+        let elements: Int
+        var tombstones = 0
+        let blockBytes: Int
+        let elementsAt: Int
+        var tombstonesAt = 0
+
+        /// Fills in the room that the record has for it.
+        func seal(_ payload: inout Bytes, digest: UnsafeRawBufferPointer, priority: UInt64, consumes: UInt64) {
             payload[0] = isRaw ? rawFlag : 0
             store(consumes, to: &payload, at: 8)
             store(priority, to: &payload, at: 16)
-            let counts = [elements.count, tombstones.count, blockBytes, links.count, elementsAt, tombstonesAt]
+            let counts = [elements, tombstones, blockBytes, links.count, elementsAt, tombstonesAt]
             for (index, count) in counts.enumerated() { store(UInt32(count), to: &payload, at: 24 + 4 * index) }
             for (index, byte) in digest.enumerated() { payload[48 + index] = byte }
             for (index, link) in links.enumerated() {
@@ -149,9 +171,6 @@ struct StoredBlock: Sendable {
             let end = Header.bytes(links: links.count)
             let check = payload.withUnsafeBytes { mix(UnsafeRawBufferPointer(rebasing: $0[8..<end]), seed: UInt64($0[0])).low32 }
             store(check, to: &payload, at: 4)
-            return StoredBlock(
-                hash: multihash(digest), priority: priority, links: links, consumes: consumes, payload: payload, elements: elements,
-                tombstones: tombstones)
         }
     }
 

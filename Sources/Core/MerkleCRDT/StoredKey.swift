@@ -32,15 +32,17 @@ enum StoredKey {
 
     /// The bytes behind "/" and their base32, or nil if the key is of another form.
     static func decoded(_ key: some Collection<UInt8>) -> Bytes? {
-        guard key.first == UInt8(ascii: "/"), key.count > 1 else { return nil }
-        return Base32.decode(key.dropFirst())
+        let text = Bytes(key.dropFirst())
+        guard key.first == UInt8(ascii: "/"), let bytes = text.withUnsafeBytes({ Base32.decode($0) }), !bytes.isEmpty else { return nil }
+        // Only what encoding gives back: another key must not pass for this one.
+        return text.withUnsafeBytes { text in bytes.withUnsafeBytes { matches($0, text) } } ? bytes : nil
     }
 
     static func text(decoded cid: UnsafeRawBufferPointer) -> Bytes {
         var out = Bytes()
-        out.reserveCapacity(1 + Base32.length(cid.count))
+        out.reserveCapacity(1 + Base32.textCount(cid.count))
         out.append(UInt8(ascii: "/"))
-        Base32.append(cid, to: &out)
+        Base32.upper.append(cid, to: &out)
         return out
     }
 
@@ -53,92 +55,18 @@ enum StoredKey {
 
     /// The key can be told from the value.
     static func isDerived(_ key: UnsafeRawBufferPointer, from value: UnsafeRawBufferPointer) -> Bool {
-        guard let cid = cid(in: value), key.count == 1 + Base32.length(cid.count), key[0] == UInt8(ascii: "/") else { return false }
-        return Base32.matches(cid, UnsafeRawBufferPointer(rebasing: key[1...]))
-    }
-}
-
-/// RFC 4648 base32 in upper case without padding, eight characters at a time.
-enum Base32 {
-    private static let alphabet: [UInt8] = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".utf8)
-    private static let pairs: [UInt16] = (0..<1024).map { UInt16(alphabet[$0 & 31]) << 8 | UInt16(alphabet[$0 >> 5]) }
-
-    static func length(_ count: Int) -> Int { (count * 8 + 4) / 5 }
-
-    /// Eight characters as they lie in memory.
-    @inline(__always)
-    private static func characters(_ forty: UInt64, _ pairs: UnsafeBufferPointer<UInt16>) -> UInt64 {
-        let a = UInt64(pairs[Int(forty >> 30 & 1023)])
-        let b = UInt64(pairs[Int(forty >> 20 & 1023)])
-        let c = UInt64(pairs[Int(forty >> 10 & 1023)])
-        let d = UInt64(pairs[Int(forty & 1023)])
-        return a | b << 16 | c << 32 | d << 48
+        guard let cid = cid(in: value), key.count == 1 + Base32.textCount(cid.count), key[0] == UInt8(ascii: "/") else { return false }
+        return matches(cid, UnsafeRawBufferPointer(rebasing: key[1...]))
     }
 
     @inline(__always)
-    private static func forty(_ bytes: UnsafeRawBufferPointer, _ offset: Int) -> UInt64 {
-        if offset + 8 <= bytes.count { return UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self)) >> 24 }
-        var value: UInt64 = 0
-        for index in offset..<offset + 5 { value = value << 8 | (index < bytes.count ? UInt64(bytes[index]) : 0) }
-        return value
-    }
-
-    /// Writes `length(bytes.count)` characters; up to seven more bytes may be written over.
-    @inline(__always)
-    static func write(_ bytes: UnsafeRawBufferPointer, to out: UnsafeMutableRawPointer) {
-        pairs.withUnsafeBufferPointer { pairs in
-            var (offset, at) = (0, 0)
-            while offset < bytes.count {
-                out.storeBytes(of: characters(forty(bytes, offset), pairs).littleEndian, toByteOffset: at, as: UInt64.self)
-                offset += 5
-                at += 8
-            }
+    private static func matches(_ bytes: UnsafeRawBufferPointer, _ text: UnsafeRawBufferPointer) -> Bool {
+        let count = Base32.textCount(bytes.count)
+        guard text.count == count else { return false }
+        return withUnsafeTemporaryAllocation(of: UInt8.self, capacity: count + 8) { room in
+            guard let base = room.baseAddress else { return false }
+            _ = Base32.upper.encode(bytes, to: base)
+            return UnsafeRawBufferPointer(start: base, count: count).elementsEqual(text)
         }
-    }
-
-    static func append(_ bytes: UnsafeRawBufferPointer, to out: inout Bytes) {
-        let start = out.count
-        out.append(contentsOf: repeatElement(0, count: length(bytes.count) + 8))
-        out.withUnsafeMutableBytes { write(bytes, to: $0.baseAddress! + start) }
-        out.removeLast(8)
-    }
-
-    static func matches(_ bytes: UnsafeRawBufferPointer, _ text: UnsafeRawBufferPointer) -> Bool {
-        guard text.count == length(bytes.count) else { return false }
-        return pairs.withUnsafeBufferPointer { pairs in
-            var (offset, at) = (0, 0)
-            while at + 8 <= text.count {
-                if characters(forty(bytes, offset), pairs) != load(text, at, as: UInt64.self) { return false }
-                offset += 5
-                at += 8
-            }
-            guard at < text.count else { return true }
-            var rest: UInt64 = 0
-            for index in stride(from: text.count - 1, through: at, by: -1) { rest = rest << 8 | UInt64(text[index]) }
-            return characters(forty(bytes, offset), pairs) & (1 << UInt64(8 * (text.count - at)) - 1) == rest
-        }
-    }
-
-    /// Nil unless the text is exactly what encoding gives.
-    static func decode(_ text: some Collection<UInt8>) -> Bytes? {
-        var out = Bytes()
-        out.reserveCapacity(text.count * 5 / 8 + 1)
-        var (bits, count) = (UInt64(0), 0)
-        for character in text {
-            let value: UInt8
-            switch character {
-            case 0x41...0x5a: value = character - 0x41
-            case 0x32...0x37: value = character - 0x32 + 26
-            default: return nil
-            }
-            bits = bits << 5 | UInt64(value)
-            count += 5
-            if count >= 8 {
-                count -= 8
-                out.append(UInt8(truncatingIfNeeded: bits >> UInt64(count)))
-            }
-        }
-        let isCanonical = text.count == length(out.count) && bits & (1 << UInt64(count) - 1) == 0
-        return isCanonical ? out : nil
     }
 }

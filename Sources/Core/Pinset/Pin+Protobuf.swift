@@ -68,6 +68,18 @@ extension Pin {
         }
     }
 
+    /// The options alone.
+    var optionsProtobuf: Bytes {
+        var out: Bytes = []
+        out.append(room: options.protobufCount) { start in
+            var writer = RawWriter(start)
+            options.write(to: &writer)
+            return writer.count(since: start)
+        }
+        return out
+    }
+    var storedTimestamp: UInt64 { timestamp.storedSeconds }
+
     private func protobufCount(_ optionsCount: Int) -> Int {
         var count = RawCount.field(cid.bytes.count) + RawCount.number(type.number) + RawCount.number(zigzag(maxDepth))
         if let allocations { for peer in allocations { count += RawCount.field(peer.bytes.count) } }

@@ -13,12 +13,12 @@ package struct PinParts {
     private(set) var peers = UnsafeRawBufferPointer(start: nil, count: 0)
     private(set) var reference = UnsafeRawBufferPointer(start: nil, count: 0)
     private(set) var timestamp: UInt64 = 0
-    private(set) var factorMin: Int32 = 0
+    package private(set) var factorMin: Int32 = 0
     private(set) var factorMax: Int32 = 0
     private(set) var name = UnsafeRawBufferPointer(start: nil, count: 0)
     private(set) var shardSize: UInt64 = 0
     private(set) var update = UnsafeRawBufferPointer(start: nil, count: 0)
-    private(set) var expireAt: UInt64 = 0
+    package private(set) var expireAt: UInt64 = 0
     private var hasOptions = false
 
     package init?(_ value: UnsafeRawBufferPointer) {

@@ -30,6 +30,7 @@ package enum ClientRequest: Equatable, Sendable {
     case peerAdd(PeerID)  // one peer
     case peerRemove(PeerID)  // none
     case pin(Pin)  // the pin as submitted
+    case pinAll(PinBatch)  // none: all of them or none
     case pinPath(PinPath)  // the pin as submitted
     case unpin(CID)  // the pin as it was stored
     case unpinPath(PinPath)  // the pin as it was stored

@@ -145,6 +145,20 @@ package struct Index: Sendable {
         return false
     }
 
+    /// Puts what is surely the first of its hash. False: it may not be, and nothing was done.
+    package mutating func putIfNew(_ hash: UInt64, _ word: IndexWord) -> Bool {
+        for index in runs.indices where runs[index].filter.mayContain(hash) { return false }
+        for index in frozen.indices where frozen[index].table.contains(hash) { return false }
+        return table.insertIfNew(hash, word)
+    }
+
+    /// The places of those hashes that may be here.
+    package func mayContain(_ hashes: [UInt64]) -> [Int] {
+        var found: [Int] = []
+        for index in hashes.indices where mayContain(hashes[index]) { found.append(index) }
+        return found
+    }
+
     /// What stands for the hash, of whatever key.
     package func words(_ hash: UInt64) throws(LogError) -> [IndexWord] {
         var versions: [IndexWord] = []

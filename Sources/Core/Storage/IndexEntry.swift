@@ -44,60 +44,82 @@ struct IndexEntry: Hashable, Sendable {
 /// The newest entries, in memory: a hash table with chains of equal hashes by linear probing.
 struct MemTable: Sendable {
     private(set) var entries: [IndexEntry] = []
-    /// Index of an entry, plus one; 0 is free. A power of two.
+    /// The number of an entry in the lower bits, from 1 on, and above it a part of its hash, so that a look at the entry is rarely
+    /// for nothing; 0 is free. A power of two.
     private var slots: [UInt32]
+    private var numberMask: UInt32
 
     init(capacity: Int) {
         var count = 16
         while count < capacity * 2 { count *= 2 }
         slots = [UInt32](repeating: 0, count: count)
+        numberMask = UInt32(count - 1)
         entries.reserveCapacity(capacity)
     }
 
     var count: Int { entries.count }
-    private func slot(_ hash: UInt64) -> Int { Int(truncatingIfNeeded: (hash &* 0x9e37_79b9_7f4a_7c15) >> 20) & (slots.count - 1) }
+
+    @inline(__always)
+    private func place(_ hash: UInt64) -> (slot: Int, tag: UInt32) {
+        let spread = hash &* 0x9e37_79b9_7f4a_7c15
+        return (Int(truncatingIfNeeded: spread >> 20) & (slots.count - 1), UInt32(truncatingIfNeeded: spread >> 24) & ~numberMask)
+    }
+
+    /// The first slot from there on for which the entry's test holds, or the free slot that ends the chain.
+    @inline(__always)
+    private func probe(_ hash: UInt64, _ test: (IndexEntry) -> Bool) -> (slot: Int, tag: UInt32, found: Int?) {
+        let (start, tag) = place(hash)
+        let mask = slots.count - 1
+        return slots.withUnsafeBufferPointer { slots in
+            var at = start
+            while slots[at] != 0 {
+                if slots[at] & ~numberMask == tag, case let index = Int(slots[at] & numberMask) - 1, test(entries[index]) {
+                    return (at, tag, index)
+                }
+                at = (at + 1) & mask
+            }
+            return (at, tag, nil)
+        }
+    }
+
+    private mutating func append(_ entry: IndexEntry, _ slot: Int, _ tag: UInt32) {
+        entries.append(entry)
+        slots[slot] = tag | UInt32(entries.count)
+        if entries.count * 2 > slots.count { grow() }
+    }
 
     /// A newer version replaces an older one.
     mutating func set(_ hash: UInt64, _ word: IndexWord) {
         let entry = IndexEntry(hash: hash, word)
-        var at = slot(hash)
-        while slots[at] != 0 {
-            let index = Int(slots[at]) - 1
-            if entries[index].isSamePlace(as: entry) {
-                entries[index] = entry
-                return
-            }
-            at = (at + 1) & (slots.count - 1)
-        }
-        entries.append(entry)
-        slots[at] = UInt32(entries.count)
-        if entries.count * 2 > slots.count { grow() }
+        let (slot, tag, found) = probe(hash) { $0.isSamePlace(as: entry) }
+        if let found { entries[found] = entry } else { append(entry, slot, tag) }
+    }
+
+    /// False: the hash is here already, and nothing was done.
+    @inline(__always)
+    mutating func insertIfNew(_ hash: UInt64, _ word: IndexWord) -> Bool {
+        let (slot, tag, found) = probe(hash) { $0.hash == hash }
+        if found != nil { return false }
+        append(IndexEntry(hash: hash, word), slot, tag)
+        return true
     }
 
     private mutating func grow() {
         slots = [UInt32](repeating: 0, count: slots.count * 2)
+        numberMask = UInt32(slots.count - 1)
         for (index, entry) in entries.enumerated() {
-            var at = slot(entry.hash)
-            while slots[at] != 0 { at = (at + 1) & (slots.count - 1) }
-            slots[at] = UInt32(index + 1)
+            let (slot, tag, _) = probe(entry.hash) { _ in false }
+            slots[slot] = tag | UInt32(index + 1)
         }
     }
 
-    func contains(_ hash: UInt64) -> Bool {
-        var at = slot(hash)
-        while slots[at] != 0 {
-            if entries[Int(slots[at]) - 1].hash == hash { return true }
-            at = (at + 1) & (slots.count - 1)
-        }
-        return false
-    }
+    @inline(__always)
+    func contains(_ hash: UInt64) -> Bool { probe(hash) { $0.hash == hash }.found != nil }
 
     func collect(_ hash: UInt64, into found: inout [IndexWord]) {
-        var at = slot(hash)
-        while slots[at] != 0 {
-            let entry = entries[Int(slots[at]) - 1]
+        _ = probe(hash) { entry in
             if entry.hash == hash { found.append(entry.word) }
-            at = (at + 1) & (slots.count - 1)
+            return false
         }
     }
 }

@@ -1,0 +1,58 @@
+// What a benchmark of the pinset tells: progress on the way, and one line of JSON at its end.
+
+import Foundation
+import Kernel
+import MerkleCRDT
+
+struct Report {
+    let name: String
+    let pins: Int
+    let folder: String?
+    private let began = now()
+    private let processorBegan = processorSeconds()
+
+    init(_ name: String, pins: Int, folder: String? = nil) {
+        self.name = name
+        self.pins = pins
+        self.folder = folder
+    }
+
+    static func now() -> Double { Double(DispatchTime.now().uptimeNanoseconds) / 1e9 }
+    var seconds: Double { Report.now() - began }
+
+    func progress(_ done: Int) {
+        guard !isQuiet else { return }
+        let rate = Int(Double(done) / max(seconds, 1e-9))
+        FileHandle.standardError.write(Data("\(name): \(done) of \(pins), \(rate)/s, \(residentMegabytes()) MB resident\n".utf8))
+    }
+
+    /// One line, with whatever else is worth knowing.
+    func end(digest: String, stall: Span? = nil, more: [(String, String)] = []) {
+        let seconds = self.seconds
+        var fields: [(String, String)] = [
+            ("benchmark", "\"\(name)\""), ("pins", "\(pins)"), ("seconds", fixed(seconds)),
+            ("pins_per_second", "\(Int(Double(pins) / max(seconds, 1e-9)))"), ("cpu_seconds", fixed(processorSeconds() - processorBegan)),
+            ("peak_resident_bytes", "\(status("VmHWM:") * 1024)"),
+        ]
+        if let folder {
+            let bytes = Report.size(of: folder)
+            fields += [("disk_bytes", "\(bytes)"), ("disk_bytes_per_pin", fixed(Double(bytes) / Double(max(1, pins))))]
+        }
+        if let stall { fields.append(("longest_stall_ms", fixed(Double(stall.nanoseconds) / 1e6))) }
+        fields += more
+        fields.append(("digest", "\"\(digest)\""))
+        print("{" + fields.map { "\"\($0.0)\": \($0.1)" }.joined(separator: ", ") + "}")
+    }
+
+    private func fixed(_ value: Double) -> String { String(format: "%.3f", value) }
+
+    static func size(of folder: String) -> Int {
+        guard let files = FileManager.default.enumerator(atPath: folder) else { return 0 }
+        return files.compactMap { $0 as? String }.reduce(0) { sum, file in
+            var about = stat()
+            return sum + (stat("\(folder)/\(file)", &about) == 0 && about.st_mode & S_IFMT == S_IFREG ? Int(about.st_size) : 0)
+        }
+    }
+}
+
+nonisolated(unsafe) var isQuiet = false

@@ -1,0 +1,123 @@
+// A block of many pins at once, as its bytes and as its record in one go. What it gives is what `Builder` and `DeltaBlock.encode`
+// give for the same pins: a test compares them.
+
+import Crypto
+import Encoding
+import Kernel
+import Multiformats
+import Pinset
+
+extension StoredBlock {
+    /// Writes on and on; whoever makes it knows the room that is needed.
+    private struct Cursor {
+        var at: UnsafeMutableRawPointer
+
+        @inline(__always) mutating func byte(_ value: UInt8) {
+            at.storeBytes(of: value, as: UInt8.self)
+            at += 1
+        }
+        @inline(__always) mutating func varint(_ value: Int) {
+            var value = value
+            while value >= 0x80 {
+                byte(UInt8(truncatingIfNeeded: value) | 0x80)
+                value >>= 7
+            }
+            byte(UInt8(truncatingIfNeeded: value))
+        }
+        @inline(__always) mutating func word(_ value: UInt32) {
+            at.storeBytes(of: value.littleEndian, as: UInt32.self)
+            at += 4
+        }
+        @inline(__always) mutating func bytes(_ bytes: UnsafeRawBufferPointer) {
+            guard let base = bytes.baseAddress else { return }
+            at.copyMemory(from: base, byteCount: bytes.count)
+            at += bytes.count
+        }
+    }
+
+    /// Sizes of an element in the block and in the record.
+    @inline(__always)
+    private static func sizes(cid: Int, value: Int) -> (inner: Int, block: Int, record: Int) {
+        let key = 1 + Base32.textCount(cid)
+        let inner = fieldBytes(key) + fieldBytes(value)
+        let record = 8 + varintLength(UInt64(value) << 1) + value
+        return (inner, 1 + varintLength(UInt64(inner)) + inner, max(record, elementBytesMin))
+    }
+
+    /// How many of the pins from `start` on fit: a block ends with the one that makes it larger than the limit (CRDT-136). Nil if a
+    /// value does not begin with a CID.
+    static func count(_ pins: StoredPins, from start: Int, deltaBytesMax: Int) -> (count: Int, block: Int, record: Int)? {
+        var (count, block, record) = (0, 0, 0)
+        while start + count < pins.count, block <= deltaBytesMax {
+            guard let cid = pins.withValue(start + count, { StoredKey.cid(in: $0)?.count }) else { return nil }
+            let size = sizes(cid: cid, value: pins.byteCount(start + count))
+            (count, block, record) = (count + 1, block + size.block, record + size.record)
+        }
+        return (count, block, record)
+    }
+
+    /// `size` is what `count` has said.
+    static func of(
+        _ pins: StoredPins, from start: Int, size: (count: Int, block: Int, record: Int), heads: [Multihash], priority: UInt64
+    ) -> StoredBlock {
+        let deltaBytes = size.block + 1 + varintLength(priority)
+        let blockBytes = heads.count * linkBytes + 1 + varintLength(UInt64(deltaBytes)) + deltaBytes
+        let headerBytes = Header.bytes(links: heads.count)
+        var elements: [ElementRef] = []
+        elements.reserveCapacity(size.count)
+        var block = Bytes()
+        block.reserveCapacity(blockBytes + 16)
+        for head in heads { appendLink(head, to: &block) }
+        block.append(0x0a)
+        appendVarint(UInt64(deltaBytes), to: &block)
+        var payload = Bytes()
+        block.append(room: size.block + 16) { blockBase in
+            payload.append(room: headerBytes + size.record) { recordBase in
+                let record = UnsafeMutableRawPointer(recordBase)
+                var (out, kept) = (Cursor(at: UnsafeMutableRawPointer(blockBase)), Cursor(at: record + headerBytes))
+                record.initializeMemory(as: UInt8.self, repeating: 0, count: headerBytes)
+                for index in start..<start + size.count {
+                    pins.withValue(index) { elements.append(write($0, &out, &kept, record)) }
+                }
+                return headerBytes + size.record
+            }
+            return size.block
+        }
+        block.append(0x18)
+        appendVarint(priority, to: &block)
+        invariant(block.count == blockBytes, "a block of \(block.count) bytes that should have \(blockBytes)")
+        let header = BlockHeader(links: heads, elements: size.count, blockBytes: blockBytes, elementsAt: headerBytes)
+        let hash = Multihash.sha2_256(of: block)
+        hash.digest.withUnsafeBytes { header.seal(&payload, digest: $0, priority: priority, consumes: 0) }
+        return StoredBlock(
+            hash: hash, priority: priority, links: heads, consumes: 0, payload: payload, elements: elements, tombstones: [])
+    }
+
+    @inline(__always)
+    private static func write(
+        _ value: UnsafeRawBufferPointer, _ out: inout Cursor, _ kept: inout Cursor, _ record: UnsafeMutableRawPointer
+    ) -> ElementRef {
+        let cid = UnsafeRawBufferPointer(rebasing: value[2..<2 + Int(value[1])])
+        let size = sizes(cid: cid.count, value: value.count)
+        let keyCount = 1 + Base32.textCount(cid.count)
+        out.byte(0x0a)
+        out.varint(size.inner)
+        out.byte(0x0a)
+        out.varint(keyCount)
+        out.byte(UInt8(ascii: "/"))
+        out.at += Base32.upper.encode(cid, to: out.at.assumingMemoryBound(to: UInt8.self))
+        out.byte(0x1a)
+        out.varint(value.count)
+        out.bytes(value)
+
+        let mixed = StoredKey.mixed(derived: value)
+        let offset = kept.at - record
+        let begin = kept.at
+        kept.word(mixed.low32)
+        kept.word(UInt32(offset))
+        kept.varint(value.count << 1)
+        kept.bytes(value)
+        while kept.at - begin < elementBytesMin { kept.byte(0) }
+        return ElementRef(hash: StoredKey.hash(cid: cid), offset: UInt32(offset), mixed: mixed)
+    }
+}
