@@ -39,11 +39,12 @@ extension ClusterPeer {
         var machine = Exchange(settings: settings.exchange, owner: Owner.exchange)
         swap(&machine, &exchange)
         var damages: [(component: String, text: String)] = []
-        body(&machine, { cid in
-            do throws(LogError) { if let block = try replica.block(cid) { return block } } catch {
+        body(&machine, { cid, look in
+            if look == .size { return (replica.blockSize(cid) ?? ipfs.blockSize(cid)).map { .size($0) } }
+            do throws(LogError) { if let block = try replica.block(cid) { return .bytes(block) } } catch {
                 damages.append(("crdt", "block \(cid) cannot be read: \(error)"))
             }
-            do throws(LogError) { return try ipfs.block(cid) } catch {
+            do throws(LogError) { return try ipfs.block(cid).map { .bytes($0) } } catch {
                 damages.append(("embedded", "block \(cid) cannot be read: \(error)"))
                 return nil
             }

@@ -30,8 +30,42 @@ package struct BitswapMessage: Equatable, Sendable {
     package var presences: [Presence] = []
     package init() {}
 
-    package var encoded: Bytes {
-        var writer = ProtobufWriter(capacity: 64 + blocks.reduce(0) { $0 + $1.data.count + 32 })
+    package var encoded: Bytes { written(withLength: false) }
+    /// With its length before it, as it goes over a stream.
+    package var frame: Bytes { written(withLength: true) }
+
+    /// The data of blocks is copied once, to where it belongs.
+    private func written(withLength: Bool) -> Bytes {
+        let (head, tail) = (wantlist, presenceFields)
+        let prefixes = blocks.map(\.cid.prefix)
+        let sizes = zip(blocks, prefixes).map { BitswapMessage.fieldsSize(prefix: $1, data: $0.data) }
+        let size = sizes.reduce(head.count + tail.count) { $0 + 1 + varintLength(UInt64($1)) + $1 }
+        var out: Bytes = []
+        out.reserveCapacity(size + 10)
+        if withLength { appendVarint(UInt64(size), to: &out) }
+        out += head
+        for (index, block) in blocks.enumerated() {
+            out.append(3 << 3 | 2)
+            appendVarint(UInt64(sizes[index]), to: &out)
+            BitswapMessage.append(1, prefixes[index], to: &out)
+            if !block.data.isEmpty { BitswapMessage.append(2, block.data, to: &out) }
+        }
+        out += tail
+        return out
+    }
+
+    private static func append(_ field: UInt8, _ bytes: Bytes, to out: inout Bytes) {
+        out.append(field << 3 | 2)
+        appendVarint(UInt64(bytes.count), to: &out)
+        out += bytes
+    }
+    private static func fieldsSize(prefix: Bytes, data: Bytes) -> Int {
+        let field = { (bytes: Bytes) in 1 + varintLength(UInt64(bytes.count)) + bytes.count }
+        return field(prefix) + (data.isEmpty ? 0 : field(data))
+    }
+
+    private var wantlist: Bytes {
+        var writer = ProtobufWriter()
         writer.message(1) { list in  // always there, even empty
             for want in wants {
                 list.message(1) { entry in
@@ -44,9 +78,11 @@ package struct BitswapMessage: Equatable, Sendable {
             }
             list.bool(2, isFull)
         }
-        for block in blocks {
-            writer.message(3) { $0.explicit(1, bytes: block.cid.prefix); $0.bytes(2, block.data) }
-        }
+        return writer.bytes
+    }
+
+    private var presenceFields: Bytes {
+        var writer = ProtobufWriter()
         for presence in presences {
             writer.message(4) { $0.explicit(1, bytes: presence.cid.bytes); $0.bool(2, !presence.isHere) }
         }

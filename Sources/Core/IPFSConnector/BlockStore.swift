@@ -66,6 +66,11 @@ struct BlockStore: Sendable {
     func holds(_ hash: Multihash) -> Bool { blocks[hash] != nil }
     var storedCIDs: [CID] { blocks.values.map(\.cid) }
 
+    /// Without reading it.
+    func size(_ hash: Multihash) -> Int? {
+        blocks[hash].map { Int($0.position.length) - BlockStore.record($0.cid, []).count }
+    }
+
     /// Nil if it is not here.
     func block(_ hash: Multihash) throws(LogError) -> Bytes? {
         guard let stored = blocks[hash] else { return nil }

@@ -102,6 +102,7 @@ package struct EmbeddedNode: Sendable {
 
     /// For those who ask by bitswap. Damage is told, never served.
     package func block(_ cid: CID) throws(LogError) -> Bytes? { try store.block(cid.multihash) }
+    package func blockSize(_ cid: CID) -> Int? { store.size(cid.multihash) }
 
     // MARK: Calls
 

@@ -84,7 +84,14 @@ package enum IPFSNode: Sendable {
         case .kubo: nil
         case .embedded(let node): try node.block(cid)
         }
-    }    /// What the embedded node pins; nil where a daemon does.
+    }
+    package func blockSize(_ cid: CID) -> Int? {
+        switch self {
+        case .kubo: nil
+        case .embedded(let node): node.blockSize(cid)
+        }
+    }
+    /// What the embedded node pins; nil where a daemon does.
     package var embeddedPins: SortedMap<CID, PinDepth>? {
         switch self {
         case .kubo: nil

@@ -284,23 +284,3 @@ extension Yamux.Event {
     }
     var isGoAway: Bool { if case .goAway = self { true } else { false } }
 }
-
-/// A queue whose front is taken without moving the rest each time.
-struct FIFO<Element: Sendable>: Sendable {
-    private var items: [Element] = []
-    private var head = 0
-    var isEmpty: Bool { head == items.count }
-    var first: Element? { isEmpty ? nil : items[head] }
-    mutating func append(_ item: Element) { items.append(item) }
-    mutating func popFirst() -> Element? {
-        guard head < items.count else { return nil }
-        defer {
-            head += 1
-            if head > 64 && head * 2 > items.count {
-                items.removeSubrange(..<head)
-                head = 0
-            }
-        }
-        return items[head]
-    }
-}

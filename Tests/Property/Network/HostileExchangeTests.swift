@@ -37,7 +37,7 @@ import Testing
             let stream = StreamID(owner: 0, number: inbound)
             let blocks = stored
             for event in [StreamEvent.incoming(stream, from: peer, protocol: Exchange.protocols[0]), .received(stream, bytes), .remoteClosed(stream)] {
-                exchange.onStream(event, blocks: { blocks[$0] }, now: now, effects: &effects)
+                exchange.onStream(event, blocks: { cid, _ in blocks[cid].map { .bytes($0) } }, now: now, effects: &effects)
             }
         }
         mutating func receive(_ message: BitswapMessage, from peer: PeerID) { receive(framed(message.encoded), from: peer) }
@@ -65,7 +65,7 @@ import Testing
                 round = []
                 guard reads else { break }
                 let blocks = stored
-                for id in opened.sorted() { exchange.onStream(.drained(id), blocks: { blocks[$0] }, now: now, effects: &round) }
+                for id in opened.sorted() { exchange.onStream(.drained(id), blocks: { cid, _ in blocks[cid].map { .bytes($0) } }, now: now, effects: &round) }
             }
             return found
         }
@@ -139,7 +139,7 @@ import Testing
         scene.effects = []
         let cid = scene.hold("late")
         let blocks = scene.stored
-        scene.exchange.onBlocksAdded([cid], blocks: { blocks[$0] }, effects: &scene.effects)
+        scene.exchange.onBlocksAdded([cid], blocks: { cid, _ in blocks[cid].map { .bytes($0) } }, effects: &scene.effects)
         #expect(scene.sent(to: scene.attacker) == [cid])
         scene.expectService()
     }
