@@ -142,6 +142,20 @@ import Testing
         #expect(net.received[0].count == 1)
     }
 
+    /// Also to those who were asked in an earlier round only.
+    @Test func everyoneIsToldThatAWantIsOver() throws {
+        let net = ExchangeNet(4)
+        for other in 1...3 { net.connect(0, other) }
+        let cid = ExchangeNet.block(0).cid
+        net.want(0, [cid])
+        net.run(.milliseconds(500))
+        #expect((1...3).allSatisfy { net.machines[$0].ledger(of: net.ids[0]) == [cid.multihash] })
+        net.run(try #require(net.machines[0].nextDeadline) - net.now.monotonic)
+        net.cancel(0, [cid])
+        net.run(.seconds(1))
+        #expect((1...3).allSatisfy { net.machines[$0].ledger(of: net.ids[0]).isEmpty })
+    }
+
     /// N05: its message may be the first that is known of it.
     @Test func whoSpeaksBeforeItsIntroductionIsAskedAfterIt() {
         let settings = ExchangeSettings()
