@@ -47,11 +47,11 @@ extension ClusterPeer {
     private mutating func fill(_ pins: inout StoredPins, _ listing: Listing) throws -> LogAddress? {
         var damages: [LogDamage] = []
         let next = try replica.scan(from: listing.cursor, bytes: settings.listing.bytesPerChunk, damages: &damages) { item in
-            if item.isDerived {
-                guard let parts = PinParts(item.value), listing.types.contains(parts.type) else { return }
-                pins.append(item.value)
+            if item.isDerived, let parts = PinParts(item.value) {
+                if listing.types.contains(parts.type) { pins.append(item.value) }
             } else if let cid = CID(stateKey: item.key), let pin = try? Pin(protobuf: item.value, cid: cid), listing.types.contains(pin.type) {
-                pins.append(pin)  // its value names another CID than its key (PIN-12)
+                // A value that names its own CID goes as it is; one of another form is written anew (PIN-12).
+                if item.isDerived { pins.append(item.value) } else { pins.append(pin) }
             }
         }
         if let damage = damages.first { throw LogError.damaged(damage) }

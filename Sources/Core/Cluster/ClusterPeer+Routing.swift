@@ -1,6 +1,7 @@
 // Where each machine's effects go, and each event.
 
 import Crypto
+import DagList
 import Exchange
 import Gossip
 import IPFSConnector
@@ -40,8 +41,9 @@ extension ClusterPeer {
         swap(&machine, &exchange)
         var damages: [(component: String, text: String)] = []
         body(&machine, { cid, look in
-            if look == .size { return (replica.blockSize(cid) ?? ipfs.blockSize(cid)).map { .size($0) } }
-            do throws(LogError) { if let block = try replica.block(cid) { return .bytes(block) } } catch {
+            do throws(LogError) {
+                if look == .size { return (try replica.blockSize(cid) ?? ipfs.blockSize(cid)).map { .size($0) } }
+                if let block = try replica.block(cid) { return .bytes(block) } } catch {
                 damages.append(("crdt", "block \(cid) cannot be read: \(error)"))
             }
             do throws(LogError) { return try ipfs.block(cid).map { .bytes($0) } } catch {
@@ -88,6 +90,9 @@ extension ClusterPeer {
         case .job(let job): turn.effects.append(.job(job))
         case .want(let cids): withExchange { $0.want(cids, now: $2, effects: &$3) }
         case .unwant(let cids): withExchange { $0.cancel(cids, now: $2, effects: &$3) }
+        case .fetch(let cids, let peer): withExchange { $0.want(cids, from: peer, now: $2, effects: &$3) }
+        case .askForList(let peer, let cursor): askForList(peer, cursor)
+        case .behind: seekList()
         case .announce(let payload):
             let topic = settings.replicaTopic
             withGossip { $0.publish(topic, payload, now: $1.now, choices: &$1.choices, effects: &$2) }
@@ -205,6 +210,7 @@ extension ClusterPeer {
 
     private static func owner(of proto: String) -> UInt8 {
         if proto == RPC.protocolID { return Owner.rpc }
+        if proto == DagList.protocolID { return Owner.dagList }
         return Gossip.protocols.contains(proto) ? Owner.gossip : Owner.exchange
     }
 
@@ -212,6 +218,7 @@ extension ClusterPeer {
         switch owner {
         case Owner.rpc: withRPC { $0.onStream(event, now: $1, effects: &$2) }
         case Owner.gossip: withGossip { $0.onStream(event, now: $1.now, choices: &$1.choices, effects: &$2) }
+        case Owner.dagList: withDagList { $0.onStream(event, blocks: $1, now: $2, effects: &$3) }
         case Owner.exchange: withExchange { $0.onStream(event, blocks: $1, now: $2, effects: &$3) }
         default: unreachable("a stream of nobody's, \(event.stream)")
         }
@@ -229,6 +236,7 @@ extension ClusterPeer {
             book.learn(peer, introduction.listenAddresses, now: turn.now)
             withGossip { $0.onIntroduced(peer, introduction, effects: &$2) }
             withExchange { $0.onIntroduced(peer, introduction, now: $2, effects: &$3) }
+            dagList.onIntroduced(peer, introduction)
             learnPeers(of: peer)
             // It can be allocated to, and allocate, once both sides have heard each other: not half a minute later. By then
             // the heartbeat has taken it into the mesh.
@@ -238,6 +246,7 @@ extension ClusterPeer {
             gossip.onDisconnected(peer)
             tellNeighbours()
             withExchange { $0.onDisconnected(peer, now: $2, effects: &$3) }
+            withDagList { $0.onDisconnected(peer, effects: &$3) }
         case .dialFailed(let peer, let reason):
             book.onDialFailed(peer, now: turn.now)
             note(.debug, "cluster", "dialling \(peer) failed: \(reason)")

@@ -1,6 +1,7 @@
 // A peer of the cluster, as a value. It composes the machines; nothing else knows more than one of them.
 
 import Crypto
+import DagList
 import Exchange
 import Gossip
 import IPFSConnector
@@ -28,6 +29,7 @@ package struct ClusterPeer: Sendable {
         static let exchange: UInt8 = 3
         static let replica: UInt8 = 4
         static let ipfs: UInt8 = 5
+        static let dagList: UInt8 = 6
     }
 
     enum Phase: Equatable, Sendable {
@@ -38,7 +40,7 @@ package struct ClusterPeer: Sendable {
     }
 
     /// What a net must accept streams for, in the order of preference.
-    package static let protocols = [RPC.protocolID] + Gossip.protocols + Exchange.protocols
+    package static let protocols = [RPC.protocolID] + Gossip.protocols + Exchange.protocols + [DagList.protocolID]
 
     let settings: PeerSettings
     var turn = Turn()
@@ -48,6 +50,7 @@ package struct ClusterPeer: Sendable {
     var book: PeerBook
     var gossip: Gossip
     var exchange: Exchange
+    var dagList: DagList
     var rpc: RPC
     package internal(set) var replica: Replica
     package internal(set) var tracker: Tracker
@@ -99,6 +102,7 @@ package struct ClusterPeer: Sendable {
             settings: settings.gossip, me: settings.me, signer: signer, owner: Owner.gossip,
             firstSequenceNumber: UInt64(bitPattern: now.wall.unixNanoseconds), now: now)
         exchange = Exchange(settings: settings.exchange, owner: Owner.exchange)
+        dagList = DagList(owner: Owner.dagList)
         rpc = RPC(settings: settings.rpc, owner: Owner.rpc, trust: settings.trust)
         tracker = Tracker(settings: settings.tracker, me: settings.me)
         monitor = Monitor(settings: settings.monitor)
@@ -179,6 +183,7 @@ package struct ClusterPeer: Sendable {
     private var nextDeadline: Instant? {
         var next = earliest(replica.nextDeadline, gossip.nextDeadline)
         next = earliest(next, exchange.nextDeadline)
+        next = earliest(next, dagList.nextDeadline)
         next = earliest(next, rpc.nextDeadline)
         next = earliest(next, ipfs.nextDeadline)
         next = earliest(next, book.nextDeadline)
@@ -191,6 +196,7 @@ package struct ClusterPeer: Sendable {
         withReplica { $0.onTime(now: $1.now, choices: &$1.choices, effects: &$2) }
         withGossip { $0.onTime(now: $1.now, choices: &$1.choices, effects: &$2) }
         withExchange { $0.onTime(now: $2, effects: &$3) }
+        withDagList { $0.onTime(now: $2, effects: &$3) }
         withRPC { $0.onTime(now: $1, effects: &$2) }
         withIPFS { $0.onTime(now: $1, effects: &$2) }
         var dials: [ConnectionEffect] = []

@@ -205,6 +205,7 @@ extension Replica {
         }
         if !isOpen { replay(settings.replayBytesPerStep, now, &effects) } else {
             checkpointIfDue(at: store.log.endAddress, &effects)
+            fetchListed(now, &effects)
             work(now, &effects)
         }
     }

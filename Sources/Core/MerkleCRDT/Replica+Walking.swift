@@ -54,6 +54,7 @@ extension Replica {
         } catch {
             // CRDT-29, CRDT-58: a block that is no delta spoils its branch, nothing else.
             wanted.remove(hash)
+            catchingUp?.ended(hash)
             effects.append(.unwant([cid]))
             if !want.isRoot { markDirty(true, &effects) }
             dag.giveUp(hash)
@@ -67,11 +68,13 @@ extension Replica {
         var given: [CID] = []
         for (hash, want) in wanted where !want.isArriving && want.until <= now.monotonic {
             wanted.remove(hash)
+            catchingUp?.ended(hash)
             given.append(CID(v1: Codec.dagPB, hash))
             if !want.isRoot { markDirty(true, &effects) }
             dag.giveUp(hash)
         }
         guard !given.isEmpty else { return }
+        fetchListed(now, &effects)
         effects.append(.unwant(given))
         effects.append(.log(LogLine(.warning, "crdt", "\(given.count) blocks could not be fetched in time, first \(given[0])")))
     }

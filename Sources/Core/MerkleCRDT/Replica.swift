@@ -25,6 +25,9 @@ package struct ReplicaSettings: Sendable {
     package var folder: FileName = "crdt"
     package var log = LogSettings()
     package var index = IndexSettings()
+    /// What may be asked for at once of the blocks that another peer lists, and when its next page is asked for.
+    package var fetchingBytesMax = 24 << 20
+    package var listedMin = 1024
     /// What is read of the log before the replica is opened, and in each step after that, while it makes its state anew.
     package var replayBytesAtOpen = 64 << 20
     package var replayBytesPerStep = 2 << 20
@@ -71,6 +74,12 @@ package struct Replica: Sendable {
         /// Blocks to fetch from anyone, and blocks no longer wanted.
         case want([CID])
         case unwant([CID])
+        /// Blocks to fetch from that peer first.
+        case fetch([CID], from: PeerID)
+        /// A page of what it has is to be asked of a peer.
+        case askForList(PeerID, cursor: Bytes)
+        /// Much is missing: whoever lists its blocks is to be found for `catchUp`.
+        case behind
         /// To be broadcast on the topic.
         case announce(Bytes)
         /// The local operation is durable, or why it is not (nothing was changed then).
@@ -134,6 +143,9 @@ package struct Replica: Sendable {
     var retryAt: Instant?
     var isStopping = false
     var telling = Telling()
+    var catchingUp: CatchingUp?
+    /// When a list may be asked for next.
+    var catchUpAt: Instant?
 
     /// Wanted blocks and when to give up. `roots` were announced; the others are links of blocks that are here.
     var wanted = SortedMap<Multihash, Want>()
@@ -361,12 +373,15 @@ package struct Replica: Sendable {
         if !inFlight.contains(where: \.what.isOwnBlock) { isCommitting = false }
         checkpointIfDue(at: store.log.endAddress, &effects)
         wantAbsent(now, &effects)
+        seekList(now, &effects)
+        fetchListed(now, &effects)
         work(now, &effects)
     }
 
     /// A durable block goes into the state. While the log is read anew, it waits there for its turn.
     private mutating func take(_ block: StoredBlock, _ position: LogPosition, _ now: Now, _ effects: inout [Effect]) {
         wanted.remove(block.hash)
+        catchingUp?.ended(block.hash)
         guard isOpen else { return }
         do throws(LogError) {
             if try merge(block, position, &effects) { effects.append(.merged(block.cid)) }

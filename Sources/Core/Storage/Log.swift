@@ -59,7 +59,7 @@ package enum LogError: Error, Equatable, Sendable, CustomStringConvertible {
         case .disk(.failed(let file, let reason)): "\(file): \(reason)"
         case .disk(.notFound(let file)): "\(file) is missing: was the data folder removed?"
         case .damaged(let damage), .index(let damage): damage.description
-        case .notALog(let file): "\(file) is not a log"
+        case .notALog(let file): "\(file) is not a log that this version can read"
         case .tooLarge(let count): "a record of \(count) bytes is too large to be stored"
         }
     }
@@ -82,6 +82,8 @@ package struct Log: Sendable {
     private var segment: UInt32 = 0
     private var segmentEnd = 0
     private var firstSegment: UInt32 = 0
+    /// Where the segments end that others follow.
+    private var ends: [UInt32: Int] = [:]
     /// Sequence number of the record appended last, and of the last one known to be durable, with where it ends.
     package private(set) var appended: UInt64 = 0
     package private(set) var durable: UInt64 = 0
@@ -103,8 +105,10 @@ package struct Log: Sendable {
     private var syncedSegment: UInt32?
 
     static let magic = Bytes("ICLOG\u{2}\r\n".utf8)
+    /// Magic, where the segment before ends, and a checksum of that: what follows there was never durable.
+    static let headerBytes = 16
     static let markKind: UInt8 = 0
-    static let frameBytes = 9  // length, checksum, kind
+    package static let frameBytes = 9  // length, checksum, kind
     /// What is read at once when the log is read through.
     package static let chunkBytes = 1 << 20
 
@@ -119,23 +123,42 @@ package struct Log: Sendable {
         self.owner = owner
         self.reader = reader
         self.settings = settings
-        let segments = try existingSegments()
+        var segments = try existingSegments()
+        while let last = segments.last, try isTorn(last) {  // the crash took even the header, and all that followed
+            effects.append(.remove(name(last)))
+            segments.removeLast()
+        }
         firstSegment = segments.first ?? 1
         guard let last = segments.last else {
             begin(1, &effects)
             return
         }
+        for number in segments { if let end = try Log.endBefore(try header(number)), number > firstSegment { ends[number - 1] = end } }
         let size = try reader.size(name(last))
         let end = try soundEnd(of: last, from: start.flatMap { $0.segment == last && $0.offset <= size ? $0.offset : nil })
         segment = last
         if size > end { effects.append(.truncate(name(last), to: end)) }
         segmentEnd = end
-        if end < Log.magic.count {  // the crash took even the header
-            effects.append(.append(name(last), Log.magic))
-            segmentEnd = Log.magic.count
-        }
         durableEnd = (last, segmentEnd)
         unsynced.insert(last)
+    }
+
+    private func header(_ number: UInt32) throws -> Bytes { try reader.read(name(number), at: 0, count: Log.headerBytes) }
+
+    /// Nil: it is no header.
+    private static func endBefore(_ header: Bytes) throws -> Int? {
+        guard header.count == headerBytes, header.starts(with: magic) else { return nil }
+        let (end, check): (UInt32, UInt32) = header.withUnsafeBytes { (load($0, 8), load($0, 12)) }
+        return mix(header[8..<12], seed: 1).low32 == check ? Int(end) : nil
+    }
+
+    /// The segment has no header, and holds nothing that was ever durable.
+    private func isTorn(_ number: UInt32) throws -> Bool {
+        guard try Log.endBefore(try header(number)) == nil else { return false }
+        let bytes = try reader.read(name(number), at: 0, count: try reader.size(name(number)))
+        let isOther = bytes.count >= Log.magic.count && bytes.starts(with: Log.magic.prefix(5)) && !bytes.starts(with: Log.magic)
+        if isOther || hasMark(in: bytes, after: 0) { throw LogError.notALog(name(number)) }
+        return true
     }
 
     /// Opens it and hands every record to `visit` in order. Damage is stepped over and returned.
@@ -150,7 +173,7 @@ package struct Log: Sendable {
     }
 
     /// Where the first record is, if there is any.
-    package var firstAddress: LogAddress { LogAddress(segment: firstSegment, offset: Log.magic.count) }
+    package var firstAddress: LogAddress { LogAddress(segment: firstSegment, offset: Log.headerBytes) }
     /// Where the durable part ends.
     package var endAddress: LogAddress { LogAddress(segment: durableEnd.segment, offset: durableEnd.offset) }
     /// What is durable, in bytes on disk.
@@ -158,6 +181,14 @@ package struct Log: Sendable {
         var size = 0
         for number in firstSegment...segment { size += (try? reader.size(name(number))) ?? 0 }
         return size
+    }
+
+    /// What counts of a segment that others follow.
+    private func size(_ number: UInt32) throws(DiskError) -> Int {
+        do {
+            let size = try reader.size(name(number))
+            return min(size, ends[number] ?? size)
+        } catch { if case .notFound = error { return 0 } else { throw error } }
     }
 
     private func existingSegments() throws -> [UInt32] {
@@ -174,9 +205,13 @@ package struct Log: Sendable {
     }
 
     private mutating func begin(_ number: UInt32, _ effects: inout [DiskEffect]) {
+        if number > firstSegment { ends[segment] = segmentEnd }
+        var header = Log.magic
+        Kernel.append(UInt32(number > firstSegment ? segmentEnd : 0), to: &header)
+        Kernel.append(mix(header[8..<12], seed: 1).low32, to: &header)
         segment = number
-        effects.append(.append(name(number), Log.magic))
-        segmentEnd = Log.magic.count
+        effects.append(.append(name(number), header))
+        segmentEnd = Log.headerBytes
         needsMark = false
         unsynced.insert(number)
         if appended == durable { durableEnd = (number, segmentEnd) }
@@ -191,7 +226,7 @@ package struct Log: Sendable {
         invariant(kind != Log.markKind, "kind 0 is the log's own")
         guard payload.count <= settings.recordBytesLimit else { throw .tooLarge(payload.count) }
         let frame = Log.frame(kind, payload)
-        if segmentEnd + frame.count > settings.segmentBytes && segmentEnd > Log.magic.count { begin(segment + 1, &effects) }
+        if segmentEnd + frame.count > settings.segmentBytes && segmentEnd > Log.headerBytes { begin(segment + 1, &effects) }
         if needsMark {
             needsMark = false
             let mark = Log.frame(Log.markKind, [])
@@ -296,7 +331,7 @@ package struct Log: Sendable {
 
     /// The record whose payload begins there. Nil: no sound record does.
     package func record(at payload: LogAddress) throws(LogError) -> (position: LogPosition, payload: Bytes)? {
-        guard payload.offset >= Log.frameBytes + Log.magic.count else { return nil }
+        guard payload.offset >= Log.frameBytes + Log.headerBytes else { return nil }
         let head = try bytes(at: payload - Log.frameBytes, count: Log.frameBytes)
         guard head.count == Log.frameBytes else { return nil }
         let length: UInt32 = head.withUnsafeBytes { load($0, 0) }
@@ -311,6 +346,26 @@ package struct Log: Sendable {
     /// Bytes as they stand in the file, unchecked, and fewer at its end: whoever asks knows how to tell that they are sound.
     package func bytes(at address: LogAddress, count: Int) throws(LogError) -> Bytes {
         do { return try reader.read(name(address.segment), at: address.offset, count: count) } catch { throw .disk(error) }
+    }
+
+    /// The record whose frame is there, and its first bytes, unchecked. Nil: none is, or the frame makes no sense.
+    package func peek(at address: LogAddress, count: Int) throws(LogError) -> (position: LogPosition, kind: UInt8, head: Bytes)? {
+        let head = try bytes(at: address, count: Log.frameBytes + count)
+        guard head.count >= Log.frameBytes else { return nil }
+        let length: UInt32 = head.withUnsafeBytes { load($0, 0) }
+        guard length <= settings.recordBytesLimit else { return nil }
+        let position = LogPosition(segment: address.segment, offset: UInt32(address.offset), length: length)
+        return (position, head[8], Bytes(head[Log.frameBytes...]))
+    }
+
+    /// Where the next durable record begins, or nil at the end.
+    package func next(after position: LogPosition) -> LogAddress? {
+        let end = position.end
+        if end < endAddress, end.segment == durableEnd.segment { return end }
+        guard end.segment < durableEnd.segment else { return nil }
+        if let size = try? size(end.segment), end.offset < size { return end }
+        let next = LogAddress(segment: end.segment + 1, offset: Log.headerBytes)
+        return next < endAddress ? next : nil
     }
 
     package func damage(at address: LogAddress, _ reason: String) -> LogDamage {
@@ -346,16 +401,14 @@ package struct Log: Sendable {
         var (number, offset, left) = (address.segment, address.offset, budget)
         while left > 0 {
             let isLast = number >= durableEnd.segment
-            let limit = isLast ? durableEnd.offset : (try? reader.size(name(number))) ?? 0
+            let limit = isLast ? durableEnd.offset : try size(number)
             guard offset < limit else {
                 if isLast { return nil }
                 if limit == 0 { damages.append(LogDamage(file: name(number), offset: 0, reason: "the file is missing or empty")) }
-                (number, offset) = (number + 1, Log.magic.count)
+                (number, offset) = (number + 1, Log.headerBytes)
                 continue
             }
-            if offset == Log.magic.count, try reader.read(name(number), at: 0, count: offset) != Log.magic {
-                throw LogError.notALog(name(number))
-            }
+            if offset == Log.headerBytes, try Log.endBefore(try header(number)) == nil { throw LogError.notALog(name(number)) }
             let end = try visitChunk(number, offset, limit, min(left, Log.chunkBytes), &damages, visit)
             left -= end - offset
             offset = end
@@ -406,14 +459,7 @@ package struct Log: Sendable {
         let from = start ?? 0
         let bytes = try reader.read(file, at: from, count: try reader.size(file) - from)
         var offset = 0
-        if start == nil {
-            guard bytes.starts(with: Log.magic) else {
-                // The crash may have torn the header with all that followed; nothing of it was durable then.
-                if !hasMark(in: bytes, after: 0) { return 0 }
-                throw LogError.notALog(file)
-            }
-            offset = Log.magic.count
-        }
+        if start == nil { offset = Log.headerBytes }
         while offset < bytes.count {
             if let record = Log.record(in: bytes, at: offset, limit: settings.recordBytesLimit) {
                 offset = record.end

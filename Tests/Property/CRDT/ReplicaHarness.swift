@@ -60,7 +60,7 @@ struct Room {
             case .announce(let payload): broadcasts.append(Broadcast(by: index, payload: payload))
             case .changed: members[index].hooks.append(effect)
             case .finished(let id, let failure): members[index].finished[id] = .some(failure)
-            case .unwant, .merged, .log: break
+            case .unwant, .fetch, .askForList, .behind, .merged, .log: break
             }
         }
     }

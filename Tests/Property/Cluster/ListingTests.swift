@@ -88,7 +88,7 @@ private struct Lister {
             }
         }
         var lister = try Lister(entries(pins))
-        #expect(lister.list([]).allSatisfy(\.isEmpty))
+        #expect(lister.list([]).allSatisfy { $0.isEmpty })
     }
 
     /// A filter that lets nothing through still looks at so many pins at a time.
@@ -97,7 +97,7 @@ private struct Lister {
         for index in data.indices { data[index].type = .data }
         var lister = try Lister(entries(data)) { $0.bytesPerChunk = 1000 }
         let chunks = lister.list([.shard])
-        #expect(chunks.count >= 6 && chunks.allSatisfy(\.isEmpty))
+        #expect(chunks.count >= 6 && chunks.allSatisfy { $0.isEmpty })
     }
 
     @Test func whatTheStateHoldsBesidesPinsOfItsOwnForm() throws {

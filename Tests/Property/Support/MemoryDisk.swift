@@ -13,6 +13,8 @@ package final class MemoryDisk: DiskReader, @unchecked Sendable {
     private var broken = SortedSet<FileName>()
 
     package init() {}
+    /// Another disk with the same files.
+    package init(copying other: MemoryDisk) { (files, synced) = (other.files, other.files) }
 
     package func list(_ prefix: FileName) throws(DiskError) -> [FileName] { files.keys.filter { $0.hasPrefix(prefix) } }
     package func size(_ file: FileName) throws(DiskError) -> Int {

@@ -1,0 +1,105 @@
+// Blocks come back byte for byte, whoever wrote them, and what is made in one pass is what is made step by step.
+
+import Encoding
+import Kernel
+@testable import MerkleCRDT
+import Multiformats
+import Pinset
+import Seams
+import TestSupport
+import Testing
+
+@Suite struct StoredBlockTests {
+    private func randomDelta(_ choices: inout Choices) -> Delta {
+        var delta = Delta()
+        for _ in 0..<choices.below(6) {
+            var pin = Pin(cid: CID(v1: Codec.raw, .sha2_256(of: choices.bytes(4))))
+            pin.options.name = String(repeating: "n", count: choices.below(200))
+            let isOdd = choices.chance(1, in: 4)
+            let value = choices.chance(1, in: 8) ? [] : isOdd ? choices.bytes(choices.below(40)) : pin.protobuf
+            let key = choices.chance(1, in: 4) ? "/k\(choices.below(9))" : pin.cid.stateKey
+            delta.elements.append(Delta.Element(key: key, value: value))
+        }
+        for _ in 0..<choices.below(4) {
+            let key = choices.chance(1, in: 2) ? "/k" : CID(v1: Codec.dagPB, .sha2_256(of: choices.bytes(2))).stateKey
+            delta.tombstones.append(Delta.Tombstone(key: key, block: .sha2_256(of: choices.bytes(3))))
+        }
+        delta.priority = choices.chance(1, in: 6) ? 0 : UInt64(choices.below(1 << 40))
+        return delta
+    }
+
+    @Test func aBlockComesBackByteForByte() throws {
+        var choices = Choices(seed: 1)
+        for _ in 0..<2000 {
+            let delta = randomDelta(&choices)
+            let heads = (0..<choices.below(3)).map { _ in CID(v1: Codec.dagPB, .sha2_256(of: choices.bytes(5))) }
+            let raw = DeltaBlock.encode(delta, heads: heads)
+            let block = try StoredBlock(raw: raw, consumes: 7)
+            #expect(StoredBlock.raw(block.payload) == raw)
+            #expect(block.hash == .sha2_256(of: raw) && block.priority == delta.priority && block.consumes == 7)
+            #expect(block.links == heads.sorted().map(\.multihash))
+            #expect(block.elements.map { String(decoding: block.keyText($0), as: UTF8.self) } == delta.elements.map(\.key))
+            #expect(block.elements.map { block.value($0) } == delta.elements.map(\.value))
+            let again = try #require(StoredBlock(payload: block.payload))
+            #expect(again.elements.map(\.hash) == block.elements.map(\.hash) && again.elements.map(\.mixed) == block.elements.map(\.mixed))
+            #expect(again.tombstones.map(\.hash) == block.tombstones.map(\.hash) && again.links == block.links)
+            #expect(block.elements.map(\.hash) == delta.elements.map { StoredKey.hash($0.key) })
+        }
+    }
+
+    /// Padded varints, other orders, unknown fields: kept as they are.
+    @Test func aBlockWrittenOtherwiseComesBackAsItWas() throws {
+        var choices = Choices(seed: 2)
+        var (kept, refused) = (0, 0)
+        for _ in 0..<3000 {
+            var raw = DeltaBlock.encode(randomDelta(&choices), heads: [CID(v1: Codec.dagPB, .sha2_256(of: [1]))])
+            raw[choices.below(raw.count)] ^= 1 << UInt8(choices.below(8))
+            if choices.chance(1, in: 3) { raw.removeLast(choices.below(min(9, raw.count))) }
+            do {
+                let block = try StoredBlock(raw: raw)
+                #expect(StoredBlock.raw(block.payload) == raw)
+                let slow = try DeltaBlock(decoding: raw)
+                #expect(block.elements.map { String(decoding: block.keyText($0), as: UTF8.self) } == slow.delta.elements.map(\.key))
+                kept += 1
+            } catch { refused += 1 }
+        }
+        #expect(kept > 500 && refused > 100)
+    }
+
+    @Test func manyPinsAtOnceAreTheBlockThatTheyAreOneByOne() throws {
+        var choices = Choices(seed: 3)
+        for _ in 0..<50 {
+            var pins = StoredPins()
+            var delta = Delta()
+            for _ in 0..<1 + choices.below(40) {
+                let pin = choices.randomPin()
+                pins.append(pin)
+                delta.elements.append(Delta.Element(key: pin.cid.stateKey, value: pin.protobuf))
+            }
+            delta.priority = 1 + UInt64(choices.below(1000))
+            let heads = (0..<choices.below(3)).map { _ in CID(v1: Codec.dagPB, .sha2_256(of: choices.bytes(5))) }
+            let raw = DeltaBlock.encode(delta, heads: heads)
+            guard let size = StoredBlock.count(pins, from: 0, deltaBytesMax: .max) else { continue }
+            let block = StoredBlock.of(pins, from: 0, size: size, heads: heads.map(\.multihash).sorted(), priority: delta.priority)
+            #expect(StoredBlock.raw(block.payload) == raw && block.hash == .sha2_256(of: raw))
+            #expect(block.payload == (try StoredBlock(raw: raw)).payload)
+        }
+    }
+
+    @Test func aBatchOfPinsIsWhatItsPinsAre() throws {
+        var choices = Choices(seed: 4)
+        for _ in 0..<200 {
+            var batch = PinBatch(options: choices.randomPin().options)
+            batch.options.pinUpdate = nil
+            for _ in 0..<choices.below(5) { batch.append(choices.randomCID(), name: choices.chance(1, in: 3) ? "" : "name \(choices.below(99))") }
+            let time = WallTime(seconds: Int64(choices.below(1 << 31)))
+            let stored = batch.stored(at: time)
+            #expect(stored.count == batch.count)
+            for index in 0..<batch.count {
+                var pin = try batch.pin(index)
+                pin.timestamp = time
+                #expect(Bytes(stored[index]) == pin.protobuf)
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+// The index against a dictionary of sets, through flushes, merges, crashes and damage.
+
+import Kernel
+import Seams
+@testable import Storage
+import TestSupport
+import Testing
+
+private struct Rig {
+    var index: Index
+    let disk: MemoryDisk
+    var waiting: [IndexJob] = []
+    var settings: IndexSettings
+    /// What was handed over with the last checkpoint that was opened.
+    var opened: (address: LogAddress, state: Bytes)?
+    var faults: [String] = []
+
+    init(_ disk: MemoryDisk, tableEntries: Int = 8) throws {
+        self.disk = disk
+        settings = IndexSettings()
+        settings.tableEntries = tableEntries
+        index = Index(folder: "x", owner: 9, reader: disk, settings: settings)
+        var effects: [DiskEffect] = []
+        opened = try index.open(faults: &faults, effects: &effects)
+        for effect in effects { _ = disk.carryOut(effect) }
+    }
+
+    mutating func act(_ body: (inout Index, inout [Index.Effect]) -> Void) {
+        var effects: [Index.Effect] = []
+        body(&index, &effects)
+        for effect in effects {
+            switch effect {
+            case .disk(let effect):
+                guard let event = disk.carryOut(effect) else { continue }
+                act { _ = $0.onDisk(event, effects: &$1) }
+            case .job(let job): waiting.append(job)
+            }
+        }
+    }
+
+    /// Ends one of the jobs under way, whichever.
+    mutating func endOne(_ choices: inout Choices) {
+        guard !waiting.isEmpty else { return }
+        let job = waiting.remove(at: choices.below(waiting.count))
+        switch disk.finish(job) {
+        case .done(let run): act { $0.onJob(job.number, run, effects: &$1) }
+        case .failed(let error): Issue.record("\(error)")
+        }
+    }
+}
+
+/// By hash, the places that are there.
+private typealias Model = [UInt64: Set<UInt64>]
+
+@Suite struct IndexTests {
+    private func word(_ place: UInt64) -> IndexWord { IndexWord(kind: UInt8(place & 3) + 1, LogAddress(raw: place >> 2)) }
+    private func found(_ rig: Rig, _ hash: UInt64) throws -> Set<UInt64> {
+        Set(try rig.index.words(hash).map { $0.address.raw << 2 | UInt64($0.kind - 1) })
+    }
+
+    private func change(_ rig: inout Rig, _ model: inout Model, _ choices: inout Choices) {
+        let hash = mix([UInt8(choices.below(40))], seed: 3).high >> 16
+        let place = UInt64(choices.below(12))
+        if choices.chance(1, in: 3), model[hash]?.contains(place) == true {
+            rig.index.erase(hash, word(place))
+            model[hash]?.remove(place)
+        } else if choices.chance(1, in: 4), !rig.index.mayContain(hash) {
+            let isNew = rig.index.putIfNew(hash, word(place))
+            #expect(isNew)
+            model[hash, default: []].insert(place)
+        } else {
+            rig.index.put(hash, word(place))
+            model[hash, default: []].insert(place)
+        }
+    }
+
+    private func check(_ rig: Rig, _ model: Model) throws {
+        for key in 0..<44 {
+            let hash = mix([UInt8(key)], seed: 3).high >> 16
+            #expect(try found(rig, hash) == model[hash] ?? [])
+            if !(model[hash] ?? []).isEmpty { #expect(rig.index.mayContain(hash)) }
+        }
+    }
+
+    @Test(arguments: 0..<20) func itHoldsWhatAModelHolds(_ seed: Int) throws {
+        var choices = Choices(seed: UInt64(seed))
+        var rig = try Rig(MemoryDisk(), tableEntries: 1 + choices.below(9))
+        var model = Model(), kept = Model()
+        var checkpoints: [LogAddress: Model] = [:]
+        for step in 1...400 {
+            change(&rig, &model, &choices)
+            if rig.index.wantsFreeze {
+                let address = LogAddress(segment: 1, offset: step)
+                checkpoints[address] = model
+                rig.act { $0.freeze(at: address, state: [Bytes("state \(step)".utf8)], effects: &$1) }
+            }
+            if choices.chance(1, in: 4) { rig.endOne(&choices) }
+            if step % 50 == 0 { try check(rig, model) }
+            // A crash: what is opened is the state of some checkpoint, with all that was there then.
+            if choices.chance(1, in: 60) {
+                rig.disk.crash(keeping: choices.below(3) * 1000)
+                rig = try Rig(rig.disk, tableEntries: rig.settings.tableEntries)
+                #expect(rig.faults.isEmpty || rig.opened != nil || checkpoints.isEmpty)
+                kept = rig.opened.flatMap { checkpoints[$0.address] } ?? Model()
+                if let opened = rig.opened { #expect(String(decoding: opened.state, as: UTF8.self) == "state \(opened.address.offset)") }
+                model = kept
+                try check(rig, model)
+            }
+        }
+        while !rig.waiting.isEmpty { rig.endOne(&choices) }
+        try check(rig, model)
+        #expect(rig.index.runCount < 32)
+    }
+
+    @Test func mergingKeepsRunsFewAndDropsWhatIsGone() throws {
+        var rig = try Rig(MemoryDisk(), tableEntries: 16)
+        var choices = Choices(seed: 1)
+        for number in 0..<2000 as Range<UInt64> {
+            let hash = mix(withUnsafeBytes(of: number) { Bytes($0) }, seed: 1).high >> 16
+            rig.index.put(hash, word(number))
+            if number >= 16 {
+                let old = mix(withUnsafeBytes(of: number - 16) { Bytes($0) }, seed: 1).high >> 16
+                rig.index.erase(old, word(number - 16))
+            }
+            if rig.index.wantsFreeze { rig.act { $0.freeze(at: LogAddress(segment: 1, offset: Int(number)), state: [[1]], effects: &$1) } }
+            while !rig.waiting.isEmpty { rig.endOne(&choices) }
+        }
+        #expect(rig.index.runCount <= 12, "\(rig.index.runCount) runs")
+        #expect(rig.index.entryCount < 2000, "\(rig.index.entryCount) entries of 16 that are left")
+        let files = try rig.disk.list("x/")
+        #expect(files.count == rig.index.runCount + 2, "\(files)")
+    }
+
+    @Test func damageOfWhatIsOpenedIsFound() throws {
+        let disk = MemoryDisk()
+        var rig = try Rig(disk, tableEntries: 50)
+        var choices = Choices(seed: 1)
+        for number in 0..<300 as Range<UInt64> {
+            rig.index.put(mix([UInt8(number & 255), UInt8(number >> 8)], seed: 1).high >> 16, word(number))
+            if rig.index.wantsFreeze { rig.act { $0.freeze(at: LogAddress(segment: 1, offset: Int(number)), state: [[1, 2, 3]], effects: &$1) } }
+            while !rig.waiting.isEmpty { rig.endOne(&choices) }
+        }
+        for file in try disk.list("x/") {
+            for offset in stride(from: 0, to: disk.contents(file).count, by: file.hasSuffix(".run") ? 97 : 3) {
+                let copy = MemoryDisk(copying: disk)
+                copy.flipBit(file, at: offset)
+                let damaged = try Rig(copy, tableEntries: 50)
+                var isTold = damaged.opened == nil && !damaged.faults.isEmpty
+                for number in 0..<300 as Range<UInt64> where !isTold {
+                    let hash = mix([UInt8(number & 255), UInt8(number >> 8)], seed: 1).high >> 16
+                    do { #expect(try damaged.index.words(hash).contains(word(number))) } catch { isTold = true }
+                }
+                #expect(isTold, "\(file) at \(offset)")
+            }
+        }
+        #expect(try Rig(disk, tableEntries: 50).opened != nil)
+    }
+
+    @Test func aFilterKnowsWhatWasPutInAndLittleElse() {
+        var filter = HashFilter(capacity: 10_000, bitsPerEntry: 12)
+        func hash(_ number: Int) -> UInt64 { mix(withUnsafeBytes(of: number) { Bytes($0) }, seed: 5).high >> 16 }
+        for number in 0..<10_000 { filter.insert(hash(number)) }
+        #expect((0..<10_000).allSatisfy { filter.mayContain(hash($0)) })
+        let wrong = (10_000..<110_000).count { filter.mayContain(hash($0)) }
+        #expect(wrong < 1500, "\(wrong) of 100000 are mistaken for others")
+    }
+
+    @Test func spreadingAndSortingIsSorting() {
+        var choices = Choices(seed: 2)
+        for count in [0, 1, 63, 64, 65, 1000, 5000] {
+            let entries = (0..<count).map { _ in
+                IndexEntry(hash: choices.chance(1, in: 4) ? 77 : choices.next() >> 16, word(UInt64(choices.below(1 << 20))))
+            }
+            #expect(Storage.sorted(entries) == entries.sorted(by: <))
+        }
+    }
+}
