@@ -145,6 +145,7 @@ func benchmarkIngest(pins: Int, dir: String?) throws {
     defer { if dir == nil { try? FileManager.default.removeItem(atPath: folder) } }
     let peer = try BenchPeer(folder: folder)
     peer.start()
+    Report.expected = nil
     let report = Report("ingest", pins: pins, folder: folder)
     Pinner(peer, 0..<pins, report).run()
     invariant(peer.count == pins, "\(peer.count) pins of \(pins)")
@@ -181,6 +182,29 @@ func benchmarkList(pins: Int, dir: String?) throws {
     }
     invariant(count == pins, "\(count) pins of \(pins)")
     report.end(digest: peer.digest, stall: peer.loop.longestRound, more: [("sum", "\"\(sum)\"")])
+}
+
+/// All blocks below the heads, folded by the rules alone: the state must be that.
+func benchmarkRefold(pins: Int, dir: String?) throws {
+    let peer = try BenchPeer(folder: try existing(dir))
+    let report = Report("refold", pins: pins)
+    let digest = try peer.runner.look { machine in
+        var (seen, stack) = (Set<CID>(), machine.replica.heads.map(\.cid))
+        var (best, removed) = ([String: [(priority: UInt64, value: Bytes, block: Multihash)]](), Set<Delta.Tombstone>())
+        while let cid = stack.popLast() {
+            guard seen.insert(cid).inserted, let raw = try machine.replica.block(cid) else { continue }
+            let block = try DeltaBlock(decoding: raw)
+            for element in block.delta.elements { best[element.key, default: []].append((block.delta.priority, element.value, cid.multihash)) }
+            removed.formUnion(block.delta.tombstones)
+            stack += block.links
+        }
+        return StateDigest.of(best.compactMap { key, all in
+            all.filter { !removed.contains(Delta.Tombstone(key: key, block: $0.block)) }
+                .max { $0.priority != $1.priority ? $0.priority < $1.priority : $0.value.lexicographicallyPrecedes($1.value) }
+                .map { (key, $0.value) }
+        })
+    }
+    report.end(digest: digest.description)
 }
 
 /// Random reads of what is there and of what is not.

@@ -17,6 +17,8 @@ struct Report {
         self.folder = folder
     }
 
+    nonisolated(unsafe) static var expected: String?
+
     static func now() -> Double { Double(DispatchTime.now().uptimeNanoseconds) / 1e9 }
     var seconds: Double { Report.now() - began }
 
@@ -40,6 +42,9 @@ struct Report {
         }
         if let stall { fields.append(("longest_stall_ms", fixed(Double(stall.nanoseconds) / 1e6))) }
         fields += more
+        // All that look at one pinset in one run must see the same.
+        if let expected = Report.expected, expected != digest { unreachable("\(name): the digest is \(digest), and was \(expected)") }
+        Report.expected = digest
         fields.append(("digest", "\"\(digest)\""))
         print("{" + fields.map { "\"\($0.0)\": \($0.1)" }.joined(separator: ", ") + "}")
     }

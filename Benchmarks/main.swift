@@ -14,6 +14,9 @@ let usage = """
       restart   opens what `ingest --dir D` has left, and answers a first question
       list      streams the whole of it
       lookup    random reads of present and absent CIDs
+      refold    folds all its blocks by the rules alone and compares; for a million pins or so
+      replicate an empty second peer catches up with it, in this process
+      catch-up  the same between two processes over loopback sockets, private network and Noise
 
     THE PARTS:
       allocate  decisions of the balanced allocator among 30 peers
@@ -32,7 +35,7 @@ func fail(_ text: String) -> Never {
     exit(2)
 }
 
-let known = ["ingest", "restart", "list", "lookup", "allocate", "add", "transport"]
+let known = ["ingest", "restart", "list", "lookup", "refold", "replicate", "catch-up", "allocate", "add", "transport"]
 var names: [String] = []
 var (size, pins): (Int?, Int) = (nil, 1_000_000)
 var dir: String?
@@ -54,6 +57,7 @@ while let word = words.popFirst() {
     case "--help", "-h":
         print(usage)
         exit(0)
+    case "serve": names.append(word)
     case _ where known.contains(word): names.append(word)
     default: fail("unknown word \(word)")
     }
@@ -68,6 +72,10 @@ for name in names {
     case "restart": try benchmarkRestart(pins: pins, dir: dir)
     case "list": try benchmarkList(pins: pins, dir: dir)
     case "lookup": try benchmarkLookup(pins: pins, dir: dir)
+    case "refold": try benchmarkRefold(pins: pins, dir: dir)
+    case "replicate": try benchmarkReplicate(pins: pins, dir: dir)
+    case "catch-up": try benchmarkCatchUp(pins: pins, dir: dir)
+    case "serve": try serve(dir: dir)
     case "allocate": try benchmarkAllocation(count: size ?? 100_000)
     case "add": try benchmarkAdding(megabytes: min(size ?? 200, 100_000))
     default:

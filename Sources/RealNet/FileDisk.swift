@@ -1,4 +1,5 @@
-// Files below one folder. Appends go to the kernel at once; syncs run on a thread of their own.
+// Files below one folder. What is written is written, and synced, in order on a thread of its own: the loop waits for no disk. It
+// reads only what a sync has confirmed, or what was there when it started.
 
 import Glibc
 import Kernel
@@ -8,9 +9,14 @@ package final class FileDisk: DiskReader, @unchecked Sendable {
     private struct File {
         let descriptor: Int32
         var size: Int
+        let written: Written
+        var isEntrySynced: Bool
+    }
+    /// What has become of a file's appends. Touched on the worker's thread alone.
+    private final class Written: @unchecked Sendable {
         /// An append failed: nothing may follow the hole until the file is cut (see DiskEffect).
         var failure: DiskError?
-        var isEntrySynced: Bool
+        init(_ failure: DiskError? = nil) { self.failure = failure }
     }
     private let root: String
     private let loop: EventLoop
@@ -121,7 +127,7 @@ package final class FileDisk: DiskReader, @unchecked Sendable {
         guard descriptor >= 0 else { throw FileDisk.error(name, errno, "open") }
         var about = stat()
         fstat(descriptor, &about)
-        let file = File(descriptor: descriptor, size: Int(about.st_size), failure: nil, isEntrySynced: existed)
+        let file = File(descriptor: descriptor, size: Int(about.st_size), written: Written(), isEntrySynced: existed)
         files[name] = file
         return file
     }
@@ -150,48 +156,40 @@ package final class FileDisk: DiskReader, @unchecked Sendable {
     }
 
     private func append(_ name: FileName, _ bytes: Bytes) {
-        var file: File
+        let file: File
         do { file = try opened(name, creating: true) } catch {
             // Remembered without a file, so that the sync that follows fails.
-            files[name] = File(descriptor: -1, size: 0, failure: error, isEntrySynced: false)
+            files[name] = File(descriptor: -1, size: 0, written: Written(error), isEntrySynced: false)
             return
         }
-        guard file.failure == nil else { return }
-        var done = 0
-        while done < bytes.count {
-            let count = bytes.withUnsafeBytes {
-                pwrite(file.descriptor, $0.baseAddress! + done, $0.count - done, off_t(file.size + done))
-            }
-            if count < 0 && errno == EINTR { continue }
-            guard count > 0 else {
-                file.failure = FileDisk.error(name, errno, "write")
-                break
-            }
-            done += count
+        files[name]?.size = file.size + bytes.count
+        worker.run {
+            guard file.written.failure == nil else { return }
+            do throws(DiskError) { try FileDisk.write(bytes, to: file.descriptor, at: file.size, name) } catch { file.written.failure = error }
         }
-        file.size += done
-        files[name] = file
     }
 
     private func truncate(_ name: FileName, _ count: Int) {
         if files[name]?.descriptor == -1 { files[name] = nil }
-        guard var file = try? opened(name, creating: false) else { return }
-        file.failure = nil
-        if ftruncate(file.descriptor, off_t(count)) != 0 { file.failure = FileDisk.error(name, errno, "truncate") }
-        file.size = min(file.size, count)
-        files[name] = file
+        guard let file = try? opened(name, creating: false) else { return }
+        files[name]?.size = min(file.size, count)
+        worker.run {
+            file.written.failure = nil
+            if ftruncate(file.descriptor, off_t(count)) != 0 { file.written.failure = FileDisk.error(name, errno, "truncate") }
+        }
     }
 
     private func sync(_ name: FileName, _ ticket: SyncTicket) {
         guard let file = try? opened(name, creating: false) else { return report(.syncFailed(ticket, .notFound(name))) }
-        if let failure = file.failure { return report(.syncFailed(ticket, failure)) }
         let folder = file.isEntrySynced ? nil : self.folder(name)
         files[name]?.isEntrySynced = true
-        let descriptor = file.descriptor
         worker.run { [self] in
-            var failed = fdatasync(descriptor) != 0 ? errno : 0
-            if failed == 0, let folder { failed = FileDisk.syncFolder(folder) }
-            let event: DiskEvent = failed == 0 ? .synced(ticket) : .syncFailed(ticket, FileDisk.error(name, failed, "sync"))
+            var failure = file.written.failure
+            if failure == nil, fdatasync(file.descriptor) != 0 { failure = FileDisk.error(name, errno, "sync") }
+            if failure == nil, let folder, case let code = FileDisk.syncFolder(folder), code != 0 {
+                failure = FileDisk.error(name, code, "sync")
+            }
+            let event: DiskEvent = failure.map { .syncFailed(ticket, $0) } ?? .synced(ticket)
             loop.post { [self] in onEvent?(event) }
         }
     }

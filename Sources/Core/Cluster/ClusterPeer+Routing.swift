@@ -237,6 +237,8 @@ extension ClusterPeer {
             withGossip { $0.onIntroduced(peer, introduction, effects: &$2) }
             withExchange { $0.onIntroduced(peer, introduction, now: $2, effects: &$3) }
             dagList.onIntroduced(peer, introduction)
+            // What was written while we were apart is there at once, not when its heads are announced again.
+            if settings.trust.trusts(peer), dagList.speaks(peer) { withReplica { $0.catchUp(with: peer, effects: &$2) } }
             learnPeers(of: peer)
             // It can be allocated to, and allocate, once both sides have heard each other: not half a minute later. By then
             // the heartbeat has taken it into the mesh.

@@ -169,7 +169,7 @@ package struct ClusterPeer: Sendable {
     /// The tracker takes what has changed at its own pace.
     private mutating func allowChanges() {
         let room = max(0, settings.trackedMax - tracker.operationCount)
-        withReplica { $0.allowChanges(room, effects: &$2) }
+        withReplica { $0.allowChanges(room, now: $1.now, effects: &$2) }
     }
 
     /// One wake-up for the earliest deadline of all machines.

@@ -156,7 +156,14 @@ struct ElementStore: Sendable {
         for tombstone in block.tombstones {
             if let key = try remove(tombstone, block, base), wantsKeys, !changed.contains(key) { changed.append(key) }
         }
-        for element in block.elements {
+        var hashes: [UInt64] = []
+        hashes.reserveCapacity(Index.touched)
+        for (number, element) in block.elements.enumerated() {
+            if number % Index.touched == 0, block.elements.count > 1 {
+                hashes.removeAll(keepingCapacity: true)
+                for ahead in number..<min(number + Index.touched, block.elements.count) { hashes.append(block.elements[ahead].hash) }
+                index.touch(hashes[...])
+            }
             let address = base + Int(element.offset)
             if !index.putIfNew(element.hash, IndexWord(kind: Kind.element, address)) {
                 guard let key = try add(element, block, base), wantsKeys, !changed.contains(key) else { continue }

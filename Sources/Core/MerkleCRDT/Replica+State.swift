@@ -51,22 +51,23 @@ extension Replica {
 
     mutating func checkpointIfDue(at address: LogAddress, _ effects: inout [Effect]) {
         guard store.index.wantsFreeze, isOpen || replayed == address else { return }
-        let state = snapshot
+        let (own, live) = (snapshot, store.live)
+        let state: @Sendable () -> [Bytes] = { [own] + live.pieces }
         withIndex(&effects) { $0.freeze(at: address, state: state, effects: &$1) }
     }
 
-    /// What there is beside the index.
-    private var snapshot: [Bytes] {
+    /// What there is beside the index and the map of live elements.
+    private var snapshot: Bytes {
         var writer = ProtobufWriter()
         writer.message(1) { dag.write(to: &$0) }
         writer.bool(2, isDirty)
         writer.uint64(3, nextAccepted)
         for accepted in batch { writer.explicit(4, bytes: Replica.encode(accepted)) }
-        if let behind = telling.behind { writer.uint64(5, behind.raw) }
+        if let behind = telling.behind { writer.uint64(5, behind.record.raw) }
         writer.uint64(6, UInt64(telling.untoldCount))
         var first = Bytes()
         Kernel.append(UInt32(writer.bytes.count), to: &first)
-        return [first + writer.bytes + store.digests.bytes] + store.live.pieces
+        return first + writer.bytes + store.digests.bytes
     }
 
     /// Takes up the state of a checkpoint, if it belongs to this log; else there is nothing yet.
@@ -94,7 +95,7 @@ extension Replica {
             case 2: isDirty = try field.bool()
             case 3: nextAccepted = try field.uint64()
             case 4: batch.append(try Replica.decodeAccepted(try field.bytes(), .origin))
-            case 5: telling.behind = LogAddress(raw: try field.uint64())
+            case 5: telling.behind = (LogAddress(raw: try field.uint64()), 0)
             case 6: telling.untoldCount = Int(try field.uint64())
             default: break
             }

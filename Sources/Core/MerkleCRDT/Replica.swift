@@ -25,6 +25,8 @@ package struct ReplicaSettings: Sendable {
     package var folder: FileName = "crdt"
     package var log = LogSettings()
     package var index = IndexSettings()
+    /// Changes that are told in one step; the rest waits.
+    package var toldPerStep = 500
     /// What may be asked for at once of the blocks that another peer lists, and when its next page is asked for.
     package var fetchingBytesMax = 24 << 20
     package var listedMin = 1024
@@ -294,6 +296,7 @@ package struct Replica: Sendable {
         next = earliest(next, commitDue)
         next = earliest(next, replayAt)
         next = earliest(next, jobRetryAt)
+        next = earliest(next, telling.nextAt)
         for (_, want) in wanted { next = earliest(next, want.until) }
         return next
     }

@@ -18,6 +18,17 @@ package struct StateDigest: Hashable, Sendable, CustomStringConvertible {
         (low, high) = (rest, high &- mixed.high &- (borrow ? 1 : 0))
     }
 
+    /// Of these keys and values, from nothing.
+    package static func of(_ pairs: some Sequence<(key: String, value: Bytes)>) -> StateDigest {
+        var digest = StateDigest()
+        for (key, value) in pairs {
+            digest.add(Bytes(key.utf8).withUnsafeBytes { key in
+                value.withUnsafeBytes { StoredKey.isDerived(key, from: $0) ? StoredKey.mixed(derived: $0) : StoredKey.mixed(key, $0) }
+            })
+        }
+        return digest
+    }
+
     package var description: String {
         hex(withUnsafeBytes(of: high.bigEndian) { Bytes($0) } + withUnsafeBytes(of: low.bigEndian) { Bytes($0) })
     }

@@ -53,6 +53,20 @@ enum StoredKey {
         return UnsafeRawBufferPointer(rebasing: value[2..<2 + Int(value[1])])
     }
 
+    @inline(__always)
+    private static func isSame(_ a: UnsafeRawBufferPointer, _ b: UnsafeRawBufferPointer) -> Bool {
+        var at = 0
+        while at + 8 <= a.count {
+            if load(a, at, as: UInt64.self) != load(b, at, as: UInt64.self) { return false }
+            at += 8
+        }
+        while at < a.count {
+            if a[at] != b[at] { return false }
+            at += 1
+        }
+        return true
+    }
+
     /// The key can be told from the value.
     static func isDerived(_ key: UnsafeRawBufferPointer, from value: UnsafeRawBufferPointer) -> Bool {
         guard let cid = cid(in: value), key.count == 1 + Base32.textCount(cid.count), key[0] == UInt8(ascii: "/") else { return false }
@@ -66,7 +80,7 @@ enum StoredKey {
         return withUnsafeTemporaryAllocation(of: UInt8.self, capacity: count + 8) { room in
             guard let base = room.baseAddress else { return false }
             _ = Base32.upper.encode(bytes, to: base)
-            return UnsafeRawBufferPointer(start: base, count: count).elementsEqual(text)
+            return isSame(UnsafeRawBufferPointer(start: base, count: count), text)
         }
     }
 }

@@ -6,17 +6,19 @@ import Seams
 import Storage
 
 struct Telling: Sendable {
-    /// Changes that the listener can still take.
+    /// Changes that the listener can still take in this step.
     var room = Int.max
-    /// The record from which on nothing has been told; nil when all has.
-    var behind: LogAddress?
+    /// The record from which on something has not been told, and how many of its changes have been; nil when all has.
+    var behind: (record: LogAddress, told: Int)?
     var untoldCount = 0
+    /// When the next of them are told, if there is room.
+    var nextAt: Instant?
 
     /// Whether so many changes can be told at once.
     func takes(_ count: Int) -> Bool { behind == nil && count <= room }
 
     mutating func fallBehind(at position: LogPosition, _ count: Int) {
-        behind = behind ?? LogAddress(segment: position.segment, offset: Int(position.offset))
+        if behind == nil { behind = (LogAddress(segment: position.segment, offset: Int(position.offset)), 0) }
         untoldCount += count
     }
 }
@@ -25,12 +27,14 @@ extension Replica {
     /// Changes that were not told yet, at most.
     package var untoldCount: Int { telling.behind == nil ? 0 : telling.untoldCount }
 
-    /// How many changes may be told now. Those that have waited are told as far as they fit.
-    package mutating func allowChanges(_ room: Int, effects: inout [Effect]) {
-        telling.room = room
-        guard let from = telling.behind, isOpen, room > 0 else { return }
-        do { try tellMore(from, &effects) } catch { effects.append(.log(LogLine(.error, "crdt", "the log cannot be read: \(error)"))) }
+    /// How many changes may be told now. Those that have waited are told as far as they fit, some in each step.
+    package mutating func allowChanges(_ room: Int, now: Now, effects: inout [Effect]) {
+        telling.room = min(room, settings.toldPerStep)
+        telling.nextAt = nil
+        guard let (record, told) = telling.behind, isOpen, room > 0 else { return }
+        do { try tellMore(record, told, &effects) } catch { effects.append(.log(LogLine(.error, "crdt", "the log cannot be read: \(error)"))) }
         reportDamages(&effects)
+        if telling.behind != nil, room > settings.toldPerStep { telling.nextAt = now.monotonic }
     }
 
     mutating func tell(_ keys: [Bytes], _ effects: inout [Effect]) throws(LogError) {
@@ -41,17 +45,23 @@ extension Replica {
         }
     }
 
-    /// A record at a time: all that it changed.
-    private mutating func tellMore(_ from: LogAddress, _ effects: inout [Effect]) throws {
-        var damages: [LogDamage] = []
-        var keys: [Bytes] = []
-        let next = try store.log.records(from: from, bytes: 1, damages: &damages) { _, kind, payload in
-            guard kind == RecordKind.block, let block = StoredBlock(payload: Bytes(payload)) else { return }
-            keys += block.elements.map { block.keyText($0) } + block.tombstones.compactMap { block.tombstone($0)?.key }
+    /// What one record changed, from some change on.
+    private mutating func tellMore(_ record: LogAddress, _ told: Int, _ effects: inout [Effect]) throws {
+        guard let (position, payload) = try store.log.record(at: record + Log.frameBytes) else {
+            telling.behind = store.log.next(afterDamageAt: record).map { ($0, 0) }
+            return
         }
-        try tell(keys, &effects)
-        telling.untoldCount -= keys.count
-        telling.behind = next
-        if next == nil { telling.untoldCount = 0 }
+        var count = 0
+        if let block = StoredBlock(payload: payload) {
+            count = block.elements.count + block.tombstones.count
+            let some = told..<min(count, told + telling.room)
+            try tell(some.compactMap { index in
+                index < block.elements.count ? block.keyText(block.elements[index]) : block.tombstone(block.tombstones[index - block.elements.count])?.key
+            }, &effects)
+            telling.untoldCount -= some.count
+            if some.upperBound < count { return telling.behind = (record, some.upperBound) }
+        }
+        telling.behind = store.log.next(after: position).map { ($0, 0) }
+        if telling.behind == nil { telling.untoldCount = 0 }
     }
 }

@@ -8,7 +8,7 @@ import Seams
 
 package struct IndexSettings: Sendable {
     /// Entries in memory before they become a run.
-    package var tableEntries = 512 << 10
+    package var tableEntries = 400_000
     /// Full tables that may wait for being written. When they are that many, nothing more may be added.
     package var frozenMax = 3
     /// So many runs of about one size become one.
@@ -29,7 +29,7 @@ package struct Index: Sendable {
     private struct Frozen: Sendable {
         let table: MemTable
         let address: LogAddress
-        let state: [Bytes]
+        let state: @Sendable () -> [Bytes]
     }
     private struct Checkpoint: Sendable, Equatable {
         var address: LogAddress
@@ -155,9 +155,26 @@ package struct Index: Sendable {
     /// The places of those hashes that may be here.
     package func mayContain(_ hashes: [UInt64]) -> [Int] {
         var found: [Int] = []
-        for index in hashes.indices where mayContain(hashes[index]) { found.append(index) }
+        for start in stride(from: 0, to: hashes.count, by: Index.touched) {
+            let end = min(start + Index.touched, hashes.count)
+            touch(hashes[start..<end])
+            for index in start..<end where mayContain(hashes[index]) { found.append(index) }
+        }
         return found
     }
+
+    /// So many questions wait for memory at once. One after another, each would wait by itself.
+    package static let touched = 32
+    package func touch(_ hashes: ArraySlice<UInt64>) {
+        var sum: UInt64 = 0
+        for hash in hashes {
+            sum &+= UInt64(table.touch(hash))
+            for index in frozen.indices { sum &+= UInt64(frozen[index].table.touch(hash)) }
+            for index in runs.indices { sum &+= runs[index].filter.touch(hash) }
+        }
+        keep(sum)
+    }
+    @inline(never) private func keep(_ sum: UInt64) {}
 
     /// What stands for the hash, of whatever key.
     package func words(_ hash: UInt64) throws(LogError) -> [IndexWord] {
@@ -188,22 +205,21 @@ package struct Index: Sendable {
     package var runCount: Int { runs.count }
     package var sizeBytes: Int { runs.reduce(0) { $0 + $1.sizeBytes } }
 
-    /// What is in memory is to become a run, and `state` is what the reader must know to go on from that place in the log.
-    package mutating func freeze(at address: LogAddress, state: [Bytes], effects: inout [Effect]) {
-        var check = Bytes()
-        append(Index.check(state), to: &check)
-        frozen.append(Frozen(table: table, address: address, state: state + [check]))
+    /// What is in memory is to become a run, and `state` gives what the reader must know to go on from that place in the log. It
+    /// is called by the job.
+    package mutating func freeze(at address: LogAddress, state: @escaping @Sendable () -> [Bytes], effects: inout [Effect]) {
+        frozen.append(Frozen(table: table, address: address, state: state))
         table = MemTable(capacity: settings.tableEntries)
         work(&effects)
     }
 
-    /// Of the pieces as one.
-    private static func check(_ pieces: [Bytes]) -> UInt64 {
-        if pieces.count == 1 { return mix(pieces[0], seed: manifestMagic).low }
+    /// The pieces as one, and a checksum behind them.
+    static func sealed(_ pieces: [Bytes]) -> Bytes {
         var all = Bytes()
-        all.reserveCapacity(pieces.reduce(0) { $0 + $1.count })
+        all.reserveCapacity(pieces.reduce(8) { $0 + $1.count })
         for piece in pieces { all += piece }
-        return mix(all, seed: manifestMagic).low
+        append(mix(all, seed: manifestMagic).low, to: &all)
+        return all
     }
 
     /// Starts what can be done now.

@@ -82,6 +82,10 @@ struct MemTable: Sendable {
         }
     }
 
+    /// Brings what a question will look at into the processor's caches.
+    @inline(__always)
+    func touch(_ hash: UInt64) -> UInt32 { slots.withUnsafeBufferPointer { $0[place(hash).slot] } }
+
     private mutating func append(_ entry: IndexEntry, _ slot: Int, _ tag: UInt32) {
         entries.append(entry)
         slots[slot] = tag | UInt32(entries.count)

@@ -24,7 +24,7 @@ package struct IndexJob: Sendable, Equatable {
     private let bitsPerEntry: Int
     /// Erasures have done their work when nothing older is left.
     private let dropsErased: Bool
-    private var attachment: (file: FileName, pieces: [Bytes])?
+    private var attachment: (file: FileName, pieces: @Sendable () -> [Bytes])?
     private var sources: [Source]
     private var inputs: [Input] = []
     private var phase = Phase.attaching
@@ -42,7 +42,7 @@ package struct IndexJob: Sendable, Equatable {
     /// `sources` newest first: of several versions the first counts. `attachment` is written before.
     init(
         number: UInt64, file: FileName, sources: [Source], bitsPerEntry: Int, dropsErased: Bool, isUrgent: Bool,
-        attachment: (file: FileName, pieces: [Bytes])? = nil
+        attachment: (file: FileName, pieces: @Sendable () -> [Bytes])? = nil
     ) {
         self.number = number
         self.file = file
@@ -73,7 +73,7 @@ package struct IndexJob: Sendable, Equatable {
 
     private mutating func attach(_ effects: inout [DiskEffect]) {
         guard let (file, pieces) = attachment else { phase = .sorting; return }
-        for piece in pieces { effects.append(.append(file, piece)) }
+        effects.append(.append(file, Index.sealed(pieces())))
         effects.append(.sync(file, SyncTicket(owner: 0, number: number)))
         attachment = nil
     }

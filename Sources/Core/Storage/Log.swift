@@ -103,8 +103,11 @@ package struct Log: Sendable {
     /// damage from a torn end: what lies before one was durable. Nothing is known of a segment before its first sync.
     private var needsMark = false
     private var syncedSegment: UInt32?
+    /// The header of the first segment is on the disk.
+    private var hasHeader = false
 
     static let magic = Bytes("ICLOG\u{2}\r\n".utf8)
+    static let oldMagic = Bytes("ICLOG\u{1}\r\n".utf8)
     /// Magic, where the segment before ends, and a checksum of that: what follows there was never durable.
     static let headerBytes = 16
     static let markKind: UInt8 = 0
@@ -140,6 +143,7 @@ package struct Log: Sendable {
         if size > end { effects.append(.truncate(name(last), to: end)) }
         segmentEnd = end
         durableEnd = (last, segmentEnd)
+        hasHeader = true
         unsynced.insert(last)
     }
 
@@ -156,7 +160,7 @@ package struct Log: Sendable {
     private func isTorn(_ number: UInt32) throws -> Bool {
         guard try Log.endBefore(try header(number)) == nil else { return false }
         let bytes = try reader.read(name(number), at: 0, count: try reader.size(name(number)))
-        let isOther = bytes.count >= Log.magic.count && bytes.starts(with: Log.magic.prefix(5)) && !bytes.starts(with: Log.magic)
+        let isOther = bytes.starts(with: Log.oldMagic)
         if isOther || hasMark(in: bytes, after: 0) { throw LogError.notALog(name(number)) }
         return true
     }
@@ -214,7 +218,7 @@ package struct Log: Sendable {
         segmentEnd = Log.headerBytes
         needsMark = false
         unsynced.insert(number)
-        if appended == durable { durableEnd = (number, segmentEnd) }
+        if number == firstSegment { durableEnd = (number, segmentEnd) }
     }
 
     // MARK: Writing
@@ -286,6 +290,7 @@ package struct Log: Sendable {
         durable = sequence
         durableEnd = (segment, offset)
         syncedSegment = segment
+        hasHeader = true
         needsMark = segment == self.segment
         forgetFresh()
         if wantsSync {
@@ -304,10 +309,15 @@ package struct Log: Sendable {
     /// Goes back to the last durable end: what came after is unwritten.
     private mutating func lose(_ failure: DiskError, _ effects: inout [DiskEffect]) -> Outcome {
         for number in stride(from: segment, to: durableEnd.segment, by: -1) { effects.append(.remove(name(number))) }
-        effects.append(.truncate(name(durableEnd.segment), to: durableEnd.offset))
-        segment = durableEnd.segment
-        segmentEnd = durableEnd.offset
-        unsynced = SortedSet([segment])
+        unsynced = SortedSet([durableEnd.segment])
+        if hasHeader {
+            effects.append(.truncate(name(durableEnd.segment), to: durableEnd.offset))
+            segment = durableEnd.segment
+            segmentEnd = durableEnd.offset
+        } else {  // nobody knows how much of it there is
+            effects.append(.remove(name(firstSegment)))
+            begin(firstSegment, &effects)
+        }
         appended = durable
         fresh.removeAll()
         syncFailure = nil
@@ -366,6 +376,16 @@ package struct Log: Sendable {
         if let size = try? size(end.segment), end.offset < size { return end }
         let next = LogAddress(segment: end.segment + 1, offset: Log.headerBytes)
         return next < endAddress ? next : nil
+    }
+
+    /// Where the next sound record begins behind one that is not, or nil.
+    package func next(afterDamageAt address: LogAddress) -> LogAddress? {
+        var damages: [LogDamage] = []
+        var found: LogAddress?
+        let next = try? records(from: address, bytes: 1, damages: &damages) { position, _, _ in
+            found = found ?? LogAddress(segment: position.segment, offset: Int(position.offset))
+        }
+        return found ?? next ?? nil
     }
 
     package func damage(at address: LogAddress, _ reason: String) -> LogDamage {

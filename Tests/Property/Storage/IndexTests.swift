@@ -92,7 +92,7 @@ private typealias Model = [UInt64: Set<UInt64>]
             if rig.index.wantsFreeze {
                 let address = LogAddress(segment: 1, offset: step)
                 checkpoints[address] = model
-                rig.act { $0.freeze(at: address, state: [Bytes("state \(step)".utf8)], effects: &$1) }
+                rig.act { $0.freeze(at: address, state: { [Bytes("state \(step)".utf8)] }, effects: &$1) }
             }
             if choices.chance(1, in: 4) { rig.endOne(&choices) }
             if step % 50 == 0 { try check(rig, model) }
@@ -122,7 +122,7 @@ private typealias Model = [UInt64: Set<UInt64>]
                 let old = mix(withUnsafeBytes(of: number - 16) { Bytes($0) }, seed: 1).high >> 16
                 rig.index.erase(old, word(number - 16))
             }
-            if rig.index.wantsFreeze { rig.act { $0.freeze(at: LogAddress(segment: 1, offset: Int(number)), state: [[1]], effects: &$1) } }
+            if rig.index.wantsFreeze { rig.act { $0.freeze(at: LogAddress(segment: 1, offset: Int(number)), state: { [[1]] }, effects: &$1) } }
             while !rig.waiting.isEmpty { rig.endOne(&choices) }
         }
         #expect(rig.index.runCount <= 12, "\(rig.index.runCount) runs")
@@ -137,7 +137,7 @@ private typealias Model = [UInt64: Set<UInt64>]
         var choices = Choices(seed: 1)
         for number in 0..<300 as Range<UInt64> {
             rig.index.put(mix([UInt8(number & 255), UInt8(number >> 8)], seed: 1).high >> 16, word(number))
-            if rig.index.wantsFreeze { rig.act { $0.freeze(at: LogAddress(segment: 1, offset: Int(number)), state: [[1, 2, 3]], effects: &$1) } }
+            if rig.index.wantsFreeze { rig.act { $0.freeze(at: LogAddress(segment: 1, offset: Int(number)), state: { [[1, 2, 3]] }, effects: &$1) } }
             while !rig.waiting.isEmpty { rig.endOne(&choices) }
         }
         for file in try disk.list("x/") {
