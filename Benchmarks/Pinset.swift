@@ -58,6 +58,13 @@ final class BenchPeer: @unchecked Sendable {
     }
 }
 
+/// For whoever kills the process and wants to know what it had promised.
+func say(_ line: String) {
+    guard tellsAll else { return }
+    print(line)
+    fflush(nil)
+}
+
 /// Pins nobody has seen before: the digest of each is drawn from its number.
 struct FreshPins {
     static func digest(_ number: Int) -> (UInt64, UInt64, UInt64, UInt64) {
@@ -124,6 +131,7 @@ final class Pinner: @unchecked Sendable {
         peer.runner.ask(.pinAll(batch)) { [self] reply in
             if case .failed(let failure) = reply { unreachable("\(failure)") }
             room.signal()
+            say("acknowledged \(range.lowerBound + done + count)")
             let before = done
             done += count
             if done / 5_000_000 > before / 5_000_000 { report.progress(done) }
@@ -141,13 +149,15 @@ func benchFolder(_ dir: String?, fresh: Bool) throws -> String {
 }
 
 func benchmarkIngest(pins: Int, dir: String?) throws {
-    let folder = try benchFolder(dir, fresh: true)
+    let folder = try benchFolder(dir, fresh: !resumes)
     defer { if dir == nil { try? FileManager.default.removeItem(atPath: folder) } }
     let peer = try BenchPeer(folder: folder)
     peer.start()
     Report.expected = nil
     let report = Report("ingest", pins: pins, folder: folder)
-    Pinner(peer, 0..<pins, report).run()
+    let before = peer.count  // batches are durable in order: what is there is a beginning
+    say("opened \(before)")
+    if before < pins { Pinner(peer, before..<pins, report).run() }
     invariant(peer.count == pins, "\(peer.count) pins of \(pins)")
     report.end(digest: peer.digest, stall: peer.loop.longestRound)
 }

@@ -148,14 +148,16 @@ func benchmarkCatchUp(pins: Int, dir: String?) throws {
     }
     let words = String(decoding: line, as: UTF8.self).split(whereSeparator: \.isWhitespace).map(String.init)
     invariant(words.count >= 3 && Int(words[words.count - 2]) == pins, "the serving process has \(words)")
-    let folder = try benchFolder(dir.map { $0 + ".second" }, fresh: true)
-    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let folder = try benchFolder(dir.map { $0 + ".second" }, fresh: !resumes)
+    defer { if !tellsAll { try? FileManager.default.removeItem(atPath: folder) } }
     let first = try IdentityKey(seed: Bytes(repeating: 1, count: 32)).peerID
     let peer = try BenchPeer(folder: folder, seed: 2) { $0.bootPeers = [(first, [try! Multiaddr(text: words[0])], true)] }
     let report = Report("catch-up", pins: pins, folder: folder)
     peer.start()
     let loop = peer.loop
+    say("opened \(peer.count)")
     func look() {
+        say("acknowledged \(peer.count)")
         if peer.count == pins { return loop.stop() }
         loop.after(.milliseconds(20)) { look() }
     }

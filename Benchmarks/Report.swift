@@ -61,3 +61,6 @@ struct Report {
 }
 
 nonisolated(unsafe) var isQuiet = false
+/// Go on with what an earlier process left; and say what is durable as it becomes so.
+nonisolated(unsafe) var resumes = false
+nonisolated(unsafe) var tellsAll = false

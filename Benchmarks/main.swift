@@ -27,6 +27,8 @@ let usage = """
     --dir D     the peer's folder. `ingest` makes it anew; the others use what is there
     --size N    decisions, or megabytes for add and transport (default 100000, 200, 2000)
     --json      no progress, only the last line
+    --resume    ingest and catch-up go on with what is in the folder
+    --acks      ingest and catch-up say what is durable as it becomes so
     --smoke     all of them, at a size that takes no time
     """
 
@@ -54,6 +56,8 @@ while let word = words.popFirst() {
         guard let path = words.popFirst() else { fail("--dir needs a folder") }
         dir = path
     case "--json": isQuiet = true
+    case "--resume": resumes = true
+    case "--acks": tellsAll = true
     case "--help", "-h":
         print(usage)
         exit(0)

@@ -45,6 +45,8 @@ package struct RunOptions: Equatable, Sendable {
     package var isEmbedded = false
     /// Without it whatever IPFS does at the first try must be right at once: the healer hides nothing.
     package var recovers = true
+    /// Bits that rot on a trusted peer's disk when all is settled: what they spoil is mended from the others.
+    package var rots = 0
     /// Entries in the index's memory, and bytes in a segment of the log: small ones see many checkpoints, merges and files.
     package var indexEntries = 512 << 10
     package var segmentBytes = 64 << 20
@@ -82,6 +84,7 @@ package struct RunOptions: Equatable, Sendable {
         options.contents = [2, 4, 12][choices.below(3)]
         options.isEmbedded = choices.chance(1, in: 5)
         options.recovers = options.isEmbedded || options.ipfsOutages > 0 || options.losesReplies || options.ipfsResets > 0 || choices.chance(1, in: 3)
+        options.rots = choices.chance(1, in: 3) && options.peers - options.lostPeers > 2 ? 1 + choices.below(3) : 0
         if choices.chance(2, in: 3) {
             options.indexEntries = [1, 4, 16, 64][choices.below(4)]
             options.segmentBytes = [2 << 10, 20 << 10, 64 << 20][choices.below(3)]
@@ -340,7 +343,24 @@ package final class Run {
             awaitAgreement()
             if world.failure == nil { checkRepins(since: before) }
         }
+        if world.failure == nil, options.rots > 0 { rot() }
         if world.failure == nil { checkEnd() }
+    }
+
+    /// Bits rot on one peer's disk. Whoever reads there finds out; it is made good from the others, and all agree again.
+    private func rot() {
+        var choices = world.draws.stream(.faults, 1 << 42)
+        guard trusted.count > 1, case let index = trusted[choices.below(trusted.count)] else { return }
+        for _ in 0..<options.rots {
+            guard let (file, offset) = world.peers[index].disk.rot(choices.chance(3, in: 4) ? ".log" : ".run", &choices) else { continue }
+            world.note("-- a bit rots on \(world.name(index))'s disk, in \(file) at \(offset) --")
+        }
+        if choices.chance(1, in: 2) {
+            world.crash(index)
+            world.start(index)
+        }
+        world.run(for: .minutes(10))  // the sweeps read all of it
+        awaitAgreement()
     }
 
     private func awaitAgreement() {

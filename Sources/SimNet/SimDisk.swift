@@ -119,6 +119,15 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
         return nil
     }
 
+    /// A bit rots somewhere in the files of that ending. Where.
+    package func rot(_ ending: String, _ choices: inout Choices) -> (file: FileName, offset: Int)? {
+        let names = files.keys.filter { $0.hasPrefix("crdt/") && $0.hasSuffix(ending) && (files[$0]?.bytes.count ?? 0) > 16 }
+        guard !names.isEmpty, case let name = names[choices.below(names.count)], let count = files[name]?.bytes.count else { return nil }
+        let offset = 16 + choices.below(count - 16)  // the header of a log says what it is
+        flipBit(name, at: offset)
+        return (name, offset)
+    }
+
     /// A bit rots, synced or not.
     package func flipBit(_ name: FileName, at offset: Int) { files[name]?.bytes[offset] ^= 0x10 }
 

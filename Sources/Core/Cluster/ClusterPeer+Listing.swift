@@ -54,7 +54,10 @@ extension ClusterPeer {
                 if item.isDerived { pins.append(item.value) } else { pins.append(pin) }
             }
         }
-        if let damage = damages.first { throw LogError.damaged(damage) }
+        if let damage = damages.first {
+            withReplica { $0.onDamage(damage, now: $1.now, effects: &$2) }
+            throw LogError.damaged(damage)
+        }
         return next
     }
 }

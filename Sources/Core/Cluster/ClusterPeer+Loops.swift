@@ -137,10 +137,11 @@ extension ClusterPeer {
         var expired: [CID] = []
         let pending = replica.pendingKeys  // may just be given a later expiry
         let rivals = trustedMembers(without: [])
-        let cursor = pins(from: loops.stateSyncCursor, bytes: settings.sweepBytes, if: { $1.expireAt != 0 }) { _, pin in
+        let (cursor, damage) = sweep(from: loops.stateSyncCursor, if: { $1.expireAt != 0 }) { _, pin in
             guard pin.isExpired(at: turn.now.wall), !pending.contains(pin.cid.stateKey), isClosest(to: pin.cid, among: rivals) else { return }
             if pin.type == .data || pin.type == .meta { expired.append(pin.cid) }  // shards go with their content
         }
+        mend(damage)
         let isDone = cursor == nil
         loops.stateSyncCursor = cursor
         loops.stateSyncAt = turn.now.monotonic + (isDone ? settings.stateSyncInterval : .milliseconds(10))
@@ -184,7 +185,7 @@ extension ClusterPeer {
         let pending = replica.pendingKeys
         let rivals = trustedMembers(without: silent)
         let isSwept = !silent.isEmpty || sweepsUnheard
-        let cursor = !isSwept ? nil : pins(from: loops.repinCursor, bytes: settings.sweepBytes, if: { $1.factorMin >= 0 }) { _, pin in
+        let (cursor, damage) = !isSwept ? (nil, nil) : sweep(from: loops.repinCursor, if: { $1.factorMin >= 0 }) { _, pin in
             let alive = (pin.allocations ?? []).filter {
                 !silent.contains($0) && !(sweepsUnheard && $0 != id && monitor.latest("ping", of: $0) == nil)
             }
@@ -193,6 +194,7 @@ extension ClusterPeer {
             else { return }
             endangered.append(pin)
         }
+        mend(damage)
         let isDone = cursor == nil
         loops.repinCursor = cursor
         loops.repinAt = turn.now.monotonic + (isDone ? settings.repinInterval : .milliseconds(10))

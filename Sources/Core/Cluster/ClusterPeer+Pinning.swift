@@ -152,10 +152,19 @@ extension ClusterPeer {
     /// The pins of the state, some at a time: those in about so many bytes of the log from the cursor on, nil for the beginning.
     /// What is no pin is passed over (PIN-12). Where to go on, or nil at the end.
     /// Where `isWorth` says no, none is made.
-    package func pins(
-        from cursor: LogAddress?, bytes: Int, if isWorth: (LogAddress, PinParts) -> Bool = { _, _ in true }, _ body: (LogAddress, Pin) -> Void
-    ) -> LogAddress? {
+    func sweep(
+        from cursor: LogAddress?, if isWorth: (LogAddress, PinParts) -> Bool, _ body: (LogAddress, Pin) -> Void
+    ) -> (next: LogAddress?, damage: LogDamage?) {
         var damages: [LogDamage] = []
+        let next = pins(from: cursor, bytes: settings.sweepBytes, damages: &damages, if: isWorth, body)
+        return (next, damages.first)
+    }
+    mutating func mend(_ damage: LogDamage?) {
+        if let damage { withReplica { $0.onDamage(damage, now: $1.now, effects: &$2) } }
+    }
+    package func pins(
+        from cursor: LogAddress?, bytes: Int, damages: inout [LogDamage], if isWorth: (LogAddress, PinParts) -> Bool = { _, _ in true }, _ body: (LogAddress, Pin) -> Void
+    ) -> LogAddress? {
         do {
             return try replica.scan(from: cursor, bytes: bytes, damages: &damages) { item in
                 if item.isDerived, let parts = PinParts(item.value), !isWorth(item.address, parts) { return }
@@ -167,7 +176,8 @@ extension ClusterPeer {
 
     package func eachPin(_ body: (Pin) -> Void) {
         var cursor: LogAddress?
-        repeat { cursor = pins(from: cursor, bytes: 1 << 20) { body($1) } } while cursor != nil
+        var damages: [LogDamage] = []
+        repeat { cursor = pins(from: cursor, bytes: 1 << 20, damages: &damages) { body($1) } } while cursor != nil
     }
 
     private mutating func write(_ pin: Pin, then: @escaping Then<Outcome<Pin>>) {

@@ -64,11 +64,13 @@ extension ClusterPeer {
             return
         }
         var missing: [(pin: Pin, status: TrackerStatus)] = []
-        recovery.cursor = pins(from: recovery.cursor, bytes: settings.sweepBytes, if: { address, _ in !recovery.recursive.contains(address) }) { address, pin in
+        let (cursor, damage) = sweep(from: recovery.cursor, if: { address, _ in !recovery.recursive.contains(address) }) { address, pin in
             if let info = tracker.listed(pin, ipfs: recovery.status(address), filter: [.pinError, .unexpectedlyUnpinned]) {
                 missing.append((pin, info.short.status))
             }
         }
+        recovery.cursor = cursor
+        mend(damage)
         for (pin, status) in missing { withTracker { _ = $0.recover(pin.cid, in: status, pin: pin, now: $1, effects: &$2) } }
         let isDone = recovery.cursor == nil
         loops.recovery = isDone ? nil : recovery

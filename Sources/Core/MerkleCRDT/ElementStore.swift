@@ -32,14 +32,12 @@ struct ElementStore: Sendable {
     var digests = RangeDigests()
     /// What could not be read since it was asked for last.
     private(set) var damages: [LogDamage] = []
-    /// Blocks with elements that could not be read.
-    private(set) var damagedBlocks: [LogAddress] = []
 
     init(log: Log, index: Index) { (self.log, self.index) = (log, index) }
 
-    mutating func takeDamages() -> (damages: [LogDamage], blocks: [LogAddress]) {
-        defer { (damages, damagedBlocks) = ([], []) }
-        return (damages, damagedBlocks)
+    mutating func takeDamages() -> [LogDamage] {
+        defer { damages = [] }
+        return damages
     }
 
     // MARK: Reading
@@ -103,15 +101,14 @@ struct ElementStore: Sendable {
         for word in words where word.kind == Kind.element {
             do throws(LogError) {
                 if let candidate = try candidate(at: word.address, key: text) { found.append(candidate) }
-            } catch { try note(error, at: word.address) }
+            } catch { try note(error) }
         }
         return found
     }
 
-    private mutating func note(_ error: LogError, at address: LogAddress) throws(LogError) {
+    private mutating func note(_ error: LogError) throws(LogError) {
         guard case .damaged(let damage) = error else { throw error }
         damages.append(damage)
-        damagedBlocks.append(address)
     }
 
     /// The blocks whose elements of a key nobody has removed.
@@ -240,7 +237,7 @@ struct ElementStore: Sendable {
                 return block.map { view.digest.elementsEqual($0.digest) } ?? true
             }
         } catch {
-            try note(error, at: address)
+            try note(error)
             return false
         }
     }

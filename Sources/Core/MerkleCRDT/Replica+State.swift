@@ -33,7 +33,6 @@ extension Replica {
         try insert(block, isStored)
         try tell(keys, &effects)
         if !tells { telling.fallBehind(at: position, block.elements.count + block.tombstones.count) }
-        reportDamages(&effects)
         return true
     }
 
@@ -43,8 +42,15 @@ extension Replica {
         } catch { unreachable("\(error)") }
     }
 
-    mutating func reportDamages(_ effects: inout [Effect]) {
-        for damage in store.takeDamages().damages { effects.append(.log(LogLine(.error, "crdt", "\(damage)"))) }
+    /// Something in the log cannot be read any more. The state is made anew from what can, and the rest is fetched from others.
+    package mutating func onDamage(_ damage: LogDamage, now: Now, effects: inout [Effect]) {
+        guard isOpen, !settledDamages.contains(damage.description) else { return }
+        settledDamages.insert(damage.description)
+        startOver("\(damage)", now, &effects)
+    }
+
+    mutating func reportDamages(_ now: Now, _ effects: inout [Effect]) {
+        for damage in store.takeDamages() { onDamage(damage, now: now, effects: &effects) }
     }
 
     // MARK: Checkpoints
@@ -65,6 +71,7 @@ extension Replica {
         for accepted in batch { writer.explicit(4, bytes: Replica.encode(accepted)) }
         if let behind = telling.behind { writer.uint64(5, behind.record.raw) }
         writer.uint64(6, UInt64(telling.untoldCount))
+        for damage in settledDamages { writer.string(7, damage) }
         var first = Bytes()
         Kernel.append(UInt32(writer.bytes.count), to: &first)
         return first + writer.bytes + store.digests.bytes
@@ -97,6 +104,7 @@ extension Replica {
             case 4: batch.append(try Replica.decodeAccepted(try field.bytes(), .origin))
             case 5: telling.behind = (LogAddress(raw: try field.uint64()), 0)
             case 6: telling.untoldCount = Int(try field.uint64())
+            case 7: settledDamages.insert(try field.string())
             default: break
             }
         }
@@ -120,6 +128,7 @@ extension Replica {
     mutating func startOver(_ reason: String, _ now: Now, _ effects: inout [Effect]) {
         effects.append(.log(LogLine(.error, "crdt", "\(reason). The index is made anew from the log")))
         forget(&effects)
+        catchingUp = nil
         replayAt = now.monotonic
     }
 
@@ -148,6 +157,7 @@ extension Replica {
         let next = try store.log.records(from: from, bytes: bytes, damages: &damages) { records.append(($0, $1, Bytes($2))) }
         for damage in damages {
             isDirty = true
+            settledDamages.insert(damage.description)
             effects.append(.log(LogLine(.error, "crdt", "\(damage). What was lost is fetched again from other peers")))
         }
         for (position, kind, payload) in records {

@@ -145,6 +145,8 @@ package struct Replica: Sendable {
     var retryAt: Instant?
     var isStopping = false
     var telling = Telling()
+    /// Damages for which the state has been made anew already.
+    var settledDamages = SortedSet<String>()
     var catchingUp: CatchingUp?
     /// When a list may be asked for next.
     var catchUpAt: Instant?
@@ -256,7 +258,10 @@ package struct Replica: Sendable {
     package func scan(
         from cursor: LogAddress?, bytes: Int, damages: inout [LogDamage], visit: (Item) throws -> Void
     ) throws -> LogAddress? {
-        try store.scan(from: cursor, bytes: bytes, damages: &damages) { try visit(Item(item: $0)) }
+        var found: [LogDamage] = []
+        // What has been spoiled once is in the log for good; the state has been made anew without it.
+        defer { damages += found.filter { !settledDamages.contains($0.description) } }
+        return try store.scan(from: cursor, bytes: bytes, damages: &found) { try visit(Item(item: $0)) }
     }
 
     /// Everything, for those who need no slices.
@@ -388,6 +393,7 @@ package struct Replica: Sendable {
         guard isOpen else { return }
         do throws(LogError) {
             if try merge(block, position, &effects) { effects.append(.merged(block.cid)) }
+            reportDamages(now, &effects)
         } catch { startOver("\(error)", now, &effects) }
     }
 

@@ -33,7 +33,7 @@ extension Replica {
         telling.nextAt = nil
         guard let (record, told) = telling.behind, isOpen, room > 0 else { return }
         do { try tellMore(record, told, &effects) } catch { effects.append(.log(LogLine(.error, "crdt", "the log cannot be read: \(error)"))) }
-        reportDamages(&effects)
+        reportDamages(now, &effects)
         if telling.behind != nil, room > settings.toldPerStep { telling.nextAt = now.monotonic }
     }
 

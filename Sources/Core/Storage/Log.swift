@@ -41,6 +41,8 @@ package struct LogPosition: Hashable, Comparable, Sendable {
 package struct LogDamage: Error, Equatable, Sendable, CustomStringConvertible {
     package let file: FileName
     package let offset: Int
+    /// How far it reaches, where that is known.
+    package var count = 0
     package let reason: String
     package var description: String { "\(file) is damaged at byte \(offset): \(reason)" }
 }
@@ -388,6 +390,14 @@ package struct Log: Sendable {
         return found ?? next ?? nil
     }
 
+    /// Where a damage of this log begins.
+    package func address(of damage: LogDamage) -> LogAddress? {
+        guard let slash = damage.file.lastIndex(of: "/"), let number = UInt32(damage.file[damage.file.index(after: slash)...].dropLast(4)),
+            name(number) == damage.file
+        else { return nil }
+        return LogAddress(segment: number, offset: damage.offset)
+    }
+
     package func damage(at address: LogAddress, _ reason: String) -> LogDamage {
         LogDamage(file: name(address.segment), offset: address.offset, reason: reason)
     }
@@ -469,7 +479,7 @@ package struct Log: Sendable {
         let rest = try reader.read(name(number), at: offset, count: limit - offset)
         let next = soundRecord(in: rest, after: 0)
         let text = next.map { "\($0) bytes hold no sound record" } ?? "no sound record follows"
-        damages.append(LogDamage(file: name(number), offset: offset, reason: text))
+        damages.append(LogDamage(file: name(number), offset: offset, count: next ?? rest.count, reason: text))
         return offset + (next ?? rest.count)
     }
 
