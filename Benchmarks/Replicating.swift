@@ -158,7 +158,7 @@ func benchmarkCatchUp(pins: Int, dir: String?) throws {
     say("opened \(peer.count)")
     func look() {
         say("acknowledged \(peer.count)")
-        if peer.count == pins { return loop.stop() }
+        if peer.count == pins { return loop.later { loop.stop() } }
         loop.after(.milliseconds(20)) { look() }
     }
     look()
