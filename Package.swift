@@ -20,8 +20,8 @@ func module(_ name: String, at path: String, knows: [String]) -> Target {
     .target(name: name, dependencies: knows.map { .init(stringLiteral: $0) }, path: path, swiftSettings: strict)
 }
 
-func program(_ name: String, at path: String, knows: [String]) -> Target {
-    .executableTarget(name: name, dependencies: knows.map { .init(stringLiteral: $0) }, path: path,
+func program(_ name: String, at path: String, knows: [String], exclude: [String] = []) -> Target {
+    .executableTarget(name: name, dependencies: knows.map { .init(stringLiteral: $0) }, path: path, exclude: exclude,
                       swiftSettings: strict, linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))])
 }
 
@@ -96,7 +96,7 @@ let package = Package(
                 knows: wholeCore + ["API", "RealNet", "Transport", "Configuration", "ServiceCommands"]),
         program("ipfs-cluster-ctl", at: "Sources/Daemon/ControlProgram", knows: floor1 + ["RealNet", "ControlCommands"]),
         program("ipfs-cluster-sim", at: "Sources/Daemon/Simulator", knows: wholeCore + ["SimNet"]),
-        program("benchmarks", at: "Benchmarks", knows: wholeCore + ["SimNet", "Transport", "RealNet"]),
+        program("benchmarks", at: "Benchmarks", knows: wholeCore + ["SimNet", "Transport", "RealNet"], exclude: ["README.md", "results"]),
 
         // Tests/Property: one folder for each area, so that an area is tested without building the others.
         module("TestSupport", at: "Tests/Property/Support", knows: floor1 + ["Storage"]),

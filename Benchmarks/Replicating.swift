@@ -54,7 +54,7 @@ private final class BenchReplica: @unchecked Sendable {
             case .disk(let effect): disk.carryOut(effect)
             case .job(let job):
                 let number = job.number
-                jobs.run(job) { [loop, unowned self] outcome in
+                jobs.run(job) { [loop, self] outcome in
                     loop.post { [self] in act { $0.onJob(number, outcome, now: $1, effects: &$2) } }
                 }
             default: onEffect(effect)

@@ -5,6 +5,7 @@ import Glibc
 import Kernel
 import MerkleCRDT
 import Multiformats
+import Pinset
 import Seams
 import Storage
 
@@ -42,6 +43,13 @@ package final class OfflineReplica: @unchecked Sendable {
         lastOperation += 1
         let id = OperationID(lastOperation)
         try act { $0.write(changes, id, now: $1, effects: &$2) }
+    }
+
+    /// Returns when they are durable.
+    package func pin(_ pins: StoredPins) throws {
+        lastOperation += 1
+        let id = OperationID(lastOperation)
+        try act { $0.pin(pins, id, now: $1, effects: &$2) }
     }
 
     /// Puts operations that were accepted for a batch into the state. Nothing can be written after that.

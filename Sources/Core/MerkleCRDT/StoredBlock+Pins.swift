@@ -6,6 +6,7 @@ import Encoding
 import Kernel
 import Multiformats
 import Pinset
+import Storage
 
 extension StoredBlock {
     /// Writes on and on; whoever makes it knows the room that is needed.
@@ -44,12 +45,15 @@ extension StoredBlock {
         return (inner, 1 + varintLength(UInt64(inner)) + inner, max(record, elementBytesMin))
     }
 
-    /// How many of the pins from `start` on fit: a block ends with the one that makes it larger than the limit (CRDT-136). Nil if a
-    /// value does not begin with a CID.
+    /// How many of the pins from `start` on fit: a block ends with the one that makes it larger than the limit (CRDT-136), and before
+    /// a CID that is in it already: the later pin is to win (C08). Nil if a value does not begin with a CID.
     static func count(_ pins: StoredPins, from start: Int, deltaBytesMax: Int) -> (count: Int, block: Int, record: Int)? {
         var (count, block, record) = (0, 0, 0)
+        var seen = HashSet(capacity: min(pins.count - start, deltaBytesMax / 64 + 1))
         while start + count < pins.count, block <= deltaBytesMax {
-            guard let cid = pins.withValue(start + count, { StoredKey.cid(in: $0)?.count }) else { return nil }
+            let found = pins.withValue(start + count) { value in StoredKey.cid(in: value).map { ($0.count, StoredKey.hash(cid: $0)) } }
+            guard let (cid, hash) = found else { return nil }
+            guard seen.insert(hash) else { break }
             let size = sizes(cid: cid, value: pins.byteCount(start + count))
             (count, block, record) = (count + 1, block + size.block, record + size.record)
         }

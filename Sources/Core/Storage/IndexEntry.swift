@@ -166,3 +166,35 @@ private func insertionSort(_ entries: UnsafeMutableBufferPointer<IndexEntry>, _ 
         entries[hole] = entry
     }
 }
+
+/// Hashes that have been seen: a set for a moment.
+package struct HashSet: Sendable {
+    private var slots: [UInt64]
+    private var count = 0
+
+    package init(capacity: Int) {
+        var size = 16
+        while size < capacity * 2 { size *= 2 }
+        slots = [UInt64](repeating: .max, count: size)
+    }
+
+    /// False: it was here before. No hash has all its bits set: they have 48.
+    package mutating func insert(_ hash: UInt64) -> Bool {
+        var at = Int(truncatingIfNeeded: hash) & (slots.count - 1)
+        while slots[at] != .max {
+            if slots[at] == hash { return false }
+            at = (at + 1) & (slots.count - 1)
+        }
+        slots[at] = hash
+        count += 1
+        if count * 2 > slots.count { grow() }
+        return true
+    }
+
+    private mutating func grow() {
+        let old = slots
+        slots = [UInt64](repeating: .max, count: old.count * 2)
+        count = 0
+        for hash in old where hash != .max { _ = insert(hash) }
+    }
+}

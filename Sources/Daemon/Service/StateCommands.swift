@@ -11,6 +11,7 @@ import Multiformats
 import Pinset
 import RealNet
 import Seams
+import Storage
 
 extension StateOptions {
     /// Runs the command under the folder's lock. The exit code.
@@ -38,11 +39,12 @@ private struct StateRun {
         case .export(let file): try export(to: file)
         case .importing(let file, let force, let min, let max, let allocations):
             guard force || confirms("The pinset (state) of this peer will be replaced. Continue? [y/n]:", world) else { return 0 }
-            try importPins(from: file) { pin in
+            let changes = min > 0 || max > 0 || !allocations.isEmpty
+            try importPins(from: file, change: !changes ? nil : { pin in
                 if min > 0 { pin.options.replicationFactorMin = min }
                 if max > 0 { pin.options.replicationFactorMax = max }
                 if !allocations.isEmpty { pin.allocations = allocations }
-            }
+            })
         case .cleanup(let force):
             guard force || confirms("The peer state will be removed.  Existing pins may be lost. Continue? [y/n]:", world) else { return 0 }
             try clean()
@@ -72,29 +74,40 @@ private struct StateRun {
         let state = try open(settings)
         try doing("exporting state") {
             try state.commitAccepted()
-            try state.replica.each { key, value in
-                guard let cid = CID(stateKey: key), let pin = try? Pin(protobuf: value, cid: cid) else { return }
-                try output.line(pin.json.encoded())
-            }
+            var writer = PinJSONWriter()
+            var damages: [LogDamage] = []
+            var cursor: LogAddress?
+            repeat {
+                cursor = try state.replica.scan(from: cursor, bytes: 1 << 20, damages: &damages) { item in
+                    if item.isDerived, writer.append(item.value, to: &output.bytes) {
+                        output.bytes.append(UInt8(ascii: "\n"))
+                    } else if let cid = CID(stateKey: item.key), let pin = try? Pin(protobuf: item.value, cid: cid) {
+                        try output.line(pin.json.encoded())
+                    }
+                }
+                if let damage = damages.first { throw LogError.damaged(damage) }
+                try output.flushIfLarge()
+            } while cursor != nil
             try output.end()
         }
         log("service", "state successfully exported")
     }
 
     /// The new state grows beside the old one, which it replaces when it is whole: a bad file changes nothing.
-    private func importPins(from file: String?, change: (inout Pin) -> Void) throws(CommandFailure) {
+    private func importPins(from file: String?, change: ((inout Pin) -> Void)?) throws(CommandFailure) {
         let input = try doing("reading import file") { try PinInput(file, world) }
         var settings = settings
         settings.folder += ".import"
         try doing("removing what an earlier import has left") { try OfflineReplica.remove(settings.folder, in: folder) }
         let state = try open(settings)
         do {
-            while let pins = try input.next() {
-                try state.write(pins.map { pin in
+            while let piece = try input.next() {
+                if !piece.stored.isEmpty { try state.pin(changed(piece.stored, change)) }
+                for pin in piece.pins {
                     var pin = pin
-                    change(&pin)
-                    return .put(key: pin.cid.stateKey, value: pin.protobuf)
-                })
+                    change?(&pin)
+                    try state.write([.put(key: pin.cid.stateKey, value: pin.protobuf)])
+                }
             }
             log("crdt", "cleaning all CRDT data from datastore")
             try OfflineReplica.replace(self.settings.folder, by: settings.folder, in: folder)
@@ -103,6 +116,16 @@ private struct StateRun {
             throw CommandFailure("importing state", "\(error)")
         }
         log("service", "state successfully imported.  Make sure all peers have consistent states")
+    }
+
+    private func changed(_ pins: StoredPins, _ change: ((inout Pin) -> Void)?) -> StoredPins {
+        guard let change else { return pins }
+        var out = StoredPins()
+        for var pin in pins.pins {
+            change(&pin)
+            out.append(pin)
+        }
+        return out
     }
 
     private func clean() throws(CommandFailure) {
@@ -143,6 +166,10 @@ private final class PinInput {
     private let readPiece: () throws -> Bytes
     private var documents = JSONDocuments(bytesMax: 16 << 20)
     private var isAtEnd = false
+    private var reader = PinJSONReader()
+    /// Read, and not taken yet, from there on.
+    private var rest: Bytes = []
+    private var start = 0
 
     init(_ file: String?, _ world: ServiceWorld) throws(ConfigurationError) {
         guard let file else {
@@ -154,18 +181,33 @@ private final class PinInput {
         readPiece = { try stream.read() }
     }
 
-    /// Nil at the end.
-    func next() throws -> [Pin]? {
+    /// Those in the form of an export as they are stored, then one of another form if there is any. Nil at the end.
+    func next() throws -> (stored: StoredPins, pins: [Pin])? {
         guard !isAtEnd else { return nil }
-        var pins: [Pin] = []
-        while pins.count < 1000 {
+        var stored = StoredPins()
+        while stored.bytesCount < 4 << 20 {
+            while let end = rest[start...].firstIndex(of: 0x0a) {
+                let line = start..<end + 1
+                start = end + 1
+                let isPlain = documents.isWhole && rest.withUnsafeBytes {
+                    reader.append(UnsafeRawBufferPointer(rebasing: $0[line.lowerBound..<end]), to: &stored)
+                }
+                if isPlain { continue }
+                let pins = try documents.push(Bytes(rest[line])).map { try Pin(json: $0) }
+                if !pins.isEmpty { return (stored, pins) }
+            }
+            rest.removeSubrange(..<start)
+            start = 0
             let piece = try readPiece()
-            isAtEnd = piece.isEmpty
-            if isAtEnd && !documents.isWhole { throw ConfigurationError("unexpected EOF") }
-            for document in try documents.push(piece) { pins.append(try Pin(json: document)) }
-            if isAtEnd { break }
+            guard !piece.isEmpty else {
+                isAtEnd = true
+                let pins = try documents.push(rest).map { try Pin(json: $0) }
+                if !documents.isWhole { throw ConfigurationError("unexpected EOF") }
+                return (stored, pins)
+            }
+            rest += piece
         }
-        return pins
+        return (stored, [])
     }
 }
 
@@ -173,7 +215,8 @@ private final class PinInput {
 private final class LineOutput {
     private let world: ServiceWorld
     private let stream: FileStream?
-    private var text = ""
+    /// What waits to be written.
+    var bytes: Bytes = []
 
     /// The file is made at once.
     init(_ file: String?, _ world: ServiceWorld) throws(CommandFailure) {
@@ -182,9 +225,11 @@ private final class LineOutput {
     }
 
     func line(_ line: String) throws {
-        text += line + "\n"
-        if text.utf8.count > 1 << 16 { try flush() }
+        bytes += line.utf8
+        bytes.append(UInt8(ascii: "\n"))
+        try flushIfLarge()
     }
+    func flushIfLarge() throws { if bytes.count > 1 << 16 { try flush() } }
 
     func end() throws {
         try flush()
@@ -192,9 +237,9 @@ private final class LineOutput {
     }
 
     private func flush() throws {
-        defer { text = "" }
-        guard let stream else { return world.printOut(text) }
-        try stream.write(Bytes(text.utf8))
+        defer { bytes.removeAll(keepingCapacity: true) }
+        guard let stream else { return world.printOut(String(decoding: bytes, as: UTF8.self)) }
+        try stream.write(bytes)
     }
 }
 
