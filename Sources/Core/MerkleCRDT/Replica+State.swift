@@ -143,7 +143,8 @@ extension Replica {
             let bytes = min(left, Log.chunkBytes)
             left -= bytes
             do { try replaySlice(from, bytes, now, &effects) } catch {
-                effects.append(.log(LogLine(.error, "crdt", "the log cannot be read: \(error)")))
+                // A block may be merged in part: nothing of this state is of use.
+                startOver("the log cannot be read into the state: \(error)", now, &effects)
                 replayAt = now.monotonic + settings.retryDelay
                 return
             }
