@@ -181,6 +181,8 @@ extension Replica {
             telling.room = 0  // what was told before the restart is not told again
             _ = try merge(block, position, &effects)
             telling = before
+            // What stood before the checkpoint was needed, and has rotted.
+            if let damage = store.takeDamages().first { throw LogError.damaged(damage) }
         case RecordKind.operation:
             let accepted = try Replica.decodeAccepted(payload[...], now.monotonic)
             batch.append(accepted)
