@@ -32,8 +32,9 @@ package struct PeerSettings: Sendable {
     package var repinInterval = Span.seconds(30)
     /// How long after the start a peer that holds pins may take to be heard for the first time.
     package var unheardPatience = Span.minutes(10)
-    /// Pins looked at in one step of a sweep.
+    /// Operations of the tracker up to which it is told of changes, and given what a recovery finds.
     package var trackedMax = 20_000
+    /// Of the log, read in one step of a sweep.
     package var sweepBytes = 256 << 10
     /// Peers that are dialled from the start: configured ones first, then those of the peerstore file.
     package var bootPeers: [(peer: PeerID, addresses: [Multiaddr], isPermanent: Bool)] = []

@@ -198,9 +198,6 @@ package struct Index: Sendable {
     package var isOverloaded: Bool {
         (table.count >= settings.tableEntries && frozen.count >= settings.frozenMax) || runs.count > settings.runsMax
     }
-    package var isWorking: Bool { flushing != nil || merging != nil || manifest != nil }
-    /// Nothing in memory that is not in a run.
-    package var isFlushed: Bool { table.count == 0 && frozen.isEmpty && !isWorking && !needsManifest }
     package var entryCount: Int { runs.reduce(table.count) { $0 + $1.count } + frozen.reduce(0) { $0 + $1.table.count } }
     package var runCount: Int { runs.count }
     package var sizeBytes: Int { runs.reduce(0) { $0 + $1.sizeBytes } }

@@ -182,12 +182,6 @@ package struct Log: Sendable {
     package var firstAddress: LogAddress { LogAddress(segment: firstSegment, offset: Log.headerBytes) }
     /// Where the durable part ends.
     package var endAddress: LogAddress { LogAddress(segment: durableEnd.segment, offset: durableEnd.offset) }
-    /// What is durable, in bytes on disk.
-    package func sizeBytes() throws(DiskError) -> Int {
-        var size = 0
-        for number in firstSegment...segment { size += (try? reader.size(name(number))) ?? 0 }
-        return size
-    }
 
     /// What counts of a segment that others follow.
     private func size(_ number: UInt32) throws(DiskError) -> Int {
