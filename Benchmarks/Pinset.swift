@@ -225,13 +225,13 @@ func benchmarkLookup(pins: Int, dir: String?) throws {
     var choices = Choices(seed: 11)
     let report = Report("lookup", pins: present)
     let found = peer.runner.look { machine in
-        (0..<present).count { _ in machine.storedPin(FreshPins.cid(choices.below(pins))) != nil }
+        (0..<present).count { _ in (try? machine.readPin(FreshPins.cid(choices.below(pins)))) != nil }
     }
     invariant(found == present, "\(found) of \(present) were found")
     report.end(digest: peer.digest)
     let other = Report("lookup-absent", pins: absent)
     let wrong = peer.runner.look { machine in
-        (0..<absent).count { _ in machine.storedPin(FreshPins.cid(pins + 1 + choices.below(1 << 40))) != nil }
+        (0..<absent).count { _ in (try? machine.readPin(FreshPins.cid(pins + 1 + choices.below(1 << 40)))) != nil }
     }
     invariant(wrong == 0, "\(wrong) of what is absent were found")
     other.end(digest: peer.digest)

@@ -31,7 +31,7 @@ extension Run {
     func checkUploads() {
         for (_, _, root) in uploads where isWhole(root) {
             for index in present {
-                guard let pin = world.peers[index].machine?.storedPin(root), pin.options.mode == .recursive,
+                guard let pin = try? world.peers[index].machine?.readPin(root), pin.options.mode == .recursive,
                     isAllocated(pin, to: world.peers[index].id)
                 else { continue }
                 guard blocks(of: root, { block($0, of: index) }) == nil else { continue }

@@ -8,6 +8,7 @@ import Monitoring
 import Multiformats
 import Pinset
 import Seams
+import Storage
 import Tracking
 
 extension Run {
@@ -155,7 +156,7 @@ extension Run {
         var stack = heads
         while let cid = stack.popLast() {
             guard seen.insert(cid).inserted else { continue }
-            guard let bytes = try? replica.block(cid), let block = try? DeltaBlock(decoding: bytes) else {
+            guard let bytes = block(cid, of: replica), let block = try? DeltaBlock(decoding: bytes) else {
                 if !replica.has(cid) && !isHeld(cid) && present.count < world.peers.count { continue }
                 world.fail("FETCHABLE: block \(cid) below the heads cannot be read")
                 return found
@@ -167,6 +168,15 @@ extension Run {
             }
         }
         return found
+    }
+
+    /// An index page that has rotted is found by whoever needs it next, and made anew from the log. Nobody may have needed it.
+    private func block(_ cid: CID, of replica: Replica) -> Bytes? {
+        do throws(LogError) { return try replica.block(cid) } catch {
+            guard case .index = error, options.rots > 0 else { return nil }
+            let others = trusted.lazy.compactMap { self.world.peers[$0].machine?.replica }
+            return others.compactMap { try? $0.block(cid) }.first
+        }
     }
 
     /// REPIN: once is enough. The network is whole, and everyone sees the same peers alive.

@@ -38,6 +38,9 @@ package final class World {
     package private(set) var now: Int64 = 0
     package private(set) var digest = TraceDigest()
     package private(set) var eventCount: UInt64 = 0
+    /// Events at this very time. Peers that keep each other or themselves busy without time passing would do so for ever.
+    private var eventsNow = 0
+    private static let eventsNowMax = 100_000
     package var peers: [SimPeer] = []
     var queue: EventQueue<WorldEvent>
     var network: SimNetwork
@@ -83,6 +86,8 @@ package final class World {
 
     private func step() {
         guard let (at, event) = queue.next() else { return }
+        eventsNow = at > now ? 0 : eventsNow + 1
+        if eventsNow > World.eventsNowMax { return fail("SPIN: \(World.eventsNowMax) events without time passing, the last: \(event)") }
         now = max(now, at)
         eventCount += 1
         switch event {

@@ -44,7 +44,7 @@ import Testing
         let root = try #require(lines.last?.cid)
         #expect(lines.last?.allocations.count == 2)
         stage.run(.seconds(15))
-        let pin = try #require(try stage.machine(2).storedPin(root))
+        let pin = try #require(try stage.machine(2).readPin(root))
         let allocated = stage.world.peers.indices.filter { (pin.allocations ?? []).contains(stage.world.peers[$0].id) }
         #expect(allocated.count == 2 && holders(stage, root) == allocated)
         #expect(try statuses(stage, root, askedAt: 1) == ["pinned", "pinned", "remote"])
@@ -95,7 +95,7 @@ import Testing
         parameters.rawLeaves = true
         let root = try #require(try stage.add(1, name: "file", Self.content, parameters).last?.cid)
         stage.run(.seconds(20))
-        let pin = try #require(try stage.machine(0).storedPin(root))
+        let pin = try #require(try stage.machine(0).readPin(root))
         #expect((pin.allocations ?? []).contains(stage.world.peers[1].id))
         #expect(holders(stage, root).count == 2)
     }

@@ -41,9 +41,9 @@ import UnixFS
         let root = try #require(lines.first { $0.name == "file" }?.cid)
         stage.run(.seconds(20))
 
-        let meta = try #require(try stage.machine(1).storedPin(root))
+        let meta = try #require(try stage.machine(1).readPin(root))
         let listed = try #require(meta.reference)
-        let list = try #require(try stage.machine(1).storedPin(listed))
+        let list = try #require(try stage.machine(1).readPin(listed))
         #expect(meta.type == .meta && list.type == .clusterDAG && list.reference == root && list.isPinnedEverywhere)
         let shards = try pins(stage, 2, .shard).sorted { $0.options.name < $1.options.name }
         #expect(shards.map(\.options.name) == ["big-shard-0", "big-shard-1", "big-shard-2"])

@@ -90,7 +90,7 @@ final class Stage {
     /// Whose IPFS daemons pin it.
     func holders(_ number: Int) -> [Int] { world.peers.indices.filter { world.peers[$0].ipfs.pins[Stage.content(number)] != nil } }
     func allocations(_ number: Int, seenBy peer: Int) throws -> [Int] {
-        let pin = try #require(try machine(peer).storedPin(Stage.content(number)))
+        let pin = try #require(try machine(peer).readPin(Stage.content(number)))
         return (pin.allocations ?? []).compactMap { id in world.peers.firstIndex { $0.id == id } }.sorted()
     }
     func digests() -> [StateDigest] { world.peers.compactMap { $0.machine?.replica.digest } }

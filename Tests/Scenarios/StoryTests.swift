@@ -8,6 +8,7 @@ import Multiformats
 import Pinset
 import Seams
 import SimNet
+import Storage
 import Testing
 
 @Suite struct StoryTests {
@@ -16,7 +17,7 @@ import Testing
         let pin = try stage.pin(0, 1, name: "first")
         #expect(pin.allocations?.count == 2)
         stage.run(.seconds(20))
-        for peer in 0..<3 { #expect(try stage.machine(peer).storedPin(Stage.content(1))?.options.name == "first") }
+        for peer in 0..<3 { #expect(try stage.machine(peer).readPin(Stage.content(1))?.options.name == "first") }
         #expect(stage.holders(1) == (try stage.allocations(1, seenBy: 2)))
         guard case .info(let info)? = try stage.ask(1, .status(Stage.content(1), isLocal: false)).first else {
             throw ClientFailure("no status")
@@ -91,10 +92,10 @@ import Testing
         try guarded.pin(2, 1, name: "from outside")
         try guarded.pin(0, 2, name: "from inside")
         guarded.run(.minutes(3))
-        #expect(try guarded.machine(0).storedPin(Stage.content(1)) == nil)
-        #expect(try guarded.machine(1).storedPin(Stage.content(1)) == nil)
-        #expect(try guarded.machine(1).storedPin(Stage.content(2)) != nil)
-        #expect(try guarded.machine(2).storedPin(Stage.content(2)) != nil)  // it may still listen
+        #expect(try guarded.machine(0).readPin(Stage.content(1)) == nil)
+        #expect(try guarded.machine(1).readPin(Stage.content(1)) == nil)
+        #expect(try guarded.machine(1).readPin(Stage.content(2)) != nil)
+        #expect(try guarded.machine(2).readPin(Stage.content(2)) != nil)  // it may still listen
     }
 
     @Test func aFullDiskRefusesAndLosesNothing() throws {
@@ -106,9 +107,9 @@ import Testing
         try stage.pin(0, 3)
         stage.run(.minutes(2))
         for peer in 0..<3 {
-            #expect(try stage.machine(peer).storedPin(Stage.content(1)) != nil)
-            #expect(try stage.machine(peer).storedPin(Stage.content(3)) != nil)
-            #expect(try stage.machine(peer).storedPin(Stage.content(2)) == nil)
+            #expect(try stage.machine(peer).readPin(Stage.content(1)) != nil)
+            #expect(try stage.machine(peer).readPin(Stage.content(3)) != nil)
+            #expect(try stage.machine(peer).readPin(Stage.content(2)) == nil)
         }
     }
 
@@ -147,7 +148,27 @@ import Testing
         stage.world.start(1)
         stage.run(.minutes(1))
         #expect(told.contains { $0.contains("p0") && $0.contains("error crdt: block baf") && $0.contains("\(file) is damaged at byte") })
-        #expect(try stage.machine(1).storedPin(Stage.content(1)) == nil)
+        #expect(try stage.machine(1).readPin(Stage.content(1)) == nil)
+    }
+
+    @Test func aRottenIndexIsMadeAnewAsSoonAsItIsNeeded() throws {
+        let stage = Stage(peers: 2) {
+            ($0.factors.min, $0.factors.max) = (1, 1)
+            $0.replica.index.tableEntries = 4
+        }
+        stage.world.crash(1)
+        for number in 0..<12 { try stage.pin(0, number) }
+        stage.run(.seconds(20))
+        let disk = stage.world.peers[0].disk
+        let runs = try disk.list("crdt/").filter { $0.hasSuffix(".run") }
+        #expect(!runs.isEmpty)
+        for file in runs { disk.flipBit(file, at: 100) }
+        var told: [String] = []
+        stage.world.log = { if $0.contains("made anew") { told.append($0) } }
+        stage.world.start(1)
+        stage.run(.minutes(2))
+        #expect(told.contains { $0.contains("p0") && $0.contains("checksum of an index page does not match") })
+        for peer in 0..<2 { for number in 0..<12 { #expect(try stage.machine(peer).readPin(Stage.content(number)) != nil) } }
     }
 
     @Test func oneSeedIsOneRun() {

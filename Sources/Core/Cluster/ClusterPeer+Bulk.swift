@@ -41,7 +41,7 @@ extension ClusterPeer {
             let isKnown = factors.min < 0 || known.contains(index)
             let pin: Pin
             do throws(MultiformatError) { pin = try batch.pin(index) } catch { throw ClientFailure(.badRequest, "\(error)") }
-            let existing = isKnown ? storedPin(pin.cid) : nil
+            let existing = isKnown ? try knownPin(pin.cid) : nil
             if let existing { try check(pin, replacing: existing) }
             if factors.min >= 0 { allocations[index] = try self.allocations(for: pin, current: existing?.allocations ?? [], without: []) }
         }

@@ -19,7 +19,7 @@ extension ClusterPeer {
             return reply(client, .failure(Self.shutdownRefusal))
         }
         guard replica.isOpen || !request.needsPinset else {
-            return reply(client, .failure(ClientFailure("\(ReplicaError.opening(percent: replica.openingPercent))")))
+            return reply(client, .failure(Self.opening(replica)))
         }
         switch request {
         case .id: peerInfo { $0.reply(client, .success([.peer($1)])) }
@@ -32,7 +32,8 @@ extension ClusterPeer {
         case .unpin(let cid): unpin(cid) { $0.reply(client, $1.map { [.pin($0)] }) }
         case .pinPath(let path): pinPath(path, client)
         case .unpinPath(let path): unpinPath(path, client)
-        case .pinGet(let cid): reply(client, storedPin(cid).map { .success([.pin($0)]) } ?? .failure(.notPinned))
+        case .pinGet(let cid):
+            do { reply(client, .success([.pin(try requiredPin(cid))])) } catch { reply(client, .failure(error)) }
         case .pins(let types): beginListing(client, types)
         case .status, .statuses, .statusAll, .recover, .recoverAll: onStatusRequest(client, request)
         case .metrics(let name): reply(client, .success([.metrics(monitor.latest(name, now: turn.now))]))

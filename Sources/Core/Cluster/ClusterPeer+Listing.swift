@@ -55,7 +55,7 @@ extension ClusterPeer {
             }
         }
         if let damage = damages.first {
-            withReplica { $0.onDamage(damage, now: $1.now, effects: &$2) }
+            mend(damage)
             throw LogError.damaged(damage)
         }
         return next

@@ -40,6 +40,12 @@ extension ClusterPeer {
         var recovery: Recovery?
         var recoveryAt: Instant?
 
+        /// The state is being made anew: what it lacks so far says nothing.
+        mutating func holdSweeps(_ now: Instant) {
+            let later = { (due: Instant?) in due.map { max($0, now + .seconds(1)) } }
+            (stateSyncAt, recoverAt, recoveryAt, repinAt) = (later(stateSyncAt), later(recoverAt), later(recoveryAt), later(repinAt))
+        }
+
         var nextDeadline: Instant? {
             let sweeps = earliest(earliest(stateSyncAt, recoverAt), repinAt)
             return earliest(earliest(sweeps, recoveryAt), earliest(earliest(askIPFSAt, greetAt), connectSwarmsAt))
@@ -95,6 +101,7 @@ extension ClusterPeer {
     mutating func runLoops() {
         let now = turn.now.monotonic
         if let due = loops.askIPFSAt, due <= now { awaitIPFS() }
+        if !replica.isOpen { loops.holdSweeps(now) }
         if let due = loops.stateSyncAt, due <= now { syncState() }
         if let due = loops.recoverAt, due <= now { beginRecovery() }
         if let due = loops.recoveryAt, due <= now { continueRecovery() }

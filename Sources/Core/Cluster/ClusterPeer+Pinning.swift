@@ -22,7 +22,7 @@ extension ClusterPeer {
         }
         do {
             var pin = request
-            let existing = storedPin(pin.cid)
+            let existing = try knownPin(pin.cid)
             try prepare(&pin, replacing: existing)
             if pin.type != .meta, (pin.allocations ?? []).isEmpty {
                 pin.allocations = try allocations(for: pin, current: existing?.allocations ?? [], without: dead)
@@ -83,7 +83,8 @@ extension ClusterPeer {
 
     /// CLU-08: a copy of an existing pin under another CID.
     private mutating func updatePin(from source: CID, _ request: Pin, then: @escaping Then<Outcome<Pin>>) {
-        guard let existing = storedPin(source) else { return then(&self, .failure(.notPinned)) }
+        let existing: Pin
+        do { existing = try requiredPin(source) } catch { return then(&self, .failure(error)) }
         guard existing.type == .data else { return then(&self, .failure(ClientFailure("this pin type cannot be updated"))) }
         var pin = existing
         pin.cid = request.cid
@@ -99,7 +100,8 @@ extension ClusterPeer {
     /// CLU-09, CLU-10. The pin as it was.
     mutating func unpin(_ cid: CID, then: @escaping Then<Outcome<Pin>>) {
         if settings.isFollower { return then(&self, .failure(Self.followerRefusal)) }
-        guard let pin = storedPin(cid) else { return then(&self, .failure(.notPinned)) }
+        let pin: Pin
+        do { pin = try requiredPin(cid) } catch { return then(&self, .failure(error)) }
         switch pin.type {
         case .data: erase(pin, then: then)
         case .shard:
@@ -143,11 +145,26 @@ extension ClusterPeer {
 
     // MARK: State
 
-    /// What cannot be read counts as absent until it is mended; the replica tells of the damage.
-    package func storedPin(_ cid: CID) -> Pin? {
-        guard let value = try? replica.value(cid.stateKey) else { return nil }
+    /// What is no pin counts as absent (PIN-12).
+    package func readPin(_ cid: CID) throws(LogError) -> Pin? {
+        guard let value = try replica.value(cid.stateKey) else { return nil }
         return try? Pin(protobuf: value, cid: cid)
     }
+    /// What cannot be read is mended, and is not known until then.
+    mutating func knownPin(_ cid: CID) throws(ClientFailure) -> Pin? {
+        guard replica.isOpen else { throw Self.opening(replica) }
+        do throws(LogError) { return try readPin(cid) } catch {
+            mend(error)
+            throw ClientFailure("\(error)")
+        }
+    }
+    mutating func requiredPin(_ cid: CID) throws(ClientFailure) -> Pin {
+        guard let pin = try knownPin(cid) else { throw .notPinned }
+        return pin
+    }
+    /// For those who do the same for a pin that is absent and for one that cannot be read.
+    mutating func storedPin(_ cid: CID) -> Pin? { do { return try knownPin(cid) } catch { return nil } }
+    static func opening(_ replica: Replica) -> ClientFailure { ClientFailure("\(ReplicaError.opening(percent: replica.openingPercent))") }
 
     /// The pins of the state, some at a time: those in about so many bytes of the log from the cursor on, nil for the beginning.
     /// What is no pin is passed over (PIN-12). Where to go on, or nil at the end.
@@ -159,9 +176,8 @@ extension ClusterPeer {
         let next = pins(from: cursor, bytes: settings.sweepBytes, damages: &damages, if: isWorth, body)
         return (next, damages.first)
     }
-    mutating func mend(_ damage: LogDamage?) {
-        if let damage { withReplica { $0.onDamage(damage, now: $1.now, effects: &$2) } }
-    }
+    mutating func mend(_ damage: LogDamage?) { if let damage { mend(.damaged(damage)) } }
+    mutating func mend(_ error: LogError) { withReplica { $0.onUnreadable(error, now: $1.now, effects: &$2) } }
     package func pins(
         from cursor: LogAddress?, bytes: Int, damages: inout [LogDamage], if isWorth: (LogAddress, PinParts) -> Bool = { _, _ in true }, _ body: (LogAddress, Pin) -> Void
     ) -> LogAddress? {

@@ -50,7 +50,7 @@ extension ClusterPeer {
 
     /// Failed unpins included, which upstream does not reach (TRK-48).
     private mutating func recoverFailedUnpins() {
-        for info in tracker.operations(matching: .unpinError) {
+        for info in tracker.operations(matching: .unpinError) where replica.isOpen {
             let pin = storedPin(info.cid)
             withTracker { _ = $0.recover(info.cid, in: .unpinError, pin: pin, now: $1, effects: &$2) }
         }

@@ -40,13 +40,13 @@ extension ClusterPeer {
         var machine = Exchange(settings: settings.exchange, owner: Owner.exchange)
         swap(&machine, &exchange)
         var damages: [(component: String, text: String)] = []
-        var damage: LogDamage?
+        var unreadable: LogError?
         body(&machine, { cid, look in
             do throws(LogError) {
                 if look == .size { return (try replica.blockSize(cid) ?? ipfs.blockSize(cid)).map { .size($0) } }
                 if let block = try replica.block(cid) { return .bytes(block) } } catch {
                 damages.append(("crdt", "block \(cid) cannot be read: \(error)"))
-                if case .damaged(let found) = error { damage = damage ?? found }
+                unreadable = unreadable ?? error
             }
             do throws(LogError) { return try ipfs.block(cid).map { .bytes($0) } } catch {
                 damages.append(("embedded", "block \(cid) cannot be read: \(error)"))
@@ -55,7 +55,7 @@ extension ClusterPeer {
         }, turn.now, &effects)
         swap(&machine, &exchange)
         for damage in damages { note(.error, damage.component, damage.text) }
-        if let damage { withReplica { $0.onDamage(damage, now: $1.now, effects: &$2) } }
+        if let unreadable { mend(unreadable) }
         for effect in effects {
             switch effect {
             case .stream(let effect): emit(effect)

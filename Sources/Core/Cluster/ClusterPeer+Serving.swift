@@ -3,6 +3,7 @@
 import Encoding
 import IPFSConnector
 import Kernel
+import MerkleCRDT
 import Multiformats
 import Pinset
 import RPC
@@ -15,6 +16,10 @@ extension ClusterPeer {
         let method: RPCMethod
         /// The block upload that it feeds.
         var upload: IPFSCallID?
+        /// Not answered from a state that is being made anew.
+        static let needsPinset: Set<String> = [
+            "Cluster.RecoverLocal", "Cluster.RecoverAllLocal", "PinTracker.Recover", "PinTracker.Status", "PinTracker.StatusAll",
+        ]
     }
 
     mutating func onCalled(_ stream: StreamID, _ method: RPCMethod, _ from: PeerID) {
@@ -29,6 +34,7 @@ extension ClusterPeer {
 
     mutating func onArgument(_ stream: StreamID, _ bytes: Bytes) {
         guard let call = served[stream] else { return }
+        guard replica.isOpen || !ServedCall.needsPinset.contains(call.method.text) else { return refuse(stream, Self.opening(replica).message) }
         do {
             switch call.method.text {
             case "Cluster.ID": peerInfo { $0.answer(stream, $1) }
@@ -56,6 +62,7 @@ extension ClusterPeer {
 
     mutating func onEndOfArguments(_ stream: StreamID) {
         guard let call = served[stream] else { return }
+        guard replica.isOpen || !ServedCall.needsPinset.contains(call.method.text) else { return refuse(stream, Self.opening(replica).message) }
         switch call.method.text {
         case "Cluster.IDStream": peerInfo { $0.answer(stream, $1) }
         case "Cluster.Peers": allPeers { cluster, infos in

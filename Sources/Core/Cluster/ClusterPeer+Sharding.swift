@@ -160,7 +160,9 @@ extension ClusterPeer {
 
     private mutating func erase(_ cids: [CID], before meta: Pin, then: @escaping Then<Outcome<Pin>>) {
         guard let cid = cids.first else { return erase(meta, then: then) }
-        guard let pin = storedPin(cid) else { return erase(Array(cids.dropFirst()), before: meta, then: then) }
+        let known: Pin?
+        do { known = try knownPin(cid) } catch { return then(&self, .failure(error)) }
+        guard let pin = known else { return erase(Array(cids.dropFirst()), before: meta, then: then) }
         erase(pin) { cluster, outcome in
             if case .failure = outcome { return then(&cluster, outcome) }
             cluster.erase(Array(cids.dropFirst()), before: meta, then: then)

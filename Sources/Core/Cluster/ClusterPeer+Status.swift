@@ -170,7 +170,7 @@ extension ClusterPeer {
     }
 
     /// One entry a CID; a peer that failed is a cluster_error in each.
-    func merged(_ answers: [Gather.Answer], showingErrors: Bool) -> [GlobalPinInfo] {
+    mutating func merged(_ answers: [Gather.Answer], showingErrors: Bool) -> [GlobalPinInfo] {
         var byCID = SortedMap<CID, GlobalPinInfo>()
         for answer in answers {
             for case .info(let info) in answer.items { byCID[info.cid, default: GlobalPinInfo(cid: info.cid)].add(info) }
@@ -218,7 +218,7 @@ extension ClusterPeer {
     }
 
     mutating func dropLeftover(_ cid: CID) {
-        guard !tracker.isBusy(with: cid) else { return }
+        guard !tracker.isBusy(with: cid), replica.isOpen else { return }
         if let pin = storedPin(cid) {
             if pin.isRemote(for: id) { withTracker { $0.track(pin, now: $1, effects: &$2) } }
         } else if (try? replica.hasRemoved(cid.stateKey)) == true {

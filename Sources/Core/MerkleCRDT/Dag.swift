@@ -37,6 +37,8 @@ struct Dag: Sendable {
     /// In the order of their CIDs' bytes.
     var heads: [(cid: CID, height: UInt64)] { headHeights.map { (CID(v1: Codec.dagPB, $0.key), $0.value) } }
     func isHead(_ hash: Multihash) -> Bool { headHeights[hash] != nil }
+    /// Something is missing that has not been given up.
+    var isWaiting: Bool { absent.contains { open[$0]?.isGivenUp == false } }
     /// Of a block that is not complete; nil says nothing about others.
     func isHere(_ hash: Multihash) -> Bool? { open[hash].map(\.isHere) }
 

@@ -27,6 +27,7 @@ extension Replica {
             batchBytes = batch.reduce(0) { $0 + Replica.size($1.change) }
         }
         if let isHere = dag.isHere(block.hash) { if isHere { return false } } else if try store.address(ofBlock: block.hash) != nil { return false }
+        if doubtedThrough > 0 { batch.removeAll { $0.number <= doubtedThrough && block.holds($0.change) } }
         let tells = telling.takes(block.elements.count + block.tombstones.count)
         let keys = try store.merge(block, at: position.payload, wantsKeys: tells)
         let isStored = { [store] (hash: Multihash) throws(LogError) in try store.address(ofBlock: hash) != nil }
@@ -47,6 +48,15 @@ extension Replica {
         guard isOpen, !settledDamages.contains(damage.description) else { return }
         settledDamages.insert(damage.description)
         startOver("\(damage)", now, &effects)
+    }
+
+    /// The index cannot be read any more, or something in the log. What the disk says may pass.
+    package mutating func onUnreadable(_ error: LogError, now: Now, effects: inout [Effect]) {
+        switch error {
+        case .damaged(let damage): onDamage(damage, now: now, effects: &effects)
+        case .index: if isOpen { startOver("\(error)", now, &effects) }
+        case .disk, .notALog, .tooLarge: effects.append(.log(LogLine(.error, "crdt", "\(error)")))
+        }
     }
 
     mutating func reportDamages(_ now: Now, _ effects: inout [Effect]) {
@@ -72,6 +82,7 @@ extension Replica {
         if let behind = telling.behind { writer.uint64(5, behind.record.raw) }
         writer.uint64(6, UInt64(telling.untoldCount))
         for damage in settledDamages { writer.string(7, damage) }
+        writer.uint64(8, doubtedThrough)
         var first = Bytes()
         Kernel.append(UInt32(writer.bytes.count), to: &first)
         return first + writer.bytes + store.digests.bytes
@@ -105,6 +116,7 @@ extension Replica {
             case 5: telling.behind = (LogAddress(raw: try field.uint64()), 0)
             case 6: telling.untoldCount = Int(try field.uint64())
             case 7: settledDamages.insert(try field.string())
+            case 8: doubtedThrough = try field.uint64()
             default: break
             }
         }
@@ -119,7 +131,8 @@ extension Replica {
     private mutating func forget(_ effects: inout [Effect]) {
         withIndex(&effects) { $0.reset(effects: &$1) }
         (store.live, store.digests, dag) = (LiveMap(), RangeDigests(), Dag())
-        (batch, batchBytes, isDirty) = ([], 0, false)
+        (batch, batchBytes, isDirty, doubtedThrough) = ([], 0, false, 0)
+        committing = inFlight.reduce(0) { if case .block(let block, _, _, true) = $1.what { max($0, block.consumes) } else { $0 } }
         telling = Telling()
         replayed = store.log.firstAddress
     }
@@ -159,10 +172,12 @@ extension Replica {
         for damage in damages {
             isDirty = true
             settledDamages.insert(damage.description)
+            doubtedThrough = batch.last?.number ?? 0
             effects.append(.log(LogLine(.error, "crdt", "\(damage). What was lost is fetched again from other peers")))
         }
         for (position, kind, payload) in records {
             try replayRecord(position, kind, payload, now, &effects)
+            if !damages.isEmpty { doubtedThrough = batch.last?.number ?? 0 }
             replayed = position.end
             checkpointIfDue(at: position.end, &effects)
         }
@@ -232,6 +247,12 @@ private struct StateFault: Error, CustomStringConvertible {
 }
 
 extension StoredBlock {
+    /// A put that is in this block. A removal names what it removes: to repeat it does no harm.
+    func holds(_ change: Replica.Change) -> Bool {
+        guard case .put(let key, let value) = change, case let hash = StoredKey.hash(key) else { return false }
+        return elements.contains { $0.hash == hash && keyText($0).elementsEqual(key.utf8) && self.value($0) == value }
+    }
+
     var keys: [String] {
         elements.map { String(decoding: keyText($0), as: UTF8.self) }
             + tombstones.compactMap { tombstone($0).map { String(decoding: $0.key, as: UTF8.self) } }

@@ -96,6 +96,7 @@ extension Replica {
     /// When the batch must be committed: a function of what waits, never of how it came to wait (C25).
     var commitDue: Instant? {
         guard let oldest = batch.first, !isCommitting, isOpen, !store.index.isOverloaded else { return nil }
+        guard oldest.number > doubtedThrough || !dag.isWaiting else { return nil }
         let isFull = batch.count >= settings.batchSizeMax || batchBytes > settings.deltaBytesMax || isStopping
         let due = isFull ? oldest.since : oldest.since + settings.batchAgeMax
         return retryAt.map { max(due, $0) } ?? due
@@ -112,7 +113,7 @@ extension Replica {
     private mutating func commitAll(_ effects: inout [Effect]) {
         let waiting = batch.filter { $0.number > committing }
         guard !waiting.isEmpty, isOpen else { return }
-        retryAt = nil
+        (retryAt, doubtedThrough) = (nil, 0)
         var tips = tipsInFlight.map { (cid: CID(v1: Codec.dagPB, $0.hash), height: $0.height) }
         for part in parts(of: waiting.map(\.change)) {
             let consumes = waiting[part.count - 1].number

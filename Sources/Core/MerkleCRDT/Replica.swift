@@ -142,6 +142,9 @@ package struct Replica: Sendable {
     var isCommitting = false
     /// The last accepted operation that is in a block on its way into the log.
     var committing: UInt64 = 0
+    /// Accepted operations up to this one may be in a block that has rotted here and comes again from other peers: they wait for
+    /// what is missing, and those that it brings are not published twice, since others may have removed them since.
+    var doubtedThrough: UInt64 = 0
     var retryAt: Instant?
     var isStopping = false
     var telling = Telling()

@@ -3,6 +3,7 @@
 import Foundation
 import Kernel
 import SimNet
+import Synchronization
 
 let usage = """
     ipfs-cluster-sim: runs IPFS Cluster peers on a simulated network.
@@ -44,6 +45,22 @@ func checkOptions(_ arguments: [String], allowed: [String]) {
 
 func seconds(_ span: Span) -> String { String(format: "%.1f s", Double(span.nanoseconds) / 1e9) }
 
+/// A seed that takes so long in real time does not end: what is wrong with it keeps within one step.
+let secondsPerSeedMax = 300.0
+let running = Mutex<(seed: UInt64, since: Date)?>(nil)
+func watch() {
+    Thread.detachNewThread {
+        while true {
+            sleep(1)
+            guard let (seed, since) = running.withLock({ $0 }), Date().timeIntervalSince(since) > secondsPerSeedMax else { continue }
+            print("seed \(seed) FAILED: ENDLESS: it has not ended within \(Int(secondsPerSeedMax)) s")
+            print("  replay: ipfs-cluster-sim run --seed \(seed)")
+            fflush(nil)
+            exit(1)
+        }
+    }
+}
+
 func report(_ verdict: Verdict) {
     print("seed \(verdict.seed): \(verdict.options)")
     print("\(verdict.events) events, \(seconds(verdict.virtualTime)) of virtual time, \(verdict.acknowledged) operations acknowledged")
@@ -73,8 +90,10 @@ case "sweep":
     var events: UInt64 = 0
     var virtualTime = 0.0
     let began = Date()
+    watch()
     for seed in first..<first + count {
         if awaited != nil { FileHandle.standardError.write(Data("seed \(seed)\n".utf8)) }
+        running.withLock { $0 = (seed, Date()) }
         let verdict = Run(seed: seed).execute()
         runs += 1
         events += verdict.events

@@ -92,4 +92,32 @@ import Testing
             #expect(heads(room, 1) == heads(room, 0) && room.members[1].replica.pendingCount == 0)
         }
     }
+
+    /// A block that held an accepted write rots where it was written. If others have it, it comes back, and what they have done
+    /// since stands; if nobody has it, the write is published again.
+    @Test(arguments: [true, false]) func anAcceptedWriteOutlivesItsBlock(othersHaveIt: Bool) throws {
+        var settings = ReplicaSettings()
+        (settings.batchSizeMax, settings.batchAgeMax) = (1, .seconds(1))
+        var room = try Room(2, settings)
+        room.put(0, "/k", Bytes("the value".utf8))
+        if othersHaveIt {
+            room.deliver(Announcement.encode(heads(room, 0)), to: 1)
+            room.delete(1, "/k")
+        }
+        room.put(1, "/later", [2])
+        room.advance(.seconds(2))
+        room.deliver(Announcement.encode(heads(room, 1)), to: 0)
+        let file = "crdt/00000001.log"
+        let log = room.members[0].disk.contents(file)
+        let places = log.indices.filter { log[$0...].starts(with: Bytes("the value".utf8)) }
+        #expect(places.count == 2, "the accepted write and its block")
+        room.members[0].disk.flipBit(file, at: places[1])
+        try room.restart(0)
+        for _ in 0..<10 { room.advance(.seconds(30)) }
+        let replica = room.members[0].replica
+        #expect(replica.pendingCount == 0)
+        #expect(try replica.value("/later") == [2])
+        #expect(try replica.value("/k") == (othersHaveIt ? nil : Bytes("the value".utf8)))
+        #expect(!othersHaveIt || heads(room, 0) == heads(room, 1), "nothing is published again")
+    }
 }
