@@ -77,7 +77,7 @@ struct ElementStore: Sendable {
         var count = 192
         while true {
             let bytes = try log.bytes(at: address, count: count)
-            let isSound = bytes.withUnsafeBytes { raw in ElementView(raw, 0).map { $0.mixed.low32 == $0.check } }
+            let isSound = bytes.withUnsafeBytes { raw in ElementView(raw, 0).map { $0.isSound($0.mixed) } }
             switch isSound {
             case true?: return bytes
             case nil where bytes.count == count && count < 1 << 26: count *= 16
@@ -117,20 +117,22 @@ struct ElementStore: Sendable {
         guard index.mayContain(hash) else { return [] }
         var out: [Multihash] = []
         for candidate in try candidates(try index.words(hash), key: Bytes(key.utf8)) {
-            if let header = try header(at: candidate.block) { out.append(StoredBlock.multihash(header.digest)) }
+            out.append(StoredBlock.multihash(try header(at: candidate.block).digest))
         }
         return out
     }
 
     // MARK: Blocks
 
-    func header(at payload: LogAddress) throws(LogError) -> StoredBlock.Header? {
+    func header(at payload: LogAddress) throws(LogError) -> StoredBlock.Header {
         var count = 256
         while true {
             let bytes = try log.bytes(at: payload, count: count)
             var needs = 0
             if let header = bytes.withUnsafeBytes({ StoredBlock.Header($0, needs: &needs) }) { return header }
-            guard needs > count, bytes.count == count else { return nil }
+            guard needs > count, bytes.count == count else {
+                throw .damaged(log.damage(at: payload, "the header of a block does not match its checksum"))
+            }
             count = needs
         }
     }
@@ -139,7 +141,7 @@ struct ElementStore: Sendable {
         let key = StoredKey.hash(block: hash.digest)
         guard index.mayContain(key) else { return nil }
         for word in try index.words(key) where word.kind == Kind.block {
-            if let header = try header(at: word.address), header.digest.elementsEqual(hash.digest) { return word.address }
+            if try header(at: word.address).digest.elementsEqual(hash.digest) { return word.address }
         }
         return nil
     }
@@ -274,7 +276,7 @@ struct ElementStore: Sendable {
         guard candidates.count > 1 else { return candidates.first }
         var best: (candidate: Candidate, priority: UInt64)?
         for candidate in candidates {
-            let priority = try header(at: candidate.block)?.priority ?? 0
+            let priority = try header(at: candidate.block).priority
             if let current = best,
                 current.priority != priority
                     ? current.priority > priority : !current.candidate.value.lexicographicallyPrecedes(candidate.value) { continue }

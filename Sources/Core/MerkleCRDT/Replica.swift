@@ -285,7 +285,7 @@ package struct Replica: Sendable {
     }
     package func blockSize(_ cid: CID) throws(LogError) -> Int? {
         guard let address = try store.address(ofBlock: cid.multihash) else { return nil }
-        return try store.header(at: address)?.blockBytes
+        return try store.header(at: address).blockBytes
     }
     /// The block, verified by its checksum; nil if it is not here. Damage is told, never served.
     package func block(_ cid: CID) throws(LogError) -> Bytes? {

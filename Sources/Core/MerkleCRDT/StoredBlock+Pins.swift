@@ -117,7 +117,7 @@ extension StoredBlock {
         let mixed = StoredKey.mixed(derived: value)
         let offset = kept.at - record
         let begin = kept.at
-        kept.word(mixed.low32)
+        kept.word(ElementView.check(mixed, distance: UInt32(offset)))
         kept.word(UInt32(offset))
         kept.varint(value.count << 1)
         kept.bytes(value)

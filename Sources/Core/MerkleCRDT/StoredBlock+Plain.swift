@@ -227,6 +227,12 @@ struct ElementView {
         return nil
     }
 
+    /// Key, value and distance are what was written.
+    @inline(__always)
+    func isSound(_ mixed: Mixed) -> Bool { check == ElementView.check(mixed, distance: UInt32(distance)) }
+    @inline(__always)
+    static func check(_ mixed: Mixed, distance: UInt32) -> UInt32 { mixed.low32 ^ distance &* 0x9e37_79b1 }
+
     var cid: UnsafeRawBufferPointer? { StoredKey.cid(in: value) }
     var mixed: Mixed { key.map { StoredKey.mixed($0, value) } ?? StoredKey.mixed(derived: value) }
     var hash: UInt64 {
@@ -271,7 +277,7 @@ extension StoredBlock {
             elements.reserveCapacity(header.elementCount)
             var at = header.elementsAt
             for _ in 0..<header.elementCount {
-                guard let element = ElementView(bytes, at), case let mixed = element.mixed, mixed.low32 == element.check else { return nil }
+                guard let element = ElementView(bytes, at), case let mixed = element.mixed, element.isSound(mixed) else { return nil }
                 elements.append(ElementRef(hash: element.hash, offset: UInt32(at), mixed: mixed))
                 at = element.end
             }

@@ -4,8 +4,8 @@
 // header   0 flags · 4 check · 8 operation consumed · 16 priority · 24 elements · 28 tombstones · 32 size of the block
 //          36 links · 40 place of the elements · 44 of the tombstones · 48 SHA-256 of the block · 80 that of each link
 // [raw]    the block itself, where its bytes are not what this project would have written
-// element  0 check · 4 its distance from the record · 8 varint: size of the value, whether a key follows · [key] · value
-//          at least 32 bytes, so that no two elements begin within the same 32 bytes of a file
+// element  0 check of key, value and distance · 4 its distance from the record · 8 varint: size of the value, whether a key
+//          follows · [key] · value; at least 32 bytes, so that no two elements begin within the same 32 bytes of a file
 // tombstone 0 check · 4 distance · 8 whether the key is decoded · varint size of the key · key · SHA-256 of the block meant
 // All numbers little-endian.
 
@@ -107,7 +107,7 @@ struct StoredBlock: Sendable {
         mutating func element(key: UnsafeRawBufferPointer?, value: UnsafeRawBufferPointer, hash: UInt64) {
             let start = payload.count
             let mixed = key.map { StoredKey.mixed($0, value) } ?? StoredKey.mixed(derived: value)
-            append(mixed.low32, to: &payload)
+            append(ElementView.check(mixed, distance: UInt32(start)), to: &payload)
             append(UInt32(start), to: &payload)
             appendVarint(UInt64(value.count) << 1 | (key == nil ? 0 : 1), to: &payload)
             if let key {

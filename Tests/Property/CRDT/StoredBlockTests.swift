@@ -47,6 +47,31 @@ import Testing
         }
     }
 
+    /// Elements, tombstones and headers are read one by one, where a record's checksum says nothing.
+    @Test func aFlippedBitIsNeverReadAsSomethingElse() throws {
+        var choices = Choices(seed: 3)
+        for _ in 0..<300 {
+            let delta = randomDelta(&choices)
+            let block = try StoredBlock(raw: DeltaBlock.encode(delta, heads: [CID(v1: Codec.dagPB, .sha2_256(of: choices.bytes(5)))]))
+            var payload = block.payload
+            let place = choices.below(payload.count)
+            payload[place] ^= 1 << UInt8(choices.below(8))
+            payload.withUnsafeBytes { (raw: UnsafeRawBufferPointer) in
+                for (element, was) in zip(block.elements, delta.elements) {
+                    guard let view = ElementView(raw, Int(element.offset)), view.isSound(view.mixed) else { continue }
+                    #expect(view.distance == Int(element.offset) && Bytes(view.value) == was.value && String(decoding: view.keyText, as: UTF8.self) == was.key)
+                }
+                for (tombstone, was) in zip(block.tombstones, delta.tombstones) {
+                    guard let view = TombstoneView(raw, Int(tombstone.offset)) else { continue }
+                    #expect(view.distance == Int(tombstone.offset) && Bytes(view.digest) == Bytes(was.block.digest) && String(decoding: view.keyText, as: UTF8.self) == was.key)
+                }
+                var needs = 0
+                guard let header = StoredBlock.Header(raw, needs: &needs) else { return }
+                #expect(header.priority == block.priority && header.digest == Bytes(block.hash.digest) && header.links == block.links && header.elementCount == block.elements.count)
+            }
+        }
+    }
+
     /// Padded varints, other orders, unknown fields: kept as they are.
     @Test func aBlockWrittenOtherwiseComesBackAsItWas() throws {
         var choices = Choices(seed: 2)
