@@ -137,6 +137,7 @@ extension World {
     func carryOut(_ index: Int, _ effect: ExchangeEffect) {
         switch effect {
         case .start(let exchange, let request):
+            note("\(name(index)) → ipfs \(exchange.number): \(request.target)")
             var choices = draws.stream(.ipfs, UInt64(index), eventCount)
             if peers[index].ipfs.isDown {
                 let reason = "Post http://127.0.0.1:5001\(request.target): dial tcp 127.0.0.1:5001: connect: connection refused"

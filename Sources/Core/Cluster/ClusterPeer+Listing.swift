@@ -31,6 +31,7 @@ extension ClusterPeer {
     mutating func continueListing(_ client: ClientID) {
         guard var listing = pinListings.remove(client) else { return }  // it has ended before
         guard phase == .awaitingIPFS || phase == .ready else { return reply(client, .failure(Self.shutdownRefusal)) }
+        guard replica.isOpen else { return reply(client, .failure(Self.opening(replica))) }
         var pins = StoredPins()
         do { listing.cursor = try fill(&pins, listing) } catch {
             return reply(client, .failure(ClientFailure("the pinset cannot be read: \(error)")))

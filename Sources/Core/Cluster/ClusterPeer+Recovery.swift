@@ -59,6 +59,11 @@ extension ClusterPeer {
     mutating func continueRecovery() {
         loops.recoveryAt = nil
         guard phase == .ready, var recovery = loops.recovery else { return loops.recovery = nil }
+        guard replica.isOpen else {  // begins again when the state is whole
+            loops.recovery = nil
+            loops.recoverAt = turn.now.monotonic + .seconds(1)
+            return
+        }
         guard tracker.pinQueueSize < settings.trackedMax else {
             loops.recoveryAt = turn.now.monotonic + .seconds(1)
             return
