@@ -147,7 +147,7 @@ extension ClusterPeer {
 
     /// What is no pin counts as absent (PIN-12).
     package func readPin(_ cid: CID) throws(LogError) -> Pin? {
-        guard let value = try replica.value(cid.stateKey) else { return nil }
+        guard let value = try replica.value(cid) else { return nil }
         return try? Pin(protobuf: value, cid: cid)
     }
     /// What cannot be read is mended, and is not known until then.

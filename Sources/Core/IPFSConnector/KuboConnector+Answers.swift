@@ -152,6 +152,7 @@ extension KuboConnector {
         case (.look, _) where error.isNotPinned: finish(request.call, .success(.pinStatus(.unpinned)), &effects)
         case (.answer, .unpin) where error.message == "not pinned or pinned indirectly":  // IPFS-30
             finish(request.call, .success(.done), &effects)
+        case (.update, _): pin(request.call, now, &effects)  // the source may have been unpinned meanwhile
         default: onFailed(request, error.text, now, &effects)
         }
     }

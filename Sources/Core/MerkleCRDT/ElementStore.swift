@@ -6,6 +6,7 @@
 import Encoding
 import Kernel
 import Multiformats
+import Pinset
 import Storage
 
 struct ElementStore: Sendable {
@@ -43,33 +44,36 @@ struct ElementStore: Sendable {
     // MARK: Reading
 
     func value(_ key: String) throws(LogError) -> Bytes? {
-        try find(key)?.bytes.withUnsafeBytes { raw in ElementView(raw, 0).map { Bytes($0.value) } }
+        try find(StoredKey.hash(key)) { $0.keyText.elementsEqual(key.utf8) }?.value
     }
-    /// Where the value of a key stands.
-    func address(_ key: String) throws(LogError) -> LogAddress? { try find(key)?.address }
+    /// That of the key which is made from a CID.
+    func value(_ cid: CID) throws(LogError) -> Bytes? { try find(cid)?.value }
+    /// Where it stands.
+    func address(_ cid: CID) throws(LogError) -> LogAddress? { try find(cid)?.address }
 
-    private func find(_ key: String) throws(LogError) -> (address: LogAddress, bytes: Bytes)? {
-        let hash = StoredKey.hash(key)
-        guard index.mayContain(hash) else { return nil }
+    private func find(_ cid: CID) throws(LogError) -> (address: LogAddress, value: Bytes)? {
+        let bytes = cid.bytes
+        let hash = bytes.withUnsafeBytes { StoredKey.hash(cid: $0) }
+        return try find(hash) { view in
+            guard view.key == nil else { return view.keyText.elementsEqual(cid.stateKey.utf8) }
+            return bytes.withUnsafeBytes { StoredKey.isSame($0, view.cid) }
+        }
+    }
+
+    private func find(_ hash: UInt64, names: (ElementView) -> Bool) throws(LogError) -> (address: LogAddress, value: Bytes)? {
         for word in try index.words(hash) where word.kind == Kind.element && live.contains(word.address) {
             let bytes = try elementBytes(at: word.address)
-            let isIt = bytes.withUnsafeBytes { raw in ElementView(raw, 0).map { ElementStore.names($0, key) } ?? false }
-            if isIt { return (word.address, bytes) }
+            let value = bytes.withUnsafeBytes { raw in ElementView(raw, 0).flatMap { names($0) ? Bytes($0.value) : nil } }
+            if let value { return (word.address, value) }
         }
         return nil
     }
 
     /// The key was here once and is not any more.
-    func hasRemoved(_ key: String) throws(LogError) -> Bool {
-        let hash = StoredKey.hash(key)
-        guard index.mayContain(hash) else { return false }
-        let words = try index.words(hash)
-        guard !words.contains(where: { $0.kind == Kind.element }) else { return try value(key) == nil && !words.isEmpty }
+    func hasRemoved(_ cid: CID) throws(LogError) -> Bool {
+        let words = try index.words(cid.bytes.withUnsafeBytes { StoredKey.hash(cid: $0) })
+        guard !words.contains(where: { $0.kind == Kind.element }) else { return try value(cid) == nil && !words.isEmpty }
         return words.contains { $0.kind == Kind.removed || $0.kind == Kind.tombstone }
-    }
-
-    private static func names(_ view: ElementView, _ key: String) -> Bool {
-        view.keyText.elementsEqual(key.utf8)
     }
 
     /// The bytes of an element, checked.
@@ -114,7 +118,6 @@ struct ElementStore: Sendable {
     /// The blocks whose elements of a key nobody has removed.
     mutating func liveBlocks(_ key: String) throws(LogError) -> [Multihash] {
         let hash = StoredKey.hash(key)
-        guard index.mayContain(hash) else { return [] }
         var out: [Multihash] = []
         for candidate in try candidates(try index.words(hash), key: Bytes(key.utf8)) {
             out.append(StoredBlock.multihash(try header(at: candidate.block).digest))
@@ -139,7 +142,6 @@ struct ElementStore: Sendable {
 
     func address(ofBlock hash: Multihash) throws(LogError) -> LogAddress? {
         let key = StoredKey.hash(block: hash.digest)
-        guard index.mayContain(key) else { return nil }
         for word in try index.words(key) where word.kind == Kind.block {
             if try header(at: word.address).digest.elementsEqual(hash.digest) { return word.address }
         }
@@ -212,7 +214,7 @@ struct ElementStore: Sendable {
     /// The key, if it has another value now or none.
     private mutating func remove(_ tombstone: TombstoneRef, _ block: StoredBlock, _ base: LogAddress) throws(LogError) -> Bytes? {
         guard let (key, target) = block.tombstone(tombstone) else { return nil }
-        let words = index.mayContain(tombstone.hash) ? try index.words(tombstone.hash) : []
+        let words = try index.words(tombstone.hash)
         let mark = base + Int(tombstone.offset)
         guard let targetBase = try address(ofBlock: target) else {
             if try !isKnown(key, target, words) { index.put(tombstone.hash, IndexWord(kind: Kind.tombstone, mark)) }

@@ -210,8 +210,9 @@ package struct Replica: Sendable {
         return store.index.mayContain(hashes)
     }
     package func value(_ key: String) throws(LogError) -> Bytes? { try store.value(key) }
+    package func value(_ cid: CID) throws(LogError) -> Bytes? { try store.value(cid) }
     /// The key was here once and is not any more.
-    package func hasRemoved(_ key: String) throws(LogError) -> Bool { try store.hasRemoved(key) }
+    package func hasRemoved(_ cid: CID) throws(LogError) -> Bool { try store.hasRemoved(cid) }
     package var count: Int { store.digests.count }
     package var digest: StateDigest { store.digests.total }
     package var rangeDigests: RangeDigests { store.digests }
@@ -253,7 +254,7 @@ package struct Replica: Sendable {
         /// Where the value stands in the log, as long as it is the value.
         package var address: LogAddress { item.address }
     }
-    package func address(of cid: CID) -> LogAddress? { do { return try store.address(cid.stateKey) } catch { return nil } }
+    package func address(of cid: CID) -> LogAddress? { do { return try store.address(cid) } catch { return nil } }
 
     /// Hands out keys and values, those of the blocks that begin within about so many bytes of the log from a cursor on; nil is
     /// the beginning. The order is that of the log. The next cursor, or nil at the end. Cursors stay good while things change:

@@ -54,7 +54,8 @@ enum StoredKey {
     }
 
     @inline(__always)
-    private static func isSame(_ a: UnsafeRawBufferPointer, _ b: UnsafeRawBufferPointer) -> Bool {
+    static func isSame(_ a: UnsafeRawBufferPointer, _ b: UnsafeRawBufferPointer?) -> Bool {
+        guard let b, a.count == b.count else { return false }
         var at = 0
         while at + 8 <= a.count {
             if load(a, at, as: UInt64.self) != load(b, at, as: UInt64.self) { return false }

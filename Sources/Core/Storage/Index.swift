@@ -139,6 +139,7 @@ package struct Index: Sendable {
     /// False: there is surely nothing. True may be wrong about once in two hundred times.
     @inline(__always)
     package func mayContain(_ hash: UInt64) -> Bool {
+        touch(hash)
         if table.contains(hash) { return true }
         for index in frozen.indices where frozen[index].table.contains(hash) { return true }
         for index in runs.indices where runs[index].filter.mayContain(hash) { return true }
@@ -165,6 +166,13 @@ package struct Index: Sendable {
 
     /// So many questions wait for memory at once. One after another, each would wait by itself.
     package static let touched = 32
+    /// All that one question looks at is fetched at once.
+    @inline(__always)
+    private func touch(_ hash: UInt64) {
+        var sum = UInt64(table.touch(hash))
+        for index in runs.indices { sum &+= runs[index].filter.touch(hash) }
+        keep(sum)
+    }
     package func touch(_ hashes: ArraySlice<UInt64>) {
         var sum: UInt64 = 0
         for hash in hashes {
@@ -178,11 +186,12 @@ package struct Index: Sendable {
 
     /// What stands for the hash, of whatever key.
     package func words(_ hash: UInt64) throws(LogError) -> [IndexWord] {
+        guard mayContain(hash) else { return [] }
         var versions: [IndexWord] = []
         table.collect(hash, into: &versions)
         for waiting in frozen.reversed() { waiting.table.collect(hash, into: &versions) }
         for run in runs { try run.collect(hash, reader: reader, into: &versions) }
-        guard versions.count > 1 else { return versions.filter { !$0.isErased } }
+        guard versions.count > 1 else { return versions.first?.isErased == false ? versions : [] }
         var found: [IndexWord] = []
         for (index, word) in versions.enumerated() where !word.isErased {
             if !versions[..<index].contains(where: { $0.place == word.place }) { found.append(word) }

@@ -84,6 +84,7 @@ package struct Log: Sendable {
     private var segment: UInt32 = 0
     private var segmentEnd = 0
     private var firstSegment: UInt32 = 0
+    private var names: [UInt32: FileName] = [:]
     /// Where the segments end that others follow.
     private var ends: [UInt32: Int] = [:]
     /// Sequence number of the record appended last, and of the last one known to be durable, with where it ends.
@@ -134,6 +135,7 @@ package struct Log: Sendable {
             segments.removeLast()
         }
         firstSegment = segments.first ?? 1
+        for number in segments { names[number] = makeName(number) }
         guard let last = segments.last else {
             begin(1, &effects)
             return
@@ -199,7 +201,8 @@ package struct Log: Sendable {
         }
     }
 
-    func name(_ segment: UInt32) -> FileName {
+    func name(_ segment: UInt32) -> FileName { names[segment] ?? makeName(segment) }
+    private func makeName(_ segment: UInt32) -> FileName {
         let digits = String(segment)
         return "\(folder)/" + String(repeating: "0", count: max(0, 8 - digits.count)) + digits + ".log"
     }
@@ -210,6 +213,7 @@ package struct Log: Sendable {
         Kernel.append(UInt32(number > firstSegment ? segmentEnd : 0), to: &header)
         Kernel.append(mix(header[8..<12], seed: 1).low32, to: &header)
         segment = number
+        names[number] = makeName(number)
         effects.append(.append(name(number), header))
         segmentEnd = Log.headerBytes
         needsMark = false

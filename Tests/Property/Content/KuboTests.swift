@@ -382,6 +382,18 @@ struct KuboPinTests {
         #expect(stage.answer == .done)
     }
 
+    @Test("pins where the update is refused: its source may have been unpinned meanwhile")
+    func refusedUpdate() {
+        var stage = KuboStage()
+        stage.start(.pin(pin { $0.options.pinUpdate = other }))
+        unpinned(&stage)
+        stage.answer(pinLine(other, "recursive"))
+        stage.refuse("'from' cid was not recursively pinned already")
+        #expect(stage.targets.last == "pin/add?arg=\(cid)&recursive=true&progress=true")
+        stage.answer("{\"Pins\":[]}\n")
+        #expect(stage.answer == .done)
+    }
+
     @Test("ten origins are connected beside the pin, whatever comes of it")
     func origins() throws {
         var stage = KuboStage()
