@@ -63,7 +63,7 @@ package struct EmbeddedNode: Sendable {
     private let me: PeerID
     private var store: BlockStore
     private var walks = SortedMap<IPFSCallID, Walk>()
-    private var uploads: [IPFSCallID: Upload] = [:]
+    private var uploads = SortedMap<IPFSCallID, Upload>()
     private var unsyncedBytes = 0
     /// Uploads that wait for the disk.
     private var stalled = SortedSet<IPFSCallID>()
@@ -200,7 +200,14 @@ package struct EmbeddedNode: Sendable {
         case .lost(let after, let error):
             let lost = finishing.filter { $0.sequence > after }
             finishing.removeAll { $0.sequence > after }
-            for entry in lost { fail(entry.call, LogError.disk(error).description, &effects) }
+            let reason = LogError.disk(error).description
+            for entry in lost { fail(entry.call, reason, &effects) }
+            // What they have stored or seen so far may be among what was lost.
+            for (id, walk) in walks { if case .pin = walk.purpose { failWalk(id, reason, &effects) } }
+            for (id, upload) in uploads where upload.hasBlocks {
+                uploads[id] = nil
+                fail(id, reason, &effects)
+            }
         }
     }
 
@@ -231,7 +238,7 @@ package struct EmbeddedNode: Sendable {
     }
 
     package mutating func endPut(_ id: IPFSCallID, effects: inout [IPFSEffect]) {
-        guard let upload = uploads.removeValue(forKey: id) else { return }
+        guard let upload = uploads.remove(id) else { return }
         guard upload.hasBlocks else {  // IPFS-44
             return fail(id, "BlockStream: no blocks to peek in blocks channel", &effects)
         }

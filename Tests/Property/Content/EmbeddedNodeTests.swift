@@ -85,4 +85,26 @@ private struct Node {
         #expect(failure.description.contains("no member of the cluster seems to have \(cid)"))
         #expect(node.machine.nextDeadline == nil)
     }
+
+    /// What a call has stored or seen may be lost with what the disk could not take (seed 4000643).
+    @Test func whoeverLosesBlocksToAFullDiskHearsOfIt() throws {
+        var settings = EmbeddedSettings()
+        settings.unsyncedBytesMax = 100
+        var node = try Node(settings)
+        let (upload, pin) = (IPFSCallID(1), IPFSCallID(2))
+        let leaves = (1...2).map { Bytes(repeating: $0, count: 200) }.map { ($0, CID(v1: Codec.raw, .sha2_256(of: $0))) }
+        let root = DagPBNode(links: leaves.map { DagPBLink(cid: $0.1, size: 200) }, data: []).encoded
+        let rootCID = CID(v1: Codec.dagPB, .sha2_256(of: root))
+        node.disk.isFull = true
+        _ = node.act { $0.start(.blockPut, upload, now: $1, effects: &$2) }
+        _ = node.put(upload, 1)
+        _ = node.act { $0.start(.pin(Pin(cid: rootCID)), pin, now: $1, effects: &$2) }
+        #expect(node.act { $0.onBlock(rootCID, root, now: $1, effects: &$2) }.contains(.want(leaves.map(\.1))))
+        var heard: [IPFSEffect] = []
+        while !node.syncs.isEmpty { heard += node.endSyncs() }
+        for call in [upload, pin] {
+            #expect(heard.contains { if case .finished(call, .failure(let failure)) = $0 { failure.description.contains("full") } else { false } })
+        }
+        #expect(try node.machine.block(rootCID) == nil && node.machine.nextDeadline == nil)
+    }
 }
