@@ -16,6 +16,7 @@ let usage = """
       lookup    random reads of present and absent CIDs
       refold    folds all its blocks by the rules alone and compares; for a million pins or so
       replicate an empty second peer catches up with it, in this process
+      churn     N operations on a peer of its own: 70 % pin, 20 % unpin, 10 % pin again with other options
       catch-up  the same between two processes over loopback sockets, private network and Noise
 
     THE PARTS:
@@ -37,7 +38,7 @@ func fail(_ text: String) -> Never {
     exit(2)
 }
 
-let known = ["ingest", "restart", "list", "lookup", "refold", "replicate", "catch-up", "allocate", "add", "transport"]
+let known = ["ingest", "restart", "list", "lookup", "refold", "replicate", "catch-up", "churn", "allocate", "add", "transport"]
 var names: [String] = []
 var (size, pins): (Int?, Int) = (nil, 1_000_000)
 var dir: String?
@@ -79,6 +80,7 @@ for name in names {
     case "refold": try benchmarkRefold(pins: pins, dir: dir)
     case "replicate": try benchmarkReplicate(pins: pins, dir: dir)
     case "catch-up": try benchmarkCatchUp(pins: pins, dir: dir)
+    case "churn": try benchmarkChurn(operations: pins, dir: dir)
     case "serve": try serve(dir: dir)
     case "allocate": try benchmarkAllocation(count: size ?? 100_000)
     case "add": try benchmarkAdding(megabytes: min(size ?? 200, 100_000))

@@ -270,6 +270,13 @@ extension Run {
             if stored.contains(mark) || isSuperseded(index, pin.cid, askedAt: asked) { continue }
             return world.fail("DURABLE: \(world.name(index)) acknowledged a pin of \(pin.cid) (\(pin.options.name)) that is nowhere")
         }
+        let names = Set(blocks.flatMap { block in
+            block.delta.elements.compactMap { element in CID(stateKey: element.key).flatMap { try? Pin(protobuf: element.value, cid: $0) }?.options.name }
+        })
+        for (index, pins) in acknowledgedBulk where !world.peers[index].isLost && index != outsider {
+            guard let (cid, name) = pins.first(where: { !names.contains($0.name) }) else { continue }
+            return world.fail("DURABLE: \(world.name(index)) acknowledged a pin of \(cid) (\(name)), among others, that is nowhere")
+        }
         let keys = Set(blocks.flatMap { $0.delta.elements.map(\.key) })
         for (index, asked, root) in uploads where !world.peers[index].isLost && index != outsider {
             if keys.contains(root.stateKey) || isSuperseded(index, root, askedAt: asked) { continue }

@@ -52,6 +52,8 @@ package struct RunOptions: Equatable, Sendable {
     package var segmentBytes = 64 << 20
     /// What is read of the log before a peer opens; the rest is read while it runs.
     package var replayBytesAtOpen = 64 << 20
+    /// Clients also pin and unpin many at once.
+    package var hasBulk = false
     /// After the faults everything is healed, and the cluster has this long to agree.
     package var settleLimit = Span.minutes(20)
     package init() {}
@@ -90,6 +92,7 @@ package struct RunOptions: Equatable, Sendable {
             options.segmentBytes = [2 << 10, 20 << 10, 64 << 20][choices.below(3)]
             options.replayBytesAtOpen = [1, 4 << 10, 64 << 20][choices.below(3)]
         }
+        options.hasBulk = choices.chance(1, in: 2)
         return options
     }
 }
@@ -113,6 +116,8 @@ package final class Run {
     private let seed: UInt64
     /// What clients were told is done: the pin's stored value, by the operation.
     var acknowledgedPins: [(at: Int, asked: Int64, pin: Pin)] = []
+    /// Pins that were asked for together, by their names, which no other pin has.
+    var acknowledgedBulk: [(at: Int, pins: [(cid: CID, name: String)])] = []
     /// Files that were added, by the peer and when it was asked.
     var uploads: [(at: Int, asked: Int64, root: CID)] = []
     /// Writes that were asked of a peer: what may replace an earlier one in an open batch, acknowledged or not.
@@ -200,6 +205,7 @@ package final class Run {
         let index = up[choices.below(up.count)]
         if options.isEmbedded && (uploads.isEmpty || choices.chance(1, in: 3)) { return upload(index, &choices) }
         let cid = options.isEmbedded ? uploads[choices.below(uploads.count)].root : content(choices.below(options.contents))
+        if options.hasBulk, !options.isEmbedded, choices.chance(1, in: 5) { return bulk(index, &choices) }
         // Often several at once: values of one height meet, and who removes the same upon the same heads makes the same block.
         let targets = choices.chance(1, in: 4) ? up : [index]
         switch choices.below(10) {
@@ -229,6 +235,25 @@ package final class Run {
             guard case .item(.pin(let pin)) = reply else { return }
             acknowledged += 1
             acknowledgedPins.append((index, asked, pin))
+        }
+    }
+
+    /// All of them or none.
+    private func bulk(_ index: Int, _ choices: inout Choices) {
+        let cids = choices.permuted(Array(0..<options.contents)).prefix(1 + choices.below(5)).map(content)
+        guard choices.chance(2, in: 3) else {
+            world.ask(index, .unpinAll(cids)) { [unowned self] _, reply in if case .end = reply { acknowledged += 1 } }
+            return
+        }
+        var batch = PinBatch()
+        if choices.chance(1, in: 2) { (batch.options.replicationFactorMin, batch.options.replicationFactorMax) = (-1, -1) }
+        let call = world.nextClient
+        let pins = cids.enumerated().map { (cid: $1, name: index == outsider ? Run.outsiderName : "bulk \(call).\($0)") }
+        for pin in pins { batch.append(pin.cid, name: pin.name) }
+        world.ask(index, .pinAll(batch)) { [unowned self] _, reply in
+            guard case .end = reply else { return }
+            acknowledged += 1
+            acknowledgedBulk.append((index, pins))
         }
     }
 

@@ -171,6 +171,27 @@ import Testing
         for peer in 0..<2 { for number in 0..<12 { #expect(try stage.machine(peer).readPin(Stage.content(number)) != nil) } }
     }
 
+    @Test(arguments: [false, true]) func manyArePinnedAndUnpinnedAtOnce(isBatching: Bool) throws {
+        let stage = Stage { if isBatching { ($0.replica.batchSizeMax, $0.replica.batchAgeMax) = (10, .seconds(5)) } }
+        var batch = PinBatch()
+        for number in 0..<30 { batch.append(Stage.content(number), name: "many") }
+        try stage.ask(0, .pinAll(batch))
+        try stage.pin(0, 30, name: "one")  // may wait for a batch: it is to be seen all the same
+        try stage.ask(0, .unpinAll((10...30).map(Stage.content)))
+        stage.run(.seconds(30))
+        #expect(Set(stage.digests()).count == 1)
+        for peer in 0..<3 {
+            #expect(try stage.machine(peer).replica.count == 10)
+            #expect(try stage.machine(peer).readPin(Stage.content(9))?.options.name == "many")
+            #expect(try stage.machine(peer).readPin(Stage.content(30)) == nil)
+        }
+        #expect((0..<10).allSatisfy { stage.holders($0).count == 2 } && (10..<31).allSatisfy { stage.holders($0).isEmpty })
+        let failure = #expect(throws: ClientFailure.self) { try stage.ask(0, .unpinAll([Stage.content(0), Stage.content(10)])) }
+        #expect(failure?.message == "\(Stage.content(10)) is not part of the pinset")
+        stage.run(.seconds(10))
+        #expect(try stage.machine(0).readPin(Stage.content(0)) != nil, "all of them or none")
+    }
+
     @Test func oneSeedIsOneRun() {
         let first = Run(seed: 11).execute()
         let second = Run(seed: 11).execute()

@@ -1,5 +1,5 @@
-// Pinning many at once: one answer for all, and all of them or none. What would stand in the way of a single pin (CLU-01..05)
-// stands in the way of the whole batch.
+// Pinning and unpinning many at once: one answer for all, and all of them or none. What would stand in the way of a single one
+// (CLU-01..05, CLU-09) stands in the way of the whole batch.
 
 import Allocation
 import Kernel
@@ -8,24 +8,73 @@ import Monitoring
 import Multiformats
 import Pinset
 import Seams
+import Storage
 
 extension ClusterPeer {
-    mutating func pinAll(_ batch: PinBatch, _ client: ClientID) {
+    enum BulkWrite: Sendable {
+        case pin(PinBatch)
+        case unpin([CID])
+    }
+
+    mutating func writeAll(_ write: BulkWrite, _ client: ClientID) {
         if settings.isFollower { return reply(client, .failure(Self.followerRefusal)) }
-        bulk.append((client, batch))
+        bulk.append((client, write))
         workOffBulk()
     }
 
-    /// As long as the index keeps up: whoever asks for more waits for the answer.
+    /// One at a time, so that nothing else waits long, and as long as the index keeps up: whoever asks for more waits for the answer.
     mutating func workOffBulk() {
-        while let (client, batch) = bulk.first, !replica.isOverloaded {
+        loops.bulkAt = nil
+        if let (client, write) = bulk.first, !replica.isOverloaded {
+            // What is on its way into the pinset is to be seen, since it is to be removed too.
+            if case .unpin = write, replica.hasPutsUnderWay { return withReplica { $0.commit($1.now, &$2) } }
             bulk.removeFirst()
+            if !bulk.isEmpty { loops.bulkAt = turn.now.monotonic }
             do throws(ClientFailure) {
-                let pins = try prepared(batch)
-                let id = OperationID(number())
-                writes[id] = { $0.reply(client, $1.map { .failure(ClientFailure($0.description)) } ?? .success([])) }
-                withReplica { $0.pin(pins, id, now: $1.now, effects: &$2) }
+                switch write {
+                case .pin(let batch):
+                    let pins = try prepared(batch)
+                    let id = awaiting(client)
+                    withReplica { $0.pin(pins, id, now: $1.now, effects: &$2) }
+                case .unpin(let cids):
+                    let removals = try removals(of: cids)
+                    let id = awaiting(client)
+                    withReplica { $0.remove(removals, id, now: $1.now, effects: &$2) }
+                }
             } catch { reply(client, .failure(error)) }
+        }
+    }
+
+    /// The client is answered when the write is durable.
+    private mutating func awaiting(_ client: ClientID) -> OperationID {
+        let id = OperationID(number())
+        writes[id] = { $0.reply(client, $1.map { .failure(ClientFailure($0.description)) } ?? .success([])) }
+        return id
+    }
+
+    private mutating func removals(of cids: [CID]) throws(ClientFailure) -> [Replica.Removal] {
+        guard replica.isOpen else { throw Self.opening(replica) }
+        var removals: [Replica.Removal] = []
+        removals.reserveCapacity(cids.count)
+        for cid in cids {
+            let found: Replica.Removal?
+            do { found = try replica.removal(of: cid) } catch {
+                mend(error)
+                throw ClientFailure("\(error)")
+            }
+            guard let found else { throw ClientFailure(.notFound, "\(cid) is not part of the pinset") }
+            let type = found.value.withUnsafeBytes { PinParts($0)?.type } ?? (try? Pin(protobuf: found.value, cid: cid))?.type
+            guard type == .data else { throw ClientFailure("\(cid) is no plain pin: it is unpinned by itself") }
+            removals.append(found)
+        }
+        return removals
+    }
+
+    private mutating func pinToReplace(_ cid: CID) throws(ClientFailure) -> Pin? {
+        guard replica.isOpen else { throw Self.opening(replica) }
+        do throws(LogError) { return try replica.valueToReplace(cid).flatMap { try? Pin(protobuf: $0, cid: cid) } } catch {
+            mend(error)
+            throw ClientFailure("\(error)")
         }
     }
 
@@ -41,7 +90,7 @@ extension ClusterPeer {
             let isKnown = factors.min < 0 || known.contains(index)
             let pin: Pin
             do throws(MultiformatError) { pin = try batch.pin(index) } catch { throw ClientFailure(.badRequest, "\(error)") }
-            let existing = isKnown ? try knownPin(pin.cid) : nil
+            let existing = isKnown ? try pinToReplace(pin.cid) : nil
             if let existing { try check(pin, replacing: existing) }
             if factors.min >= 0 { allocations[index] = try self.allocations(for: pin, current: existing?.allocations ?? [], without: []) }
         }

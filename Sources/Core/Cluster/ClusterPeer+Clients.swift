@@ -28,7 +28,8 @@ extension ClusterPeer {
         case .peerAdd(let peer): addPeer(peer) { $0.reply(client, $1.map { [.peer($0)] }) }
         case .peerRemove: reply(client, .failure(ClientFailure("crdt consensus component cannot remove peers")))
         case .pin(let request): pin(request) { $0.reply(client, $1.map { [.pin($0)] }) }
-        case .pinAll(let batch): pinAll(batch, client)
+        case .pinAll(let batch): writeAll(.pin(batch), client)
+        case .unpinAll(let cids): writeAll(.unpin(cids), client)
         case .unpin(let cid): unpin(cid) { $0.reply(client, $1.map { [.pin($0)] }) }
         case .pinPath(let path): pinPath(path, client)
         case .unpinPath(let path): unpinPath(path, client)
@@ -265,7 +266,7 @@ extension ClientRequest {
     var needsPinset: Bool {
         switch self {
         case .id, .version, .peers, .peerAdd, .peerRemove, .metrics, .metricNames, .alerts, .connectGraph, .bandwidth, .repoGC: false
-        case .pin, .pinAll, .pinPath, .unpin, .unpinPath, .pinGet, .pins, .status, .statuses, .statusAll, .recover, .recoverAll, .add: true
+        case .pin, .pinAll, .unpinAll, .pinPath, .unpin, .unpinPath, .pinGet, .pins, .status, .statuses, .statusAll, .recover, .recoverAll, .add: true
         }
     }
 }

@@ -26,6 +26,8 @@ extension ClusterPeer {
         var greetAt: Instant?
         /// The IPFS daemons are introduced to each other, once.
         var connectSwarmsAt: Instant?
+        /// The next of many writes.
+        var bulkAt: Instant?
         /// Where the sweeps go on.
         var stateSyncCursor: LogAddress?
         var repinCursor: LogAddress?
@@ -48,7 +50,7 @@ extension ClusterPeer {
 
         var nextDeadline: Instant? {
             let sweeps = earliest(earliest(stateSyncAt, recoverAt), repinAt)
-            return earliest(earliest(sweeps, recoveryAt), earliest(earliest(askIPFSAt, greetAt), connectSwarmsAt))
+            return earliest(earliest(sweeps, recoveryAt), earliest(earliest(askIPFSAt, greetAt), earliest(connectSwarmsAt, bulkAt)))
         }
     }
 

@@ -6,7 +6,6 @@
 import Encoding
 import Kernel
 import Multiformats
-import Pinset
 import Storage
 
 struct ElementStore: Sendable {
@@ -33,6 +32,11 @@ struct ElementStore: Sendable {
     var digests = RangeDigests()
     /// What could not be read since it was asked for last.
     private(set) var damages: [LogDamage] = []
+    /// Elements and blocks that were looked at before: a write looks at what its merge will look at.
+    private var elements: [LogAddress: (name: StoredName, candidate: Candidate)] = [:]
+    private var headers: [LogAddress: StoredBlock.Header] = [:]
+    private var addresses: [Multihash: LogAddress] = [:]
+    private static let recalledMax = 1 << 14
 
     init(log: Log, index: Index) { (self.log, self.index) = (log, index) }
 
@@ -41,38 +45,31 @@ struct ElementStore: Sendable {
         return damages
     }
 
+    /// All is to be made from the log again.
+    mutating func reset(_ effects: inout [Index.Effect]) {
+        index.reset(effects: &effects)
+        (live, digests, elements, headers, addresses) = (LiveMap(), RangeDigests(), [:], [:], [:])
+    }
+
     // MARK: Reading
 
-    func value(_ key: String) throws(LogError) -> Bytes? {
-        try find(StoredKey.hash(key)) { $0.keyText.elementsEqual(key.utf8) }?.value
-    }
-    /// That of the key which is made from a CID.
-    func value(_ cid: CID) throws(LogError) -> Bytes? { try find(cid)?.value }
-    /// Where it stands.
-    func address(_ cid: CID) throws(LogError) -> LogAddress? { try find(cid)?.address }
+    func value(_ name: StoredName) throws(LogError) -> Bytes? { try find(name)?.value }
+    /// Where the value of a key stands.
+    func address(_ name: StoredName) throws(LogError) -> LogAddress? { try find(name)?.address }
 
-    private func find(_ cid: CID) throws(LogError) -> (address: LogAddress, value: Bytes)? {
-        let bytes = cid.bytes
-        let hash = bytes.withUnsafeBytes { StoredKey.hash(cid: $0) }
-        return try find(hash) { view in
-            guard view.key == nil else { return view.keyText.elementsEqual(cid.stateKey.utf8) }
-            return bytes.withUnsafeBytes { StoredKey.isSame($0, view.cid) }
-        }
-    }
-
-    private func find(_ hash: UInt64, names: (ElementView) -> Bool) throws(LogError) -> (address: LogAddress, value: Bytes)? {
-        for word in try index.words(hash) where word.kind == Kind.element && live.contains(word.address) {
+    private func find(_ name: StoredName) throws(LogError) -> (address: LogAddress, value: Bytes)? {
+        for word in try index.words(name.hash) where word.kind == Kind.element && live.contains(word.address) {
             let bytes = try elementBytes(at: word.address)
-            let value = bytes.withUnsafeBytes { raw in ElementView(raw, 0).flatMap { names($0) ? Bytes($0.value) : nil } }
+            let value = bytes.withUnsafeBytes { raw in ElementView(raw, 0).flatMap { name.names($0) ? Bytes($0.value) : nil } }
             if let value { return (word.address, value) }
         }
         return nil
     }
 
     /// The key was here once and is not any more.
-    func hasRemoved(_ cid: CID) throws(LogError) -> Bool {
-        let words = try index.words(cid.bytes.withUnsafeBytes { StoredKey.hash(cid: $0) })
-        guard !words.contains(where: { $0.kind == Kind.element }) else { return try value(cid) == nil && !words.isEmpty }
+    func hasRemoved(_ name: StoredName) throws(LogError) -> Bool {
+        let words = try index.words(name.hash)
+        guard !words.contains(where: { $0.kind == Kind.element }) else { return try value(name) == nil && !words.isEmpty }
         return words.contains { $0.kind == Kind.removed || $0.kind == Kind.tombstone }
     }
 
@@ -91,20 +88,25 @@ struct ElementStore: Sendable {
     }
 
     /// Nil: it has another key.
-    private func candidate(at address: LogAddress, key text: Bytes) throws(LogError) -> Candidate? {
+    private mutating func candidate(at address: LogAddress, _ name: StoredName) throws(LogError) -> Candidate? {
+        if let known = elements[address] { return known.name == name ? known.candidate : nil }
         let bytes = try elementBytes(at: address)
-        return bytes.withUnsafeBytes { raw in
-            guard let view = ElementView(raw, 0), view.keyText == text else { return nil }
+        let found: Candidate? = bytes.withUnsafeBytes { raw in
+            guard let view = ElementView(raw, 0), name.names(view) else { return nil }
             return Candidate(address: address, block: address - view.distance, value: Bytes(view.value), mixed: view.mixed)
         }
+        guard let found else { return nil }
+        if elements.count >= ElementStore.recalledMax { elements = [:] }
+        elements[address] = (name, found)
+        return found
     }
 
     /// All of one key. Those that cannot be read are noted, and left out until they are mended.
-    private mutating func candidates(_ words: [IndexWord], key text: Bytes) throws(LogError) -> [Candidate] {
+    private mutating func candidates(_ words: [IndexWord], _ name: StoredName) throws(LogError) -> [Candidate] {
         var found: [Candidate] = []
         for word in words where word.kind == Kind.element {
             do throws(LogError) {
-                if let candidate = try candidate(at: word.address, key: text) { found.append(candidate) }
+                if let candidate = try candidate(at: word.address, name) { found.append(candidate) }
             } catch { try note(error) }
         }
         return found
@@ -115,14 +117,15 @@ struct ElementStore: Sendable {
         damages.append(damage)
     }
 
-    /// The blocks whose elements of a key nobody has removed.
-    mutating func liveBlocks(_ key: String) throws(LogError) -> [Multihash] {
-        let hash = StoredKey.hash(key)
-        var out: [Multihash] = []
-        for candidate in try candidates(try index.words(hash), key: Bytes(key.utf8)) {
-            out.append(StoredBlock.multihash(try header(at: candidate.block).digest))
+    /// The value of a key, and the blocks whose elements of it nobody has removed.
+    mutating func known(_ name: StoredName) throws(LogError) -> (value: Bytes?, blocks: [Multihash]) {
+        var (value, blocks): (Bytes?, [Multihash]) = (nil, [])
+        for candidate in try candidates(try index.recalled(name.hash), name) {
+            blocks.append(StoredBlock.multihash(try recalledHeader(at: candidate.block).digest))
+            if live.contains(candidate.address) { value = candidate.value }
         }
-        return out
+        if let damage = damages.popLast() { throw .damaged(damage) }  // what is to be removed must be known
+        return (value, blocks)
     }
 
     // MARK: Blocks
@@ -140,6 +143,22 @@ struct ElementStore: Sendable {
         }
     }
 
+    /// Many elements of a batch were added by few blocks.
+    private mutating func recalledHeader(at payload: LogAddress) throws(LogError) -> StoredBlock.Header {
+        if let header = headers[payload] { return header }
+        let header = try header(at: payload)
+        if headers.count >= ElementStore.recalledMax { headers = [:] }
+        headers[payload] = header
+        return header
+    }
+    private mutating func recalledAddress(ofBlock hash: Multihash) throws(LogError) -> LogAddress? {
+        if let address = addresses[hash] { return address }
+        guard let address = try address(ofBlock: hash) else { return nil }
+        if addresses.count >= ElementStore.recalledMax { addresses = [:] }
+        addresses[hash] = address
+        return address
+    }
+
     func address(ofBlock hash: Multihash) throws(LogError) -> LogAddress? {
         let key = StoredKey.hash(block: hash.digest)
         for word in try index.words(key) where word.kind == Kind.block {
@@ -151,8 +170,8 @@ struct ElementStore: Sendable {
     // MARK: Merging
 
     /// Takes what a durable block says into the state. The keys whose values changed, if the caller wants them.
-    mutating func merge(_ block: StoredBlock, at base: LogAddress, wantsKeys: Bool) throws(LogError) -> [Bytes] {
-        var changed: [Bytes] = []
+    mutating func merge(_ block: StoredBlock, at base: LogAddress, wantsKeys: Bool) throws(LogError) -> [StoredName] {
+        var changed: [StoredName] = []
         index.put(StoredKey.hash(block: block.hash.digest), IndexWord(kind: Kind.block, base))
         for tombstone in block.tombstones {
             if let key = try remove(tombstone, block, base), wantsKeys, !changed.contains(key) { changed.append(key) }
@@ -172,23 +191,23 @@ struct ElementStore: Sendable {
             } else {
                 live.insert(address)
                 digests.add(element.hash, element.mixed)
-                if wantsKeys { changed.append(block.keyText(element)) }
+                if wantsKeys { changed.append(block.name(element)) }
             }
         }
         return changed
     }
 
     /// An element whose key may be known. The key, if it has another value now.
-    private mutating func add(_ element: ElementRef, _ block: StoredBlock, _ base: LogAddress) throws(LogError) -> Bytes? {
-        let key = block.keyText(element)
-        let words = try index.words(element.hash)
+    private mutating func add(_ element: ElementRef, _ block: StoredBlock, _ base: LogAddress) throws(LogError) -> StoredName? {
+        let name = block.name(element)
+        let words = try index.recalled(element.hash)
         let address = base + Int(element.offset)
         if words.contains(where: { $0.kind == Kind.element && $0.address == address }) { return nil }
-        guard try !isCancelled(key, element.hash, words, block.hash) else { return nil }
+        guard try !isCancelled(name, element.hash, words, block.hash) else { return nil }
         for word in words where word.kind == Kind.removed {
-            if try names(word.address, key, nil) { index.erase(element.hash, word) }
+            if try names(word.address, name, nil) { index.erase(element.hash, word) }
         }
-        let others = try candidates(words, key: key)
+        let others = try candidates(words, name)
         let value = block.value(element)
         if let twin = others.first(where: { $0.block == base }) {  // C08: of two values in one block the greater counts
             guard twin.value.lexicographicallyPrecedes(value) else { return nil }
@@ -196,14 +215,14 @@ struct ElementStore: Sendable {
         }
         index.put(element.hash, IndexWord(kind: Kind.element, address))
         let mine = Candidate(address: address, block: base, value: value, mixed: element.mixed)
-        return try elect(element.hash, others.filter { $0.block != base } + [mine], before: others) ? key : nil
+        return try elect(element.hash, others.filter { $0.block != base } + [mine], before: others) ? name : nil
     }
 
     /// A tombstone came before this block's element: both have done their work.
-    private mutating func isCancelled(_ key: Bytes, _ hash: UInt64, _ words: [IndexWord], _ block: Multihash) throws(LogError) -> Bool {
+    private mutating func isCancelled(_ name: StoredName, _ hash: UInt64, _ words: [IndexWord], _ block: Multihash) throws(LogError) -> Bool {
         var isCancelled = false
         for word in words where word.kind == Kind.tombstone {
-            guard try names(word.address, key, block) else { continue }
+            guard try names(word.address, name, block) else { continue }
             isCancelled = true
             index.erase(hash, word)
             index.put(hash, IndexWord(kind: Kind.removed, word.address))
@@ -212,32 +231,32 @@ struct ElementStore: Sendable {
     }
 
     /// The key, if it has another value now or none.
-    private mutating func remove(_ tombstone: TombstoneRef, _ block: StoredBlock, _ base: LogAddress) throws(LogError) -> Bytes? {
-        guard let (key, target) = block.tombstone(tombstone) else { return nil }
-        let words = try index.words(tombstone.hash)
+    private mutating func remove(_ tombstone: TombstoneRef, _ block: StoredBlock, _ base: LogAddress) throws(LogError) -> StoredName? {
+        guard let (name, target) = block.tombstone(tombstone) else { return nil }
+        let words = try index.recalled(tombstone.hash)
         let mark = base + Int(tombstone.offset)
-        guard let targetBase = try address(ofBlock: target) else {
-            if try !isKnown(key, target, words) { index.put(tombstone.hash, IndexWord(kind: Kind.tombstone, mark)) }
+        guard let targetBase = try recalledAddress(ofBlock: target) else {
+            if try !isKnown(name, target, words) { index.put(tombstone.hash, IndexWord(kind: Kind.tombstone, mark)) }
             return nil
         }
-        let known = try candidates(words, key: key)
+        let known = try candidates(words, name)
         guard let victim = known.first(where: { $0.block == targetBase }) else { return nil }
         index.erase(tombstone.hash, IndexWord(kind: Kind.element, victim.address))
         let rest = known.filter { $0.address != victim.address }
         if rest.isEmpty { index.put(tombstone.hash, IndexWord(kind: Kind.removed, mark)) }
-        return try elect(tombstone.hash, rest, before: known) ? key : nil
+        return try elect(tombstone.hash, rest, before: known) ? name : nil
     }
 
-    private mutating func isKnown(_ key: Bytes, _ target: Multihash, _ words: [IndexWord]) throws(LogError) -> Bool {
-        for word in words where word.kind == Kind.tombstone { if try names(word.address, key, target) { return true } }
+    private mutating func isKnown(_ name: StoredName, _ target: Multihash, _ words: [IndexWord]) throws(LogError) -> Bool {
+        for word in words where word.kind == Kind.tombstone { if try names(word.address, name, target) { return true } }
         return false
     }
 
     /// The tombstone there is for that key and, if given, that block. One that cannot be read is noted, and is for neither.
-    private mutating func names(_ address: LogAddress, _ key: Bytes, _ block: Multihash?) throws(LogError) -> Bool {
+    private mutating func names(_ address: LogAddress, _ name: StoredName, _ block: Multihash?) throws(LogError) -> Bool {
         do throws(LogError) {
             return try tombstoneBytes(at: address).withUnsafeBytes { raw in
-                guard let view = TombstoneView(raw, 0), view.keyText == key else { return false }
+                guard let view = TombstoneView(raw, 0), name.names(view) else { return false }
                 return block.map { view.digest.elementsEqual($0.digest) } ?? true
             }
         } catch {
@@ -274,11 +293,11 @@ struct ElementStore: Sendable {
         return true
     }
 
-    private func best(of candidates: [Candidate]) throws(LogError) -> Candidate? {
+    private mutating func best(of candidates: [Candidate]) throws(LogError) -> Candidate? {
         guard candidates.count > 1 else { return candidates.first }
         var best: (candidate: Candidate, priority: UInt64)?
         for candidate in candidates {
-            let priority = try header(at: candidate.block).priority
+            let priority = try recalledHeader(at: candidate.block).priority
             if let current = best,
                 current.priority != priority
                     ? current.priority > priority : !current.candidate.value.lexicographicallyPrecedes(candidate.value) { continue }
@@ -320,15 +339,15 @@ struct ElementStore: Sendable {
 }
 
 extension StoredBlock {
-    func keyText(_ element: ElementRef) -> Bytes {
-        payload.withUnsafeBytes { ElementView($0, Int(element.offset))?.keyText ?? [] }
+    func name(_ element: ElementRef) -> StoredName {
+        payload.withUnsafeBytes { ElementView($0, Int(element.offset)).map { StoredName($0) } ?? StoredName([]) }
     }
     func value(_ element: ElementRef) -> Bytes {
         payload.withUnsafeBytes { ElementView($0, Int(element.offset)).map { Bytes($0.value) } ?? [] }
     }
-    func tombstone(_ tombstone: TombstoneRef) -> (key: Bytes, target: Multihash)? {
+    func tombstone(_ tombstone: TombstoneRef) -> (name: StoredName, target: Multihash)? {
         payload.withUnsafeBytes { raw in
-            TombstoneView(raw, Int(tombstone.offset)).map { ($0.keyText, StoredBlock.multihash($0.digest)) }
+            TombstoneView(raw, Int(tombstone.offset)).map { (StoredName($0), StoredBlock.multihash($0.digest)) }
         }
     }
 }

@@ -8,8 +8,11 @@ import Storage
 
 extension Replica {
     mutating func withIndex(_ effects: inout [Effect], _ body: (inout Index, inout [Index.Effect]) -> Void) {
+        withStore(&effects) { body(&$0.index, &$1) }
+    }
+    private mutating func withStore(_ effects: inout [Effect], _ body: (inout ElementStore, inout [Index.Effect]) -> Void) {
         var own: [Index.Effect] = []
-        body(&store.index, &own)
+        body(&store, &own)
         for effect in own {
             switch effect {
             case .disk(let effect): effects.append(.disk(effect))
@@ -129,8 +132,8 @@ extension Replica {
     }
 
     private mutating func forget(_ effects: inout [Effect]) {
-        withIndex(&effects) { $0.reset(effects: &$1) }
-        (store.live, store.digests, dag) = (LiveMap(), RangeDigests(), Dag())
+        withStore(&effects) { $0.reset(&$1) }
+        dag = Dag()
         (batch, batchBytes, isDirty, doubtedThrough) = ([], 0, false, 0)
         committing = inFlight.reduce(0) { if case .block(let block, _, _, true) = $1.what { max($0, block.consumes) } else { $0 } }
         telling = Telling()
@@ -249,12 +252,11 @@ private struct StateFault: Error, CustomStringConvertible {
 extension StoredBlock {
     /// A put that is in this block. A removal names what it removes: to repeat it does no harm.
     func holds(_ change: Replica.Change) -> Bool {
-        guard case .put(let key, let value) = change, case let hash = StoredKey.hash(key) else { return false }
-        return elements.contains { $0.hash == hash && keyText($0).elementsEqual(key.utf8) && self.value($0) == value }
+        guard case .put(let key, let value) = change, case let sought = StoredName(key.utf8), case let hash = sought.hash else { return false }
+        return elements.contains { $0.hash == hash && name($0) == sought && self.value($0) == value }
     }
 
     var keys: [String] {
-        elements.map { String(decoding: keyText($0), as: UTF8.self) }
-            + tombstones.compactMap { tombstone($0).map { String(decoding: $0.key, as: UTF8.self) } }
+        elements.map { name($0).string } + tombstones.compactMap { tombstone($0)?.name.string }
     }
 }

@@ -41,10 +41,13 @@ extension Replica {
         switch change {
         case .put(let key, let value): return .put(key: key, value: value)
         case .delete(let key):
-            // In the order of their datastore keys.
-            let hashes = try store.liveBlocks(key)
-            return .delete(key: key, blocks: hashes.sorted { Delta.blockKey($0).utf8.lexicographicallyPrecedes(Delta.blockKey($1).utf8) })
+            return .delete(key: key, blocks: Replica.ordered(try store.known(StoredName(key.utf8)).blocks))
         }
+    }
+
+    /// In the order of their datastore keys.
+    private static func ordered(_ blocks: [Multihash]) -> [Multihash] {
+        blocks.count < 2 ? blocks : blocks.sorted { Delta.blockKey($0).utf8.lexicographicallyPrecedes(Delta.blockKey($1).utf8) }
     }
 
     private mutating func logOperation(_ id: OperationID, _ change: Change, _ now: Now, _ effects: inout [Effect]) {
@@ -103,7 +106,7 @@ extension Replica {
     }
 
     /// Puts the waiting operations into blocks.
-    mutating func commit(_ now: Now, _ effects: inout [Effect]) {
+    package mutating func commit(_ now: Now, _ effects: inout [Effect]) {
         guard !isCommitting else { return }
         commitAll(&effects)
         sync(&effects)
@@ -128,11 +131,34 @@ extension Replica {
     package mutating func write(_ changes: [BatchChange], _ id: OperationID, now: Now, effects: inout [Effect]) {
         guard !changes.isEmpty else { return effects.append(.finished(id, nil)) }
         guard isOpen else { return effects.append(.finished(id, .opening(percent: openingPercent))) }
-        var tips = dag.heads
         var resolved: [Change] = []
         do throws(LogError) { for change in changes { resolved.append(try self.resolved(change)) } } catch {
             return effects.append(.finished(id, .log("\(error)")))
         }
+        writeAtOnce(resolved, id, &effects)
+    }
+
+    /// What is there of a key, to be removed. Good until something else is written.
+    package struct Removal: Sendable {
+        fileprivate let change: Change
+        package let value: Bytes
+    }
+    /// The value, for who is about to write another.
+    package mutating func valueToReplace(_ cid: CID) throws(LogError) -> Bytes? { try store.known(StoredName(cid)).value }
+    /// Nil: there is nothing under that CID.
+    package mutating func removal(of cid: CID) throws(LogError) -> Removal? {
+        let (value, blocks) = try store.known(StoredName(cid))
+        return value.map { Removal(change: .delete(key: cid.stateKey, blocks: Replica.ordered(blocks)), value: $0) }
+    }
+    /// Removes many at once: `finished` says when all of it is durable.
+    package mutating func remove(_ removals: [Removal], _ id: OperationID, now: Now, effects: inout [Effect]) {
+        if isStopping { return effects.append(.finished(id, .stopping)) }
+        guard !removals.isEmpty else { return effects.append(.finished(id, nil)) }
+        writeAtOnce(removals.map(\.change), id, &effects)
+    }
+
+    private mutating func writeAtOnce(_ resolved: [Change], _ id: OperationID, _ effects: inout [Effect]) {
+        var tips = tipsInFlight.map { (cid: CID(v1: Codec.dagPB, $0.hash), height: $0.height) }
         let parts = parts(of: resolved)
         for (index, part) in parts.enumerated() {
             let operations = index == parts.count - 1 ? [id] : []
@@ -223,6 +249,8 @@ extension Replica {
     }
     /// Nothing is on its way into the log.
     package var isSettled: Bool { inFlight.isEmpty && queue.isEmpty }
+    /// Something of this peer's own that no removal would see yet.
+    package var hasPutsUnderWay: Bool { !batch.isEmpty || !queue.isEmpty || inFlight.contains { $0.what.isOwnPut } }
     package var isFlushed: Bool { isSettled && batch.isEmpty }
 
     // MARK: Records

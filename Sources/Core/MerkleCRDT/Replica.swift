@@ -116,6 +116,13 @@ package struct Replica: Sendable {
         case operation(OperationID, Accepted)
         case flag(Bool)
 
+        var isOwnPut: Bool {
+            switch self {
+            case .block(let block, _, _, let isOwn): isOwn && !block.elements.isEmpty
+            case .operation: true
+            case .flag: false
+            }
+        }
         var isOwnBlock: Bool { if case .block(_, _, _, true) = self { true } else { false } }
     }
 
@@ -209,10 +216,10 @@ package struct Replica: Sendable {
         for index in 0..<batch.count { hashes.append(batch.withCID(index) { StoredKey.hash(cid: $0) }) }
         return store.index.mayContain(hashes)
     }
-    package func value(_ key: String) throws(LogError) -> Bytes? { try store.value(key) }
-    package func value(_ cid: CID) throws(LogError) -> Bytes? { try store.value(cid) }
+    package func value(_ key: String) throws(LogError) -> Bytes? { try store.value(StoredName(key.utf8)) }
+    package func value(_ cid: CID) throws(LogError) -> Bytes? { try store.value(StoredName(cid)) }
     /// The key was here once and is not any more.
-    package func hasRemoved(_ cid: CID) throws(LogError) -> Bool { try store.hasRemoved(cid) }
+    package func hasRemoved(_ cid: CID) throws(LogError) -> Bool { try store.hasRemoved(StoredName(cid)) }
     package var count: Int { store.digests.count }
     package var digest: StateDigest { store.digests.total }
     package var rangeDigests: RangeDigests { store.digests }
@@ -254,7 +261,7 @@ package struct Replica: Sendable {
         /// Where the value stands in the log, as long as it is the value.
         package var address: LogAddress { item.address }
     }
-    package func address(of cid: CID) -> LogAddress? { do { return try store.address(cid) } catch { return nil } }
+    package func address(of cid: CID) -> LogAddress? { do { return try store.address(StoredName(cid)) } catch { return nil } }
 
     /// Hands out keys and values, those of the blocks that begin within about so many bytes of the log from a cursor on; nil is
     /// the beginning. The order is that of the log. The next cursor, or nil at the end. Cursors stay good while things change:

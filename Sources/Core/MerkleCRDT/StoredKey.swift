@@ -85,3 +85,31 @@ enum StoredKey {
         }
     }
 }
+
+/// A key as elements and tombstones hold it: the CID that it is made from, or its text.
+struct StoredName: Hashable, Sendable {
+    private let bytes: Bytes
+    private let isDecoded: Bool
+
+    private init(_ bytes: Bytes, isDecoded: Bool) { (self.bytes, self.isDecoded) = (bytes, isDecoded) }
+    init(_ cid: CID) { self.init(cid.bytes, isDecoded: true) }
+    init(_ key: some Collection<UInt8>) {
+        if let cid = StoredKey.decoded(key) { self.init(cid, isDecoded: true) } else { self.init(Bytes(key), isDecoded: false) }
+    }
+    init(_ view: ElementView) {
+        if let key = view.key { self.init(key) } else { self.init(view.cid.map { Bytes($0) } ?? [], isDecoded: true) }
+    }
+    init(_ view: TombstoneView) { self.init(Bytes(view.key), isDecoded: view.isDecoded) }
+
+    var hash: UInt64 { isDecoded ? bytes.withUnsafeBytes { StoredKey.hash(cid: $0) } : StoredKey.hash(bytes) }
+    var text: Bytes { isDecoded ? bytes.withUnsafeBytes { StoredKey.text(decoded: $0) } : bytes }
+    var string: String { String(decoding: text, as: UTF8.self) }
+
+    func names(_ view: ElementView) -> Bool {
+        guard view.key == nil else { return view.keyText == text }
+        return isDecoded && bytes.withUnsafeBytes { StoredKey.isSame($0, view.cid) }
+    }
+    func names(_ view: TombstoneView) -> Bool {
+        view.isDecoded == isDecoded && bytes.withUnsafeBytes { StoredKey.isSame($0, view.key) }
+    }
+}

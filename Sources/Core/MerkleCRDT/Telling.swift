@@ -37,12 +37,9 @@ extension Replica {
         if telling.behind != nil, room > settings.toldPerStep { telling.nextAt = now.monotonic }
     }
 
-    mutating func tell(_ keys: [Bytes], _ effects: inout [Effect]) throws(LogError) {
-        telling.room -= keys.count
-        for key in keys {
-            let text = String(decoding: key, as: UTF8.self)
-            effects.append(.changed(key: text, new: try store.value(text)))
-        }
+    mutating func tell(_ names: [StoredName], _ effects: inout [Effect]) throws(LogError) {
+        telling.room -= names.count
+        for name in names { effects.append(.changed(key: name.string, new: try store.value(name))) }
     }
 
     /// What one record changed, from some change on.
@@ -56,7 +53,7 @@ extension Replica {
             count = block.elements.count + block.tombstones.count
             let some = told..<min(count, told + telling.room)
             try tell(some.compactMap { index in
-                index < block.elements.count ? block.keyText(block.elements[index]) : block.tombstone(block.tombstones[index - block.elements.count])?.key
+                index < block.elements.count ? block.name(block.elements[index]) : block.tombstone(block.tombstones[index - block.elements.count])?.name
             }, &effects)
             telling.untoldCount -= some.count
             if some.upperBound < count { return telling.behind = (record, some.upperBound) }

@@ -31,6 +31,7 @@ package enum ClientRequest: Equatable, Sendable {
     case peerRemove(PeerID)  // none
     case pin(Pin)  // the pin as submitted
     case pinAll(PinBatch)  // none: all of them or none
+    case unpinAll([CID])  // the same
     case pinPath(PinPath)  // the pin as submitted
     case unpin(CID)  // the pin as it was stored
     case unpinPath(PinPath)  // the pin as it was stored

@@ -53,6 +53,7 @@ package struct Index: Sendable {
     private var lastManifest: FileName?
     private var obsolete: [FileName] = []
     private var needsManifest = false
+    private var memory: [UInt64: [IndexWord]] = [:]
 
     static let manifestMagic: UInt64 = 0x316e_6d5f_6369_7673
 
@@ -105,6 +106,7 @@ package struct Index: Sendable {
         for file in [lastManifest, manifest?.file].compactMap({ $0 }) { effects.append(.disk(.remove(file))) }
         obsolete += manifest?.obsolete ?? []
         table = MemTable(capacity: settings.tableEntries)
+        memory = [:]
         (frozen, runs, checkpoint, flushing, merging, manifest, lastManifest, needsManifest) = ([], [], nil, nil, nil, nil, nil, false)
     }
 
@@ -131,8 +133,12 @@ package struct Index: Sendable {
 
     // MARK: Entries
 
-    package mutating func put(_ hash: UInt64, _ word: IndexWord) { table.set(hash, word) }
+    package mutating func put(_ hash: UInt64, _ word: IndexWord) {
+        forget(hash)
+        table.set(hash, word)
+    }
     package mutating func erase(_ hash: UInt64, _ word: IndexWord) {
+        forget(hash)
         table.set(hash, IndexWord(kind: word.kind, word.address, isErased: true))
     }
 
@@ -148,6 +154,7 @@ package struct Index: Sendable {
 
     /// Puts what is surely the first of its hash. False: it may not be, and nothing was done.
     package mutating func putIfNew(_ hash: UInt64, _ word: IndexWord) -> Bool {
+        forget(hash)
         for index in runs.indices where runs[index].filter.mayContain(hash) { return false }
         for index in frozen.indices where frozen[index].table.contains(hash) { return false }
         return table.insertIfNew(hash, word)
@@ -198,6 +205,17 @@ package struct Index: Sendable {
         }
         return found
     }
+
+    /// The same for who asks again: a write looks up what its merge will look up. What is there is remembered for a while.
+    package mutating func recalled(_ hash: UInt64) throws(LogError) -> [IndexWord] {
+        if let words = memory[hash] { return words }
+        let words = try words(hash)
+        if memory.count >= Index.remembered { memory = [:] }
+        memory[hash] = words
+        return words
+    }
+    private static let remembered = 1 << 14
+    @inline(__always) private mutating func forget(_ hash: UInt64) { if !memory.isEmpty { memory[hash] = nil } }
 
     // MARK: Checkpoints
 

@@ -102,7 +102,7 @@ struct Recording {
             case .add(let parameters):
                 let lines = parameters.streamChannels ? [json] : json.elements ?? []
                 out += try lines.map { .added(try AddedOutput(json: $0)) }
-            case .peerRemove, .pinAll: Issue.record("a body where none is due")
+            case .peerRemove, .pinAll, .unpinAll: Issue.record("a body where none is due")
             }
         }
         return out
