@@ -53,6 +53,8 @@ package final class EventLoop: @unchecked Sendable {
     private var timers = SortedMap<Timer, () -> Void>()
     private var timerNumber: UInt64 = 0
     private var soon: [() -> Void] = []
+    /// What other threads have posted, in this order.
+    private var arrived = FIFO<@Sendable () -> Void>()
     private var isRunning = false
     /// Where sockets read into, one after another.
     let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 << 10, alignment: 64)
@@ -122,6 +124,9 @@ package final class EventLoop: @unchecked Sendable {
 
     // MARK: Running
 
+    /// Whoever waits on a socket is to be heard again before more of what has been put off is done.
+    private var isLong: Bool { Machine.now.monotonic - now.monotonic > .milliseconds(10) }
+
     package func stop() { isRunning = false }
 
     package func run() {
@@ -136,7 +141,8 @@ package final class EventLoop: @unchecked Sendable {
                 let broken = bits & (EPOLLERR.rawValue | EPOLLHUP.rawValue) != 0
                 handlers[event.data.fd]?(bits & EPOLLIN.rawValue != 0 || broken, bits & EPOLLOUT.rawValue != 0 || broken)
             }
-            for work in posted.takeAll() { work() }
+            for work in posted.takeAll() { arrived.append(work) }
+            while !isLong, let work = arrived.popFirst() { work() }
             while let first = timers.first, first.key.at <= now.monotonic {
                 timers[first.key] = nil
                 first.value()
@@ -148,7 +154,7 @@ package final class EventLoop: @unchecked Sendable {
     /// What these works put off again has its turn too, but not without end: a socket that always takes more would keep
     /// all others waiting.
     private func runSoon() {
-        for _ in 0..<16 where !soon.isEmpty {
+        for _ in 0..<16 where !soon.isEmpty && !isLong {
             let works = soon
             soon = []
             for work in works { work() }
@@ -157,7 +163,7 @@ package final class EventLoop: @unchecked Sendable {
 
     /// Milliseconds until the next timer, rounded up.
     private var patience: Int32 {
-        guard soon.isEmpty else { return 0 }
+        guard soon.isEmpty, arrived.isEmpty else { return 0 }
         guard let next = timers.first?.key.at else { return -1 }
         let left = (next - Machine.now.monotonic).nanoseconds
         return left <= 0 ? 0 : Int32(min((left + 999_999) / 1_000_000, 3_600_000))

@@ -16,7 +16,11 @@ package final class JobThread: @unchecked Sendable {
     /// Touched on the worker's thread alone.
     private var running: [Running] = []
 
-    package init(root: String) { self.root = root }
+    package init(root: String) {
+        self.root = root
+        // A niceness is that of one thread here: whoever waits for the loop comes first.
+        worker.run { setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 3) }
+    }
 
     /// `onEnd` is called on the job's thread.
     package func run(_ job: IndexJob, onEnd: @escaping @Sendable (IndexJobOutcome) -> Void) {

@@ -25,7 +25,7 @@ extension ClusterPeer {
     /// One at a time, so that nothing else waits long, and as long as the index keeps up: whoever asks for more waits for the answer.
     mutating func workOffBulk() {
         loops.bulkAt = nil
-        if let (client, write) = bulk.first, !replica.isOverloaded {
+        if let (client, write) = bulk.first, !replica.isOverloaded, replica.elementsUnderWay <= settings.bulkUnderWayMax {
             // What is on its way into the pinset is to be seen, since it is to be removed too.
             if case .unpin = write, replica.hasPutsUnderWay { return withReplica { $0.commit($1.now, &$2) } }
             bulk.removeFirst()
@@ -33,9 +33,10 @@ extension ClusterPeer {
             do throws(ClientFailure) {
                 switch write {
                 case .pin(let batch):
-                    let pins = try prepared(batch)
+                    let newcomers = replica.newcomers(batch)
+                    let pins = try prepared(batch, known: newcomers.exceptions)
                     let id = awaiting(client)
-                    withReplica { $0.pin(pins, id, now: $1.now, effects: &$2) }
+                    withReplica { $0.pin(pins, newcomers: newcomers, id, now: $1.now, effects: &$2) }
                 case .unpin(let cids):
                     let removals = try removals(of: cids)
                     let id = awaiting(client)
@@ -78,16 +79,17 @@ extension ClusterPeer {
         }
     }
 
-    private mutating func prepared(_ batch: PinBatch) throws(ClientFailure) -> StoredPins {
+    private mutating func prepared(_ batch: PinBatch, known: [Int]) throws(ClientFailure) -> StoredPins {
         var batch = batch
         let factors = try factors(of: batch.options)
         (batch.options.replicationFactorMin, batch.options.replicationFactorMax) = (factors.min, factors.max)
         try checkExpiry(of: batch.options)
         guard batch.options.pinUpdate == nil else { throw ClientFailure(.badRequest, "many pins cannot update one") }
         var allocations: [Int: [PeerID]] = [:]
-        let known = replica.mayHold(batch)
+        var ahead = known[...]
         for index in factors.min >= 0 ? Array(0..<batch.count) : known {
-            let isKnown = factors.min < 0 || known.contains(index)
+            let isKnown = ahead.first == index
+            if isKnown { ahead.removeFirst() }
             let pin: Pin
             do throws(MultiformatError) { pin = try batch.pin(index) } catch { throw ClientFailure(.badRequest, "\(error)") }
             let existing = isKnown ? try pinToReplace(pin.cid) : nil

@@ -28,6 +28,9 @@ package struct PeerSettings: Sendable {
     package var peersetMetric = "ping"
     package var stateSyncInterval = Span.minutes(5)
     package var recoverInterval = Span.minutes(12)
+    /// Pins of batches that may be on their way into the log when another batch is taken: one sync makes all of them durable, and
+    /// all of them are then merged at once.
+    package var bulkUnderWayMax = 10_000
     /// How long after a ping has run out its peer's pins are looked at again, while they stay below their minimum.
     package var repinInterval = Span.seconds(30)
     /// How long after the start a peer that holds pins may take to be heard for the first time.

@@ -178,14 +178,19 @@ struct ElementStore: Sendable {
         }
         var hashes: [UInt64] = []
         hashes.reserveCapacity(Index.touched)
+        let isVouched = block.newcomers?.generation == index.generation
+        var exceptions = (isVouched ? block.newcomers?.exceptions : nil)?[...] ?? []
         for (number, element) in block.elements.enumerated() {
             if number % Index.touched == 0, block.elements.count > 1 {
                 hashes.removeAll(keepingCapacity: true)
                 for ahead in number..<min(number + Index.touched, block.elements.count) { hashes.append(block.elements[ahead].hash) }
-                index.touch(hashes[...])
+                if isVouched { index.touchTable(hashes[...]) } else { index.touch(hashes[...]) }
             }
             let address = base + Int(element.offset)
-            if !index.putIfNew(element.hash, IndexWord(kind: Kind.element, address)) {
+            let word = IndexWord(kind: Kind.element, address)
+            let isException = exceptions.first == number
+            if isException { exceptions.removeFirst() }
+            if !(isVouched && !isException ? index.putIfNewSince(element.hash, word) : index.putIfNew(element.hash, word)) {
                 guard let key = try add(element, block, base), wantsKeys, !changed.contains(key) else { continue }
                 changed.append(key)
             } else {

@@ -169,7 +169,9 @@ extension Replica {
     }
 
     /// Pins many at once: in blocks of their own, as full as they may be. `finished` says when all of it is durable.
-    package mutating func pin(_ pins: StoredPins, _ id: OperationID, now: Now, effects: inout [Effect]) {
+    package mutating func pin(
+        _ pins: StoredPins, newcomers: Newcomers? = nil, _ id: OperationID, now: Now, effects: inout [Effect]
+    ) {
         if isStopping { return effects.append(.finished(id, .stopping)) }
         guard isOpen else { return effects.append(.finished(id, .opening(percent: openingPercent))) }
         commitAll(&effects)  // what was accepted before comes before
@@ -179,7 +181,8 @@ extension Replica {
             guard let size = StoredBlock.count(pins, from: start, deltaBytesMax: settings.deltaBytesMax) else {
                 return effects.append(.finished(id, .log("a pin does not begin with its CID")))
             }
-            let block = StoredBlock.of(pins, from: start, size: size, heads: tips.map(\.hash).sorted(), priority: nextHeight(tips.map(\.height)))
+            var block = StoredBlock.of(pins, from: start, size: size, heads: tips.map(\.hash).sorted(), priority: nextHeight(tips.map(\.height)))
+            block.newcomers = newcomers?.part(start..<start + size.count)
             start += size.count
             do {
                 let (position, sequence) = try append(RecordKind.block, block.payload, &effects)
@@ -249,6 +252,10 @@ extension Replica {
     }
     /// Nothing is on its way into the log.
     package var isSettled: Bool { inFlight.isEmpty && queue.isEmpty }
+    /// Of this peer's own, on their way into the log.
+    package var elementsUnderWay: Int {
+        inFlight.reduce(0) { if case .block(let block, _, _, true) = $1.what { $0 + block.elements.count } else { $0 } }
+    }
     /// Something of this peer's own that no removal would see yet.
     package var hasPutsUnderWay: Bool { !batch.isEmpty || !queue.isEmpty || inFlight.contains { $0.what.isOwnPut } }
     package var isFlushed: Bool { isSettled && batch.isEmpty }

@@ -209,12 +209,12 @@ package struct Replica: Sendable {
     package var isOpen: Bool { replayed == nil }
     /// Nothing should be written until jobs have caught up.
     package var isOverloaded: Bool { store.index.isOverloaded }
-    /// Those of a batch that may be in the pinset, by their place in the batch. Of the others there is surely no pin, and never was.
-    package func mayHold(_ batch: PinBatch) -> [Int] {
+    /// The exceptions may be in the pinset. Of the others there is surely no pin, and never was.
+    package func newcomers(_ batch: PinBatch) -> Newcomers {
         var hashes: [UInt64] = []
         hashes.reserveCapacity(batch.count)
         for index in 0..<batch.count { hashes.append(batch.withCID(index) { StoredKey.hash(cid: $0) }) }
-        return store.index.mayContain(hashes)
+        return Newcomers(generation: store.index.generation, exceptions: store.index.mayContain(hashes))
     }
     package func value(_ key: String) throws(LogError) -> Bytes? { try store.value(StoredName(key.utf8)) }
     package func value(_ cid: CID) throws(LogError) -> Bytes? { try store.value(StoredName(cid)) }

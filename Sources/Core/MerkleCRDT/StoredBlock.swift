@@ -29,6 +29,18 @@ struct TombstoneRef: Sendable {
     let offset: UInt32
 }
 
+/// Keys that are in no earlier block, as far as the index knew in one of its generations. All but some exceptions.
+package struct Newcomers: Sendable {
+    let generation: UInt64
+    /// By their place among all, in order.
+    package let exceptions: [Int]
+
+    /// Of a part of them.
+    func part(_ range: Range<Int>) -> Newcomers {
+        Newcomers(generation: generation, exceptions: exceptions.filter(range.contains).map { $0 - range.lowerBound })
+    }
+}
+
 struct StoredBlock: Sendable {
     let hash: Multihash
     let priority: UInt64
@@ -38,6 +50,8 @@ struct StoredBlock: Sendable {
     let payload: Bytes
     let elements: [ElementRef]
     let tombstones: [TombstoneRef]
+    /// What is known of the keys of one's own block before it is merged.
+    var newcomers: Newcomers?
 
     var cid: CID { CID(v1: Codec.dagPB, hash) }
 

@@ -107,6 +107,7 @@ package struct Index: Sendable {
         obsolete += manifest?.obsolete ?? []
         table = MemTable(capacity: settings.tableEntries)
         memory = [:]
+        generation += 1
         (frozen, runs, checkpoint, flushing, merging, manifest, lastManifest, needsManifest) = ([], [], nil, nil, nil, nil, nil, false)
     }
 
@@ -160,6 +161,14 @@ package struct Index: Sendable {
         return table.insertIfNew(hash, word)
     }
 
+    /// The same for a hash that `mayContain` has ruled out in this generation: only what came since is asked.
+    package mutating func putIfNewSince(_ hash: UInt64, _ word: IndexWord) -> Bool {
+        forget(hash)
+        return table.insertIfNew(hash, word)
+    }
+    /// Another one whenever the table in memory is another one.
+    package private(set) var generation: UInt64 = 0
+
     /// The places of those hashes that may be here.
     package func mayContain(_ hashes: [UInt64]) -> [Int] {
         var found: [Int] = []
@@ -180,6 +189,7 @@ package struct Index: Sendable {
         for index in runs.indices { sum &+= runs[index].filter.touch(hash) }
         keep(sum)
     }
+    package func touchTable(_ hashes: ArraySlice<UInt64>) { keep(hashes.reduce(0) { $0 &+ UInt64(table.touch($1)) }) }
     package func touch(_ hashes: ArraySlice<UInt64>) {
         var sum: UInt64 = 0
         for hash in hashes {
@@ -234,6 +244,7 @@ package struct Index: Sendable {
     package mutating func freeze(at address: LogAddress, state: @escaping @Sendable () -> [Bytes], effects: inout [Effect]) {
         frozen.append(Frozen(table: table, address: address, state: state))
         table = MemTable(capacity: settings.tableEntries)
+        generation += 1
         work(&effects)
     }
 
