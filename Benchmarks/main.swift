@@ -13,7 +13,9 @@ let usage = """
       ingest    one peer pins fresh CIDs in batches of 10000, each synced before it is acknowledged
       restart   opens what `ingest --dir D` has left, and answers a first question
       list      streams the whole of it
+      list-json the same as the REST API streams it, to a client over a loopback socket
       lookup    random reads of present and absent CIDs
+      import    an export of it becomes the state of an empty folder
       refold    folds all its blocks by the rules alone and compares; for a million pins or so
       replicate an empty second peer catches up with it, in this process
       churn     N operations on a peer of its own: 70 % pin, 20 % unpin, 10 % pin again with other options
@@ -38,7 +40,9 @@ func fail(_ text: String) -> Never {
     exit(2)
 }
 
-let known = ["ingest", "restart", "list", "lookup", "refold", "replicate", "catch-up", "churn", "allocate", "add", "transport"]
+let known = [
+    "ingest", "restart", "list", "list-json", "lookup", "import", "refold", "replicate", "catch-up", "churn", "allocate", "add", "transport",
+]
 var names: [String] = []
 var (size, pins): (Int?, Int) = (nil, 1_000_000)
 var dir: String?
@@ -76,6 +80,8 @@ for name in names {
     case "ingest": try benchmarkIngest(pins: pins, dir: dir)
     case "restart": try benchmarkRestart(pins: pins, dir: dir)
     case "list": try benchmarkList(pins: pins, dir: dir)
+    case "list-json": try benchmarkListJSON(pins: pins, dir: dir)
+    case "import": try benchmarkImport(pins: pins, dir: dir)
     case "lookup": try benchmarkLookup(pins: pins, dir: dir)
     case "refold": try benchmarkRefold(pins: pins, dir: dir)
     case "replicate": try benchmarkReplicate(pins: pins, dir: dir)

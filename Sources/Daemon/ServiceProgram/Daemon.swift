@@ -1,10 +1,8 @@
 // A running peer: the core on its sockets and files, the REST API before it, and an end in order.
 // spec/cli.md section 4.
 
-import API
 import Configuration
 import Foundation
-import HTTP
 import Kernel
 import Multiformats
 import RealNet

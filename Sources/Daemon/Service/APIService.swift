@@ -8,7 +8,7 @@ import Kernel
 import RealNet
 import Seams
 
-final class APIService: @unchecked Sendable {
+package final class APIService: @unchecked Sendable {
     private let loop: EventLoop
     private let runner: PeerRunner
     private let log: (LogLine) -> Void
@@ -17,8 +17,10 @@ final class APIService: @unchecked Sendable {
     private let accessLog: FileHandle?
     private var events: [RESTAPI.Input] = []
     private var isStepping = false
+    /// Where it listens.
+    package private(set) var addresses: [SocketAddress] = []
 
-    init(
+    package init(
         _ values: ComponentValues, folder: ConfigurationFolder, loop: EventLoop, runner: PeerRunner,
         log: @escaping (LogLine) -> Void
     ) throws {
@@ -51,6 +53,7 @@ final class APIService: @unchecked Sendable {
             guard let first = found.first else { throw ConfigurationError("cannot listen on \(address): the host is unknown") }
             // Nobody reads along on a socket of the file system.
             let bound = try server.listen(on: first, tls: address.isUnix ? nil : tls)
+            self.addresses.append(bound)
             log(LogLine(.info, "restapi", "RESTAPI (\(kind)): \(bound.multiaddr)"))
         }
         if !values.addresses("libp2p_listen_multiaddress").isEmpty {
@@ -66,7 +69,7 @@ final class APIService: @unchecked Sendable {
         return file
     }
 
-    func close() {
+    package func close() {
         log(LogLine(.info, "cluster", "stopping Cluster API"))
         server?.stopListening()
     }
