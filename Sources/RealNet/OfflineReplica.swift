@@ -23,6 +23,8 @@ package final class OfflineReplica: @unchecked Sendable {
         self.dataFolder = dataFolder
         disk = try FileDisk(root: dataFolder, loop: loop)
         var choices = Choices(seed: 0)  // of use to those only who announce
+        var settings = settings
+        settings.tellsChanges = false
         var effects: [Replica.Effect] = []
         replica = try Replica(
             settings: settings, owner: 1, reader: disk, now: Machine.now, choices: &choices, effects: &effects)

@@ -32,7 +32,7 @@ extension Replica {
         if let isHere = dag.isHere(block.hash) { if isHere { return false } } else if try store.address(ofBlock: block.hash) != nil { return false }
         if doubtedThrough > 0 { batch.removeAll { $0.number <= doubtedThrough && block.holds($0.change) } }
         let tells = telling.takes(block.elements.count + block.tombstones.count)
-        let keys = try store.merge(block, at: position.payload, wantsKeys: tells)
+        let keys = try store.merge(block, at: position.payload, wantsKeys: tells && settings.tellsChanges)
         let isStored = { [store] (hash: Multihash) throws(LogError) in try store.address(ofBlock: hash) != nil }
         try insert(block, isStored)
         try tell(keys, &effects)

@@ -27,6 +27,8 @@ package struct ReplicaSettings: Sendable {
     package var index = IndexSettings()
     /// Changes that are told in one step; the rest waits.
     package var toldPerStep = 500
+    /// Off where nobody listens: to tell of a change is to read its value back.
+    package var tellsChanges = true
     /// What may be asked for at once of the blocks that another peer lists, and when its next page is asked for.
     package var fetchingBytesMax = 24 << 20
     package var listedMin = 1024
