@@ -100,14 +100,19 @@ private struct StateRun {
         settings.folder += ".import"
         try doing("removing what an earlier import has left") { try OfflineReplica.remove(settings.folder, in: folder) }
         let state = try open(settings)
+        let pieces = Ahead { try input.next() }
         do {
-            while let piece = try input.next() {
+            var count = 0
+            while let piece = try pieces.next() {
                 if !piece.stored.isEmpty { try state.pin(changed(piece.stored, change)) }
                 for pin in piece.pins {
                     var pin = pin
                     change?(&pin)
                     try state.write([.put(key: pin.cid.stateKey, value: pin.protobuf)])
                 }
+                let before = count
+                count += piece.stored.count + piece.pins.count
+                if count / 1_000_000 > before / 1_000_000 { log("service", "\(count) pins imported") }
             }
             log("crdt", "cleaning all CRDT data from datastore")
             try OfflineReplica.replace(self.settings.folder, by: settings.folder, in: folder)
@@ -163,7 +168,11 @@ private struct StateRun {
 
 /// Pins of a file or of standard input, some at a time. CLI-073.
 private final class PinInput {
-    private let readPiece: () throws -> Bytes
+    /// Longer lines are not looked for: they are read as documents, which know a limit.
+    private static let lineBytesMax = 1 << 20
+
+    /// Appends what comes next; nothing at the end.
+    private let read: (inout Bytes) throws -> Void
     private var documents = JSONDocuments(bytesMax: 16 << 20)
     private var isAtEnd = false
     private var reader = PinJSONReader()
@@ -174,40 +183,95 @@ private final class PinInput {
     init(_ file: String?, _ world: ServiceWorld) throws(ConfigurationError) {
         guard let file else {
             world.printOut("reading from stdin, Ctrl-D to finish\n")
-            readPiece = { world.readLine().map { Bytes($0.utf8) + [0x0a] } ?? [] }
+            read = { bytes in
+                guard let line = world.readLine() else { return }
+                bytes += line.utf8
+                bytes.append(0x0a)
+            }
             return
         }
         let stream = try FileStream(file, "r")
-        readPiece = { try stream.read() }
+        read = { try stream.read(&$0) }
     }
 
-    /// Those in the form of an export as they are stored, then one of another form if there is any. Nil at the end.
+    /// Pins as they are stored, then those whose CIDs are too long for that, if there are any. Nil at the end.
     func next() throws -> (stored: StoredPins, pins: [Pin])? {
         guard !isAtEnd else { return nil }
         var stored = StoredPins()
         while stored.bytesCount < 4 << 20 {
-            while let end = rest[start...].firstIndex(of: 0x0a) {
-                let line = start..<end + 1
-                start = end + 1
-                let isPlain = documents.isWhole && rest.withUnsafeBytes {
-                    reader.append(UnsafeRawBufferPointer(rebasing: $0[line.lowerBound..<end]), to: &stored)
-                }
-                if isPlain { continue }
-                let pins = try documents.push(Bytes(rest[line])).map { try Pin(json: $0) }
+            if let other = takePlainLines(&stored) {
+                start = other.upperBound
+                let pins = try take(Bytes(rest[other]), &stored)
                 if !pins.isEmpty { return (stored, pins) }
+                continue
             }
             rest.removeSubrange(..<start)
             start = 0
-            let piece = try readPiece()
-            guard !piece.isEmpty else {
+            let count = rest.count
+            try read(&rest)
+            guard rest.count > count else {
                 isAtEnd = true
-                let pins = try documents.push(rest).map { try Pin(json: $0) }
+                let pins = try take(rest, &stored)
                 if !documents.isWhole { throw ConfigurationError("unexpected EOF") }
                 return (stored, pins)
             }
-            rest += piece
         }
         return (stored, [])
+    }
+
+    /// Takes pins of any form. Those that are left.
+    private func take(_ text: Bytes, _ stored: inout StoredPins) throws -> [Pin] {
+        let pins = try documents.push(text).map { try Pin(json: $0) }
+        let count = pins.firstIndex { $0.cid.bytes.count > 0x7f } ?? pins.count
+        for pin in pins[..<count] { stored.append(pin) }
+        return Array(pins[count...])
+    }
+
+    /// Takes lines as we write them. Where the next is another one; nil where more must be read before it is known.
+    private func takePlainLines(_ stored: inout StoredPins) -> Range<Int>? {
+        rest.withUnsafeBytes { all in
+            guard let base = all.baseAddress else { return nil }
+            while start < all.count {
+                guard let found = memchr(base + start, 0x0a, all.count - start) else {
+                    return all.count - start > PinInput.lineBytesMax ? start..<all.count : nil
+                }
+                let end = UnsafeRawPointer(found) - base
+                let line = UnsafeRawBufferPointer(rebasing: all[start..<end])
+                guard documents.isWhole, reader.append(line, to: &stored) else { return start..<end + 1 }
+                start = end + 1
+            }
+            return nil
+        }
+    }
+}
+
+/// Has one thing after another made on another thread, each while the one before is used.
+private final class Ahead<Made>: @unchecked Sendable {
+    private let make: () throws -> Made?
+    private let queue = DispatchQueue(label: "ahead")
+    private let isMade = DispatchSemaphore(value: 0)
+    /// The queue's until it is made, then the caller's until the next is begun.
+    private var made: Result<Made?, any Error> = .success(nil)
+
+    init(_ make: @escaping () throws -> Made?) {
+        self.make = make
+        begin()
+    }
+
+    private func begin() {
+        queue.async { [self] in
+            made = Result { try make() }
+            isMade.signal()
+        }
+    }
+
+    /// Not to be asked again after nil or an error.
+    func next() throws -> Made? {
+        isMade.wait()
+        let result = made
+        made = .success(nil)
+        if case .success(.some) = result { begin() }
+        return try result.get()
     }
 }
 
@@ -257,13 +321,11 @@ private final class FileStream {
 
     private func failure(_ what: String) -> ConfigurationError { ConfigurationError("\(what) \(path): \(Machine.errorText(errno))") }
 
-    /// Empty at the end.
-    func read() throws(ConfigurationError) -> Bytes {
-        guard let file else { return [] }
-        var bytes = Bytes(repeating: 0, count: 1 << 16)
-        let count = fread(&bytes, 1, bytes.count, file)
-        if count == 0 && ferror(file) != 0 { throw failure("read") }
-        return Bytes(bytes.prefix(count))
+    /// Appends what comes next; nothing at the end.
+    func read(_ bytes: inout Bytes) throws(ConfigurationError) {
+        guard let file else { return }
+        bytes.append(room: 1 << 20) { fread($0, 1, 1 << 20, file) }
+        if ferror(file) != 0 { throw failure("read") }
     }
 
     func write(_ bytes: Bytes) throws(ConfigurationError) {

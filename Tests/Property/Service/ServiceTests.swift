@@ -192,11 +192,69 @@ private final class Stage {
         #expect(added == [2500], "a block holds as much as it may (CRDT-150)")
     }
 
+    /// A pin whose key is stored beside its value.
+    private func longCID(_ number: Int) -> String {
+        var pin = Pin(cid: CID(v1: Codec.raw, Multihash(code: HashCode.identity, digest: Bytes(repeating: UInt8(number / 1000), count: 150))))
+        pin.options.origins = []
+        return pin.json.encoded()
+    }
+
+    /// Whatever form a pin has, and wherever its line is cut when it is read.
+    @Test func pinsOfEveryFormComeInOneAfterAnother() throws {
+        let stage = try made()
+        var (plain, written, expected) = (pins(30_000).split(separator: "\n").map(String.init), "", Set<String>())
+        for (number, line) in plain.enumerated() {
+            if number % 1000 == 5 {
+                let pin = number < 5000 ? line.replacing("\"metadata\":null", with: "\"metadata\":{\"a\":\"b\"}") : longCID(number)
+                expected.insert(pin)
+                written += pin + "\n"
+                continue
+            }
+            expected.insert(line)
+            switch number % 1000 {
+            case 1: written += line.replacing(",", with: " ,\n ") + "\n"
+            case 2: written += line  // the next follows on the same line
+            case 3: written += "\n \r\n" + line + "\r\n"
+            case 4 where number < 3000:
+                // Longer than what is looked through for the end of a line.
+                written += "{" + String(repeating: " ", count: 3 << 20) + line.dropFirst() + "\n"
+            default: written += line + "\n"
+            }
+        }
+        // The last of several that name one CID wins, whatever their forms.
+        let last = plain.removeFirst()
+        let renamed = last.replacing("\"pin 0\"", with: "\"again\"")
+        written += renamed.replacing("\":", with: "\": ") + "\n"
+        expected.remove(last)
+        expected.insert(renamed)
+        for ending in ["", "\n"] {
+            try stage.write(written.dropLast() + ending, to: "in.json")
+            #expect(stage.run(["-c", "$DIR/x", "state", "import", "-f", "$DIR/in.json"]) == 0)
+            #expect(stage.run(["-c", "$DIR/x", "state", "export", "-f", "$DIR/out.json"]) == 0)
+            let found = stage.read("out.json")?.split(separator: "\n").map(String.init) ?? []
+            #expect(found.count == expected.count && Set(found) == expected)
+        }
+    }
+
+    @Test func standardInputIsReadToItsEnd() throws {
+        let stage = try made()
+        stage.input = pins(300).split(separator: "\n").map(String.init)
+        #expect(stage.run(["-c", "$DIR/x", "state", "import", "-f"]) == 0)
+        #expect(stage.input.isEmpty && stage.stdout == "reading from stdin, Ctrl-D to finish\n")
+        #expect(stage.run(["-c", "$DIR/x", "state", "export"]) == 0)
+        #expect(stage.stdout.split(separator: "\n").sorted() == pins(300).split(separator: "\n").sorted())
+    }
+
     @Test func aBadImportChangesNothing() throws {
         let stage = try made()
         try stage.write(pins(2), to: "in.json")
         #expect(stage.run(["-c", "$DIR/x", "state", "import", "-f", "$DIR/in.json"]) == 0)
-        for bad in [pins(2000) + "{\"cid\":5}", pins(1) + "{\"cid\":", "[]", "7"] {
+        let foreign = String(repeating: "\u{0}\u{7f}\u{fffd}z\n", count: 1000)
+        let truncated = String(pins(40_000).dropLast(20)), long = "{\"name\":\"\(String(repeating: "n", count: 17 << 20))\"}\n"
+        let bads = [
+            pins(2000) + "{\"cid\":5}", pins(1) + "{\"cid\":", truncated, "[]", "7", foreign, pins(3000) + foreign + pins(1), pins(1) + long,
+        ]
+        for bad in bads {
             try stage.write(bad, to: "bad.json")
             #expect(stage.run(["-c", "$DIR/x", "state", "import", "-f", "$DIR/bad.json"]) == 1)
             #expect(stage.stderr.hasPrefix("error importing state: "), "\(stage.stderr)")
