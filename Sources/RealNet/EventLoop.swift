@@ -25,8 +25,8 @@ package enum Machine {
 
     /// Buffers come and go by the hundred kilobytes. By default, glibc gives each back to the system and has it zeroed again.
     static func keepFreedMemory() {
-        mallopt(M_MMAP_THRESHOLD, 1 << 20)
-        mallopt(M_TRIM_THRESHOLD, 4 << 20)
+        mallopt(M_MMAP_THRESHOLD, 4 << 20)
+        mallopt(M_TRIM_THRESHOLD, 16 << 20)
     }
 
     package static func errorText(_ code: Int32) -> String { String(cString: strerror(code)).lowercased() }

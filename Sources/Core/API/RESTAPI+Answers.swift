@@ -24,13 +24,11 @@ extension RESTAPI {
     }
 
     private mutating func list(_ id: ServedID, _ pins: StoredPins, _ effects: inout [Effect]) {
-        var lines: Bytes = []
-        lines.reserveCapacity(5 * pins.bytesCount)
-        pinWriter.appendLines(pins, to: &lines)
+        let pieces = pinWriter.lines(pins, pieceBytes: 256 << 10)
         // What sends nothing never drains.
-        guard !lines.isEmpty else { return askForMore(id, &effects) }
+        guard !pieces.isEmpty else { return askForMore(id, &effects) }
         if exchanges[id]?.status == nil { writeHead(id, 200, streamHeaders, &effects) }
-        writeBody(id, lines, &effects)
+        for lines in pieces { writeBody(id, lines, &effects) }
         exchanges[id]?.isListing = true
     }
 

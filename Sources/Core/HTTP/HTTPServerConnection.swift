@@ -232,7 +232,7 @@ package struct HTTPServerConnection: Sendable {
         case .held(let response, let earlier):
             answering = .held(response, earlier + bytes)
             if earlier.count + bytes.count > settings.bufferedAnswerBytes { release(isWhole: false, now, &effects) }
-        case .chunked: if sendsBody, !bytes.isEmpty { effects.append(.write(Chunks.piece(bytes))) }
+        case .chunked: if sendsBody, !bytes.isEmpty { writeChunk(bytes, &effects) }
         case .sized, .untilClose: if sendsBody, !bytes.isEmpty { effects.append(.write(bytes)) }
         case .nothing, .done: break
         }
@@ -264,7 +264,13 @@ package struct HTTPServerConnection: Sendable {
         if keepsAlive && isOldVersion { fields.add("Connection", "keep-alive") }
         effects.append(.write(Chunks.head("HTTP/1.1 \(response.status) \(HTTPStatus.text(response.status))", fields)))
         guard !isBodiless, sendsBody, !bytes.isEmpty else { return }
-        if case .chunked = answering { effects.append(.write(Chunks.piece(bytes))) } else { effects.append(.write(bytes)) }
+        if case .chunked = answering { writeChunk(bytes, &effects) } else { effects.append(.write(bytes)) }
+    }
+
+    /// A large one is not copied.
+    private func writeChunk(_ bytes: Bytes, _ effects: inout [Effect]) {
+        guard bytes.count >= 16 << 10 else { return effects.append(.write(Chunks.piece(bytes))) }
+        effects += [.write(Chunks.start(bytes.count)), .write(bytes), .write(Chunks.lineEnd)]
     }
 
     /// Request and answer have both ended.

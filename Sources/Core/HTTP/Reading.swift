@@ -223,9 +223,10 @@ struct BodyReader: Sendable {
 
 /// Writes pieces of a chunked body.
 enum Chunks {
-    static func piece(_ bytes: Bytes) -> Bytes {
-        bytes.isEmpty ? [] : Bytes("\(String(bytes.count, radix: 16))\r\n".utf8) + bytes + Bytes("\r\n".utf8)
-    }
+    static func piece(_ bytes: Bytes) -> Bytes { bytes.isEmpty ? [] : start(bytes.count) + bytes + lineEnd }
+    /// What stands before and behind so many bytes.
+    static func start(_ count: Int) -> Bytes { Bytes("\(String(count, radix: 16))\r\n".utf8) }
+    static let lineEnd = Bytes("\r\n".utf8)
     static func end(_ trailers: HTTPFields) -> Bytes { Bytes("0\r\n".utf8) + head(nil, trailers) }
     /// A start line, the fields and the empty line.
     static func head(_ start: String?, _ fields: HTTPFields) -> Bytes {

@@ -17,9 +17,20 @@ package struct PinJSONWriter: Sendable {
         return true
     }
 
-    /// One line for each pin.
-    package mutating func appendLines(_ pins: StoredPins, to out: inout Bytes) {
-        pins.forEach { if append($0, to: &out) { out.append(UInt8(ascii: "\n")) } }
+    /// One line for each pin, in pieces of about so many bytes: a large buffer would be new memory from the system each time.
+    package mutating func lines(_ pins: StoredPins, pieceBytes: Int) -> [Bytes] {
+        var pieces: [Bytes] = []
+        var piece: Bytes = []
+        pins.forEach { value in
+            if piece.isEmpty { piece.reserveCapacity(min(5 * pins.bytesCount, pieceBytes) + 2048) }
+            guard append(value, to: &piece) else { return }
+            piece.append(UInt8(ascii: "\n"))
+            guard piece.count >= pieceBytes else { return }
+            pieces.append(piece)
+            piece = []
+        }
+        if !piece.isEmpty { pieces.append(piece) }
+        return pieces
     }
 
     private mutating func append(_ parts: PinParts, to out: inout Bytes) -> Bool {

@@ -44,6 +44,8 @@ struct APIHarness {
     private(set) var gone: [ClientID] = []
     private(set) var log: [String] = []
     private(set) var flow: [ServedAnswer] = []
+    /// Of all bodies.
+    private(set) var largestPiece = 0
     private var number: UInt64 = 0
     static let now = Now(monotonic: .origin, wall: WallTime(rfc3339: "2026-11-24T00:30:00Z") ?? .epoch)
 
@@ -66,7 +68,9 @@ struct APIHarness {
             switch effect {
             case .answer(let id, .pause): flow.append(.pause); _ = id
             case .answer(let id, .resume): flow.append(.resume); _ = id
-            case .answer(let id, let piece): answers[id, default: Answer()].take(piece)
+            case .answer(let id, let piece):
+                if case .body(let bytes) = piece { largestPiece = max(largestPiece, bytes.count) }
+                answers[id, default: Answer()].take(piece)
             case .client(let client, let request): requests.append((client, request))
             case .clientInput(let client, let input):
                 #expect(client == requests.last?.client)

@@ -54,6 +54,18 @@ import Testing
         #expect(harness.answer(id).text == lines([pin]))
     }
 
+    @Test func aLargeChunkIsWrittenInPieces() {
+        var choices = Choices(seed: 5)
+        var harness = APIHarness()
+        let id = harness.send("GET", "/allocations")
+        let pins = pins(2000, &choices)
+        harness.reply(.item(.pins(stored(pins))))
+        #expect((harness.answers[id]?.body.count ?? 0) > 600_000 && harness.answers[id]?.text == lines(pins))
+        #expect(harness.largestPiece < 300_000)
+        harness.feed(id, .drained)
+        #expect(harness.inputs == [.more])
+    }
+
     @Test func nothingAtAllIsNoContent() {
         var harness = APIHarness()
         let id = harness.send("GET", "/allocations")

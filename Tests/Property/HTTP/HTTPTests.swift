@@ -102,6 +102,13 @@ private let dateLine = "Date: Tue, 24 Nov 2026 22:39:27 GMT\r\n"
         wire.answer(.head(HTTPResponse(status: 200)), .body(Bytes(repeating: 65, count: 3000)), .end(trailers: [:]))
         #expect(wire.written.contains("Transfer-Encoding: chunked\r\n") && wire.written.hasSuffix("\r\n0\r\n\r\n"))
         #expect(wire.written.contains("\r\nbb8\r\nAAA"))
+        for count in [(16 << 10) - 1, 16 << 10, 300_000] {
+            wire.written = ""
+            wire.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            wire.answer(.head(HTTPResponse(status: 200)), .body(Bytes(repeating: 65, count: count)), .end(trailers: [:]))
+            let body = "\r\n\r\n\(String(count, radix: 16))\r\n\(String(repeating: "A", count: count))\r\n0\r\n\r\n"
+            #expect(wire.written.hasSuffix(body), "\(count)")
+        }
     }
 
     private static let expecting = "POST /add HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"

@@ -75,9 +75,12 @@ import Testing
         }
         pins.append([7] as Bytes)
         var writer = PinJSONWriter()
-        var out: Bytes = []
-        writer.appendLines(pins, to: &out)
-        #expect(String(decoding: out, as: UTF8.self) == want)
+        for pieceBytes in [1, 1000, 1 << 20] {
+            let pieces = writer.lines(pins, pieceBytes: pieceBytes)
+            #expect(String(decoding: pieces.joined(), as: UTF8.self) == want)
+            #expect(pieces.dropLast().allSatisfy { $0.count >= pieceBytes && $0.last == UInt8(ascii: "\n") })
+            if pieceBytes != 1000 { #expect(pieces.count == (pieceBytes == 1 ? 50 : 1)) }
+        }
     }
 
     @Test func timesOfEveryYear() {
