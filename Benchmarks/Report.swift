@@ -10,7 +10,7 @@ struct Report {
     let folder: String?
     private let began = now()
     private let processorBegan = processorSeconds()
-    private var stopped: (at: Double, processor: Double)?
+    private var stopped: (at: Double, processor: Double, peak: Int)?
 
     init(_ name: String, pins: Int, folder: String? = nil) {
         self.name = name
@@ -24,7 +24,7 @@ struct Report {
     var seconds: Double { (stopped?.at ?? Report.now()) - began }
 
     /// What is done from here on does not count.
-    mutating func stop() { stopped = (Report.now(), processorSeconds()) }
+    mutating func stop() { stopped = (Report.now(), processorSeconds(), status("VmHWM:")) }
 
     /// The memory that was needed before does not count.
     static func forgetPeak() { try? Data("5".utf8).write(to: URL(fileURLWithPath: "/proc/self/clear_refs")) }
@@ -42,7 +42,7 @@ struct Report {
             ("benchmark", "\"\(name)\""), ("pins", "\(pins)"), ("seconds", fixed(seconds)),
             ("pins_per_second", "\(Int(Double(pins) / max(seconds, 1e-9)))"),
             ("cpu_seconds", fixed((stopped?.processor ?? processorSeconds()) - processorBegan)),
-            ("peak_resident_bytes", "\(status("VmHWM:") * 1024)"),
+            ("peak_resident_bytes", "\((stopped?.peak ?? status("VmHWM:")) * 1024)"),
         ]
         if let folder {
             let bytes = Report.size(of: folder)

@@ -41,6 +41,7 @@ func benchmarkImport(pins: Int, dir: String?) throws {
     let exporting = timed { service(source, ["state", "export", "-f", file]) }
     Report.forgetPeak()
     var report = Report("import", pins: pins, folder: folder)
+    report.progress(0)
     service(folder, ["state", "import", "-f", file])
     report.stop()
     let after = try held(in: folder)
