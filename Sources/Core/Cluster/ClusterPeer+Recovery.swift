@@ -17,6 +17,9 @@ extension ClusterPeer {
         var recursive = LiveMap()
         var direct = LiveMap()
         var cursor: LogAddress?
+        /// Found where the last slice was read, and not queued yet: a block may hold ten thousand.
+        var found: [(cid: CID, status: TrackerStatus)] = []
+        static let queuedPerStep = 500
 
         func status(_ address: LogAddress) -> IPFSPinStatus? {
             recursive.contains(address) ? .recursive : direct.contains(address) ? .direct : nil
@@ -68,17 +71,23 @@ extension ClusterPeer {
             loops.recoveryAt = turn.now.monotonic + .seconds(1)
             return
         }
-        var missing: [(pin: Pin, status: TrackerStatus)] = []
-        let (cursor, damage) = sweep(from: recovery.cursor, if: { address, _ in !recovery.recursive.contains(address) }) { address, pin in
-            if let info = tracker.listed(pin, ipfs: recovery.status(address), filter: [.pinError, .unexpectedlyUnpinned]) {
-                missing.append((pin, info.short.status))
+        if recovery.found.isEmpty {
+            var found: [(cid: CID, status: TrackerStatus)] = []
+            let (cursor, damage) = sweep(from: recovery.cursor, if: { address, _ in !recovery.recursive.contains(address) }) { address, pin in
+                if let info = tracker.listed(pin, ipfs: recovery.status(address), filter: [.pinError, .unexpectedlyUnpinned]) {
+                    found.append((pin.cid, info.short.status))
+                }
             }
+            (recovery.cursor, recovery.found) = (cursor, found)
+            mend(damage)
         }
-        recovery.cursor = cursor
-        mend(damage)
-        for (pin, status) in missing { withTracker { _ = $0.recover(pin.cid, in: status, pin: pin, now: $1, effects: &$2) } }
-        let isDone = recovery.cursor == nil
+        for (cid, status) in recovery.found.suffix(Recovery.queuedPerStep) {
+            guard let pin = storedPin(cid) else { continue }  // it may have been unpinned since
+            withTracker { _ = $0.recover(cid, in: status, pin: pin, now: $1, effects: &$2) }
+        }
+        recovery.found.removeLast(min(Recovery.queuedPerStep, recovery.found.count))
+        let isDone = recovery.cursor == nil && recovery.found.isEmpty
         loops.recovery = isDone ? nil : recovery
-        loops.recoveryAt = isDone ? nil : turn.now.monotonic + .milliseconds(10)
+        loops.recoveryAt = isDone ? nil : turn.now.monotonic + .milliseconds(recovery.found.isEmpty ? 10 : 1)
     }
 }

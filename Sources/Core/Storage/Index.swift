@@ -13,7 +13,7 @@ package struct IndexSettings: Sendable {
     package var frozenMax = 3
     /// So many runs of about one size become one.
     package var fanOut = 4
-    package var filterBitsPerEntry = 12
+    package var filterBitsPerEntry = 16
     /// More runs than this, and adding waits for merging.
     package var runsMax = 40
     package init() {}
@@ -143,7 +143,7 @@ package struct Index: Sendable {
         table.set(hash, IndexWord(kind: word.kind, word.address, isErased: true))
     }
 
-    /// False: there is surely nothing. True may be wrong about once in two hundred times.
+    /// False: there is surely nothing. True may be wrong about once in seven hundred times for each run.
     @inline(__always)
     package func mayContain(_ hash: UInt64) -> Bool {
         touch(hash)
@@ -155,16 +155,16 @@ package struct Index: Sendable {
 
     /// Puts what is surely the first of its hash. False: it may not be, and nothing was done.
     package mutating func putIfNew(_ hash: UInt64, _ word: IndexWord) -> Bool {
-        forget(hash)
         for index in runs.indices where runs[index].filter.mayContain(hash) { return false }
         for index in frozen.indices where frozen[index].table.contains(hash) { return false }
-        return table.insertIfNew(hash, word)
+        return putIfNewSince(hash, word)
     }
 
     /// The same for a hash that `mayContain` has ruled out in this generation: only what came since is asked.
     package mutating func putIfNewSince(_ hash: UInt64, _ word: IndexWord) -> Bool {
+        guard table.insertIfNew(hash, word) else { return false }
         forget(hash)
-        return table.insertIfNew(hash, word)
+        return true
     }
     /// Another one whenever the table in memory is another one.
     package private(set) var generation: UInt64 = 0

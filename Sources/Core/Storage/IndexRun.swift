@@ -143,10 +143,17 @@ package struct IndexRun: Sendable, Equatable {
         guard kept.count == (filterCount + pages) * 8, mix(kept, seed: IndexRun.magic).low == values[3],
             start + kept.count + IndexRun.footerBytes == size
         else { throw damaged("the filter of a run does not match its checksum", at: start) }
-        let words = kept.withUnsafeBytes { raw in (0..<filterCount + pages).map { load(raw, $0 * 8, as: UInt64.self) } }
+        func words(_ range: Range<Int>) -> [UInt64] {
+            kept.withUnsafeBytes { raw in
+                [UInt64](unsafeUninitializedCapacity: range.count) { room, used in
+                    for (at, index) in range.enumerated() { room.initializeElement(at: at, to: load(raw, index * 8)) }
+                    used = range.count
+                }
+            }
+        }
         self.init(
-            number: number, file: file, count: count, filter: HashFilter(words: Array(words[..<filterCount])),
-            fences: Array(words[filterCount...]), sizeBytes: size)
+            number: number, file: file, count: count, filter: HashFilter(words: words(0..<filterCount)),
+            fences: words(filterCount..<filterCount + pages), sizeBytes: size)
     }
 }
 
