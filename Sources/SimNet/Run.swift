@@ -95,6 +95,21 @@ package struct RunOptions: Equatable, Sendable {
         options.hasBulk = choices.chance(1, in: 2)
         return options
     }
+
+    /// The same with every family of disk faults, over a store in small pieces.
+    package func withDiskFaults(_ draws: Draws) -> RunOptions {
+        var choices = draws.stream(.options, 1)
+        var options = self
+        options.crashes = max(crashes, 1 + choices.below(4))
+        options.crashesMidStep = true
+        options.fullDisks = max(fullDisks, 1)
+        options.syncFailures = max(syncFailures, 1)
+        options.rots = options.peers - options.lostPeers > 2 ? max(rots, 1 + choices.below(3)) : 0
+        options.indexEntries = [1, 4, 16, 64][choices.below(4)]
+        options.segmentBytes = [2 << 10, 20 << 10][choices.below(2)]
+        options.replayBytesAtOpen = [1, 4 << 10, 64 << 20][choices.below(3)]
+        return options
+    }
 }
 
 /// What came of a run.

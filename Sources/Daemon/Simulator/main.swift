@@ -14,6 +14,8 @@ let usage = """
                        [--until ORACLES]          ends with the first failure by one of them (DURABLE|COVER, say), and
                                                   names each seed on standard error before it is run
 
+      --disk-faults   with both: crashes between effects, full disks, failing syncs and rotting bits in every run
+
     A failing seed is replayed by: ipfs-cluster-sim run --seed N
     Exit status: 0 if everything held, 1 if not, 2 for wrong usage.
     """
@@ -39,8 +41,15 @@ func checkOptions(_ arguments: [String], allowed: [String]) {
     var rest = arguments[...]
     while let word = rest.popFirst() {
         guard allowed.contains(word) else { fail("unknown option \(word)") }
-        if word != "--quiet" { _ = rest.popFirst() }
+        if !["--quiet", "--disk-faults"].contains(word) { _ = rest.popFirst() }
     }
+}
+
+/// The run of a seed.
+func run(_ seed: UInt64, _ arguments: [String], log: ((String) -> Void)? = nil) -> Verdict {
+    let draws = Draws(seed: seed)
+    let options = RunOptions.random(draws)
+    return Run(seed: seed, options: arguments.contains("--disk-faults") ? options.withDiskFaults(draws) : options, log: log).execute()
 }
 
 func seconds(_ span: Span) -> String { String(format: "%.1f s", Double(span.nanoseconds) / 1e9) }
@@ -73,15 +82,14 @@ let arguments = Array(CommandLine.arguments.dropFirst())
 switch arguments.first {
 case "run":
     let rest = Array(arguments.dropFirst())
-    checkOptions(rest, allowed: ["--seed", "--quiet"])
+    checkOptions(rest, allowed: ["--seed", "--quiet", "--disk-faults"])
     guard let seed = option("--seed", in: rest) else { fail("run needs --seed N") }
-    let run = Run(seed: seed, log: rest.contains("--quiet") ? nil : { print($0) })
-    let verdict = run.execute()
+    let verdict = run(seed, rest, log: rest.contains("--quiet") ? nil : { print($0) })
     report(verdict)
     exit(verdict.failure == nil ? 0 : 1)
 case "sweep":
     let rest = Array(arguments.dropFirst())
-    checkOptions(rest, allowed: ["--seeds", "--from", "--until"])
+    checkOptions(rest, allowed: ["--seeds", "--from", "--until", "--disk-faults"])
     guard let count = option("--seeds", in: rest) else { fail("sweep needs --seeds K") }
     let first = option("--from", in: rest) ?? 1
     let awaited = text("--until", in: rest)?.split(separator: "|").map { "\($0):" }
@@ -94,14 +102,14 @@ case "sweep":
     for seed in first..<first + count {
         if awaited != nil { FileHandle.standardError.write(Data("seed \(seed)\n".utf8)) }
         running.withLock { $0 = (seed, Date()) }
-        let verdict = Run(seed: seed).execute()
+        let verdict = run(seed, rest)
         runs += 1
         events += verdict.events
         virtualTime += Double(verdict.virtualTime.nanoseconds) / 1e9
         if let failure = verdict.failure {
             failures.append(verdict)
             print("seed \(seed) FAILED: \(failure)")
-            print("  replay: ipfs-cluster-sim run --seed \(seed)")
+            print("  replay: ipfs-cluster-sim run --seed \(seed)\(rest.contains("--disk-faults") ? " --disk-faults" : "")")
             fflush(nil)  // a later seed may trap
             if awaited?.contains(where: { failure.hasPrefix($0) }) == true { break }
         }
