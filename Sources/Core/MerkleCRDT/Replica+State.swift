@@ -143,6 +143,7 @@ extension Replica {
     /// The index is of no use any more: the state is made from the log again.
     mutating func startOver(_ reason: String, _ now: Now, _ effects: inout [Effect]) {
         effects.append(.log(LogLine(.error, "crdt", "\(reason). The index is made anew from the log")))
+        if isOpen { toldBefore = telling.behind?.record ?? store.log.endAddress }
         forget(&effects)
         catchingUp = nil
         replayAt = now.monotonic
@@ -195,10 +196,12 @@ extension Replica {
             guard let block = StoredBlock(payload: payload) else {
                 return effects.append(.log(LogLine(.error, "crdt", "\(store.log.damage(at: position.payload, "a record holds no block"))")))
             }
-            let before = telling
-            telling.room = 0  // what was told before the restart is not told again
-            _ = try merge(block, position, &effects)
-            telling = before
+            if position.payload < toldBefore {
+                let before = telling
+                telling.room = 0
+                _ = try merge(block, position, &effects)
+                telling = before
+            } else { _ = try merge(block, position, &effects) }
             // What stood before the checkpoint was needed, and has rotted.
             if let damage = store.takeDamages().first { throw LogError.damaged(damage) }
         case RecordKind.operation:

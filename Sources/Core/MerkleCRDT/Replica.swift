@@ -157,6 +157,9 @@ package struct Replica: Sendable {
     var retryAt: Instant?
     var isStopping = false
     var telling = Telling()
+    /// What stands before it in the log has been told, or was there when this one was opened; what is behind it is told when it is
+    /// read into the state.
+    var toldBefore = LogAddress(raw: 0)
     /// Damages for which the state has been made anew already.
     var settledDamages = SortedSet<String>()
     var catchingUp: CatchingUp?
@@ -200,6 +203,7 @@ package struct Replica: Sendable {
         rebroadcastAt = now.monotonic
         effects += disk.map(Effect.disk)
         for fault in faults { effects.append(.log(LogLine(.warning, "crdt", fault))) }
+        toldBefore = store.log.endAddress
         resume(from: checkpoint, &effects)
         scheduleRebroadcast(now, &choices)
         replay(settings.replayBytesAtOpen, now, &effects)
@@ -403,11 +407,14 @@ package struct Replica: Sendable {
     private mutating func take(_ block: StoredBlock, _ position: LogPosition, _ now: Now, _ effects: inout [Effect]) {
         wanted.remove(block.hash)
         catchingUp?.ended(block.hash)
-        guard isOpen else { return }
-        do throws(LogError) {
-            if try merge(block, position, &effects) { effects.append(.merged(block.cid)) }
-            reportDamages(now, &effects)
-        } catch { startOver("\(error)", now, &effects) }
+        if isOpen {
+            do throws(LogError) {
+                if try merge(block, position, &effects) { effects.append(.merged(block.cid)) }
+                reportDamages(now, &effects)
+                return
+            } catch { startOver("\(error)", now, &effects) }
+        }
+        toldBefore = min(toldBefore, position.payload)
     }
 
     /// The log is back at its last durable end: what was in flight has not happened.

@@ -4,6 +4,7 @@ import Kernel
 import MerkleCRDT
 import Multiformats
 import Seams
+import Storage
 import TestSupport
 import Testing
 
@@ -119,5 +120,33 @@ import Testing
         #expect(try replica.value("/later") == [2])
         #expect(try replica.value("/k") == (othersHaveIt ? nil : Bytes("the value".utf8)))
         #expect(!othersHaveIt || heads(room, 0) == heads(room, 1), "nothing is published again")
+    }
+
+    /// What comes while the state is made anew is told, and what had been told is not told again (seed 6000034 with disk faults).
+    @Test func whatComesWhileTheStateIsMadeAnewIsTold() throws {
+        var room = try Room(2)
+        room.put(0, "/old", Bytes("the value".utf8))
+        room.put(0, "/older", [1])
+        room.deliver(Announcement.encode(heads(room, 0)), to: 1)
+        room.put(1, "/new", [2])
+        let fresh = try #require(heads(room, 1).first)
+        let block = try #require(try room.members[1].replica.block(fresh))
+        room.fetches = false
+        room.deliver(Announcement.encode([fresh]), to: 0)
+
+        let file = "crdt/00000001.log"
+        let log = room.members[0].disk.contents(file)
+        let place = try #require(log.indices.first { log[$0...].starts(with: Bytes("the value".utf8)) })
+        room.members[0].disk.flipBit(file, at: place)
+        let error = #expect(throws: LogError.self) { try room.members[0].replica.value("/old") }
+        room.members[0].hooks = []
+        room.act(0) { if let error { $0.onUnreadable(error, now: $1, effects: &$3) } }
+        #expect(!room.members[0].replica.isOpen)
+        room.act(0) { $0.onBlock(fresh, block, now: $1, effects: &$3) }
+        room.fetches = true
+        room.advance(.seconds(10))
+        #expect(room.members[0].replica.isOpen)
+        let told = room.members[0].hooks.compactMap { if case .changed(let key, _) = $0 { key } else { nil } }
+        #expect(told.contains("/new") && !told.contains("/older"))
     }
 }
