@@ -38,8 +38,20 @@ package final class JobThread: @unchecked Sendable {
         }
         let ended = running.remove(at: index)
         ended.disk.close()
+        if case .done(let run) = outcome { run.withFilterMemory(JobThread.useLargePages) }
         ended.onEnd(outcome)
         if !running.isEmpty { worker.run { [self] in slice() } }
+    }
+
+    /// A question goes anywhere in a filter: with large pages it misses once, and not once more for the page table. Where the system
+    /// has none, nothing changes.
+    private static func useLargePages(_ memory: UnsafeRawBufferPointer) {
+        let (page, collapse): (UInt, Int32) = (2 << 20, 25)  // MADV_COLLAPSE, Linux 6.1
+        guard let base = memory.baseAddress, case let start = (UInt(bitPattern: base) + page - 1) & ~(page - 1),
+            case let end = (UInt(bitPattern: base) + UInt(memory.count)) & ~(page - 1), end > start,
+            let first = UnsafeMutableRawPointer(bitPattern: start)
+        else { return }
+        if madvise(first, Int(end - start), MADV_HUGEPAGE) == 0 { _ = madvise(first, Int(end - start), collapse) }
     }
 
     private static func advance(_ job: inout IndexJob, on disk: JobDisk) -> IndexJobOutcome? {

@@ -3,7 +3,7 @@
 import Kernel
 import Multiformats
 
-package struct PinBatch: Equatable, Sendable {
+package struct PinBatch: Equatable, Sendable, CustomStringConvertible {
     private struct Entry: Equatable, Sendable {
         var cidEnd: Int
         var end: Int
@@ -19,6 +19,10 @@ package struct PinBatch: Equatable, Sendable {
     }
 
     package var count: Int { entries.count }
+    package var description: String {
+        let pins = (0..<count).map { (try? pin($0)).map { "\($0.cid) \"\($0.options.name)\"" } ?? "no CID" }
+        return "\(options): \(pins.joined(separator: ", "))"
+    }
     package var isEmpty: Bool { entries.isEmpty }
 
     package mutating func append(_ cid: CID, name: String = "") {

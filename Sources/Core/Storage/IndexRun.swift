@@ -53,6 +53,9 @@ package struct IndexRun: Sendable, Equatable {
 
     // MARK: Looking up
 
+    /// What questions look at, anywhere in it.
+    package func withFilterMemory(_ body: (UnsafeRawBufferPointer) -> Void) { filter.words.withUnsafeBytes(body) }
+
     func collect(_ hash: UInt64, reader: any DiskReader, into found: inout [IndexWord]) throws(LogError) {
         guard filter.mayContain(hash) else { return }
         var page = firstPage(for: hash << 16)

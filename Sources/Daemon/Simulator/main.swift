@@ -54,16 +54,24 @@ func run(_ seed: UInt64, _ arguments: [String], log: ((String) -> Void)? = nil) 
 
 func seconds(_ span: Span) -> String { String(format: "%.1f s", Double(span.nanoseconds) / 1e9) }
 
-/// A seed that takes so long in real time does not end: what is wrong with it keeps within one step.
+/// A seed that keeps the processor busy for so long does not end: what is wrong with it keeps within one step.
 let secondsPerSeedMax = 300.0
-let running = Mutex<(seed: UInt64, since: Date)?>(nil)
-func watch() {
+let running = Mutex<(seed: UInt64, since: Double)?>(nil)
+func processorSeconds() -> Double {
+    var time = timespec()
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time)
+    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+}
+func replay(_ seed: UInt64, _ arguments: [String]) -> String {
+    "  replay: ipfs-cluster-sim run --seed \(seed)\(arguments.contains("--disk-faults") ? " --disk-faults" : "")"
+}
+func watch(_ arguments: [String]) {
     Thread.detachNewThread {
         while true {
             sleep(1)
-            guard let (seed, since) = running.withLock({ $0 }), Date().timeIntervalSince(since) > secondsPerSeedMax else { continue }
+            guard let (seed, since) = running.withLock({ $0 }), processorSeconds() - since > secondsPerSeedMax else { continue }
             print("seed \(seed) FAILED: ENDLESS: it has not ended within \(Int(secondsPerSeedMax)) s")
-            print("  replay: ipfs-cluster-sim run --seed \(seed)")
+            print(replay(seed, arguments))
             fflush(nil)
             exit(1)
         }
@@ -98,10 +106,10 @@ case "sweep":
     var events: UInt64 = 0
     var virtualTime = 0.0
     let began = Date()
-    watch()
+    watch(rest)
     for seed in first..<first + count {
         if awaited != nil { FileHandle.standardError.write(Data("seed \(seed)\n".utf8)) }
-        running.withLock { $0 = (seed, Date()) }
+        running.withLock { $0 = (seed, processorSeconds()) }
         let verdict = run(seed, rest)
         runs += 1
         events += verdict.events
@@ -109,7 +117,7 @@ case "sweep":
         if let failure = verdict.failure {
             failures.append(verdict)
             print("seed \(seed) FAILED: \(failure)")
-            print("  replay: ipfs-cluster-sim run --seed \(seed)\(rest.contains("--disk-faults") ? " --disk-faults" : "")")
+            print(replay(seed, rest))
             fflush(nil)  // a later seed may trap
             if awaited?.contains(where: { failure.hasPrefix($0) }) == true { break }
         }
