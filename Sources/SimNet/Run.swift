@@ -30,6 +30,10 @@ package struct RunOptions: Equatable, Sendable {
     package var fullDisks = 0
     package var syncFailures = 0
     package var suspensions = 0
+    /// Peers that leave in good order, and come back.
+    package var departures = 0
+    /// One of the trusted peers is there only from the middle of the workload on.
+    package var hasLatecomer = false
     package var clockDriftMax: Int64 = 0
     /// Peers that go after all is settled and never come back: the others must make good what they held.
     package var lostPeers = 0
@@ -93,6 +97,8 @@ package struct RunOptions: Equatable, Sendable {
             options.replayBytesAtOpen = [1, 4 << 10, 64 << 20][choices.below(3)]
         }
         options.hasBulk = choices.chance(1, in: 2)
+        options.departures = family(2)
+        options.hasLatecomer = options.peers > 2 && choices.chance(1, in: 4)
         return options
     }
 
@@ -143,6 +149,7 @@ package final class Run {
     /// Who is not lost for good, and of these, who is trusted.
     var present: [Int] { world.peers.indices.filter { !world.peers[$0].isLost } }
     var trusted: [Int] { present.filter { $0 != outsider } }
+    private var latecomer: Int? { options.hasLatecomer ? options.peers - 1 : nil }
     var outsider: Int? { options.hasOutsider ? options.peers : nil }
 
     package init(seed: UInt64, options: RunOptions? = nil, log: ((String) -> Void)? = nil) {
@@ -187,7 +194,7 @@ package final class Run {
 
     /// Runs it all. The same seed and options give the same verdict, digest included.
     package func execute() -> Verdict {
-        world.startAll()
+        world.startAll(but: latecomer)
         world.run(for: .seconds(40))
         scheduleWorkload()
         scheduleFaults()
@@ -319,6 +326,12 @@ package final class Run {
             loseOne(&choices)
             for peer in world.peers.indices where !world.peers[peer].isLost { world.start(peer) }  // those that are down may hold what nobody else has
         }
+        if let latecomer { world.after(window / 2) { $0.start(latecomer) } }
+        schedule(options.departures) { world, choices in
+            let index = choices.below(count)
+            world.stop(index)
+            world.after(choices.span(.seconds(5), .seconds(60))) { $0.start(index) }
+        }
         schedule(options.ipfsResets) { world, choices in world.peers[choices.below(count)].ipfs.forgetPins() }
         schedule(options.crashes) { world, choices in
             let index = choices.below(count)
@@ -372,6 +385,10 @@ package final class Run {
             world.peers[index].disk.failSyncs = 0
             world.resume(index)
             world.start(index)
+        }
+        // Who was leaving may have been waiting for its disk.
+        for beat in 1...6 {
+            world.after(.seconds(Int64(beat) * 10)) { world in for index in world.peers.indices { world.start(index) } }
         }
         let began = world.now
         awaitAgreement()

@@ -25,7 +25,7 @@ extension World {
         }
     }
 
-    package func startAll() { for index in peers.indices { start(index) } }
+    package func startAll(but late: Int? = nil) { for index in peers.indices where index != late { start(index) } }
 
     /// Starts a peer on what its disk holds.
     package func start(_ index: Int) {

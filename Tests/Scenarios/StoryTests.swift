@@ -81,6 +81,44 @@ import Testing
         for peer in 0..<3 { #expect(try stage.machine(peer).replica.count == 10) }
     }
 
+    @Test func whoeverJoinsLaterHasAllOfItAndTakesPins() throws {
+        let stage = Stage()
+        for number in 0..<10 { try stage.pin(number % 3, number) }
+        stage.world.addPeers(1) { peer in
+            peer.factors = ReplicationFactors(min: 2, max: 2)
+            peer.recoverInterval = .minutes(1)
+        }
+        stage.world.start(3)
+        stage.run(.minutes(1))
+        #expect(Set(stage.digests()).count == 1 && stage.digests().count == 4)
+        var everywhere = Pin(cid: Stage.content(10))
+        (everywhere.options.replicationFactorMin, everywhere.options.replicationFactorMax) = (-1, -1)
+        try stage.ask(3, .pin(everywhere))
+        for number in 11..<31 { try stage.pin(0, number) }
+        stage.run(.minutes(1))
+        #expect(stage.holders(10) == [0, 1, 2, 3])
+        #expect((11..<31).contains { stage.holders($0).contains(3) }, "it has as much space as the others")
+    }
+
+    @Test func pinsAreKeptWhilePeersComeAndGo() throws {
+        let stage = Stage(peers: 4)
+        for number in 0..<24 {
+            let gone = number % 4
+            if number % 2 == 0 { stage.world.crash(gone) } else { stage.world.stop(gone) }
+            try stage.pin((gone + 1) % 4, number)
+            stage.run(.seconds(Int64(number % 5) * 4))
+            stage.world.start(gone)
+            try stage.pin((gone + 2) % 4, 100 + number)
+            stage.run(.seconds(5))  // until its metrics are heard
+        }
+        stage.run(.minutes(3))
+        #expect(Set(stage.digests()).count == 1)
+        for number in Array(0..<24) + Array(100..<124) {
+            let allocations = try stage.allocations(number, seenBy: 0)
+            #expect(allocations.count == 2 && stage.holders(number) == allocations)
+        }
+    }
+
     @Test func anUntrustedPeerChangesNothing() throws {
         // Peers have the same identities under the same seed; the last one is trusted by nobody but itself.
         let trusted = SortedSet(Stage(seed: 7).world.peers.map(\.id).dropLast())
