@@ -228,6 +228,11 @@ import Testing
         #expect(failure?.message == "\(Stage.content(10)) is not part of the pinset")
         stage.run(.seconds(10))
         #expect(try stage.machine(0).readPin(Stage.content(0)) != nil, "all of them or none")
+        // Seed 7000835: what is being removed is not removed once more.
+        stage.world.ask(0, .unpin(Stage.content(0))) { _, _ in }
+        stage.run(Span(nanoseconds: 1))
+        let second = #expect(throws: ClientFailure.self) { try stage.ask(0, .unpinAll([Stage.content(1), Stage.content(0)])) }
+        #expect(second?.message == "\(Stage.content(0)) is not part of the pinset")
     }
 
     @Test func oneSeedIsOneRun() {

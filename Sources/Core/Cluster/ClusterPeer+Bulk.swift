@@ -27,7 +27,7 @@ extension ClusterPeer {
         loops.bulkAt = nil
         if let (client, write) = bulk.first, !replica.isOverloaded, replica.elementsUnderWay <= settings.bulkUnderWayMax {
             // What is on its way into the pinset is to be seen, since it is to be removed too.
-            if case .unpin = write, replica.hasPutsUnderWay { return withReplica { $0.commit($1.now, &$2) } }
+            if case .unpin(let cids) = write, replica.hasPutsUnderWay || replica.isRemoving(cids) { return withReplica { $0.commit($1.now, &$2) } }
             bulk.removeFirst()
             if !bulk.isEmpty { loops.bulkAt = turn.now.monotonic }
             do throws(ClientFailure) {

@@ -156,6 +156,8 @@ extension Replica {
         guard !removals.isEmpty else { return effects.append(.finished(id, nil)) }
         writeAtOnce(removals.map(\.change), id, &effects)
     }
+    /// A removal of one of them is on its way into the log, and must not be made once more (CRDT-53).
+    package func isRemoving(_ cids: [CID]) -> Bool { !removing.isEmpty && cids.contains { removing.contains($0.stateKey) } }
 
     private mutating func writeAtOnce(_ resolved: [Change], _ id: OperationID, _ effects: inout [Effect]) {
         var tips = tipsInFlight.map { (cid: CID(v1: Codec.dagPB, $0.hash), height: $0.height) }
@@ -235,6 +237,7 @@ extension Replica {
             let block = try StoredBlock(raw: bytes, consumes: consumes)
             let (position, sequence) = try append(RecordKind.block, block.payload, &effects)
             inFlight.append((sequence, .block(block, position, operations: operations, isOwn: true)))
+            for tombstone in delta.tombstones { removing.insert(tombstone.key) }
             isCommitting = true
             return block
         } catch {

@@ -151,6 +151,8 @@ package struct Replica: Sendable {
     var isCommitting = false
     /// The last accepted operation that is in a block on its way into the log.
     var committing: UInt64 = 0
+    /// What own blocks on their way into the log remove.
+    var removing: Set<String> = []
     /// Accepted operations up to this one may be in a block that has rotted here and comes again from other peers: they wait for
     /// what is missing, and those that it brings are not published twice, since others may have removed them since.
     var doubtedThrough: UInt64 = 0
@@ -395,7 +397,7 @@ package struct Replica: Sendable {
             case .flag: break
             }
         }
-        if !inFlight.contains(where: \.what.isOwnBlock) { isCommitting = false }
+        if !inFlight.contains(where: \.what.isOwnBlock) { (isCommitting, removing) = (false, []) }
         checkpointIfDue(at: store.log.endAddress, &effects)
         wantAbsent(now, &effects)
         seekList(now, &effects)
@@ -421,7 +423,7 @@ package struct Replica: Sendable {
     private mutating func lose(_ error: DiskError, _ now: Now, _ effects: inout [Effect]) {
         let lost = inFlight.map(\.what)
         inFlight = []
-        (isCommitting, committing) = (false, 0)
+        (isCommitting, committing, removing) = (false, 0, [])
         retryAt = now.monotonic + settings.retryDelay
         effects.append(.log(LogLine(.error, "crdt", "\(ReplicaError.disk(error))")))
         for item in lost {
