@@ -97,6 +97,9 @@ package struct Log: Sendable {
     /// Syncs that are under way; all must end well.
     private var waiting = SortedSet<SyncTicket>()
     private var syncFailure: DiskError?
+    /// Segments that have been taken back, until that is durable; and the syncs that make it so.
+    private var emptied = SortedSet<UInt32>()
+    private var emptying = SortedSet<SyncTicket>()
     private var nextTicket: UInt64 = 0
     private var wantsSync = false
     /// What has been appended and is not durable yet: reads may come before the disk has it.
@@ -213,6 +216,7 @@ package struct Log: Sendable {
         Kernel.append(UInt32(number > firstSegment ? segmentEnd : 0), to: &header)
         Kernel.append(mix(header[8..<12], seed: 1).low32, to: &header)
         segment = number
+        emptied.remove(number)
         names[number] = makeName(number)
         effects.append(.append(name(number), header))
         segmentEnd = Log.headerBytes
@@ -271,6 +275,7 @@ package struct Log: Sendable {
             nextTicket += 1
             let ticket = SyncTicket(owner: owner, number: nextTicket)
             waiting.insert(ticket)
+            if emptied.contains(number) { emptying.insert(ticket) }
             effects.append(.sync(name(number), ticket))
         }
         unsynced.removeAll()
@@ -282,9 +287,12 @@ package struct Log: Sendable {
         case .synced(let ticket): guard waiting.remove(ticket) else { return nil }
         case .syncFailed(let ticket, let error):
             guard waiting.remove(ticket) else { return nil }
+            // What is not there has nothing in it.
+            if case .notFound = error, emptying.contains(ticket) { break }
             syncFailure = syncFailure ?? error
         }
         guard waiting.isEmpty else { return nil }
+        defer { emptying = SortedSet() }
         if let failure = syncFailure { return lose(failure, &effects) }
         let (sequence, segment, offset) = appendedEndAtSync
         durable = sequence
@@ -293,6 +301,10 @@ package struct Log: Sendable {
         hasHeader = true
         needsMark = segment == self.segment
         forgetFresh()
+        if !emptying.isEmpty {
+            for number in emptied { effects.append(.remove(name(number))) }
+            emptied = SortedSet()
+        }
         if wantsSync {
             wantsSync = false
             sync(effects: &effects)
@@ -308,8 +320,13 @@ package struct Log: Sendable {
 
     /// Goes back to the last durable end: what came after is unwritten.
     private mutating func lose(_ failure: DiskError, _ effects: inout [DiskEffect]) -> Outcome {
-        for number in stride(from: segment, to: durableEnd.segment, by: -1) { effects.append(.remove(name(number))) }
-        unsynced = SortedSet([durableEnd.segment])
+        // Emptied durably before anything else counts: a segment that came back with a crash would say that the one before ends
+        // where it ended then. A removal has no sync of its own.
+        for number in stride(from: segment, to: durableEnd.segment, by: -1) {
+            effects.append(.truncate(name(number), to: 0))
+            emptied.insert(number)
+        }
+        unsynced = SortedSet([durableEnd.segment] + emptied)
         if hasHeader {
             effects.append(.truncate(name(durableEnd.segment), to: durableEnd.offset))
             segment = durableEnd.segment

@@ -12,6 +12,7 @@ private final class Opened {
     var records: [Bytes] = []
     var damages: [LogDamage] = []
     var outcomes: [Log.Outcome] = []
+    var carried: [DiskEffect] = []
 
     init(_ disk: MemoryDisk, segmentBytes: Int = 1 << 20) throws {
         self.disk = disk
@@ -29,6 +30,7 @@ private final class Opened {
     func carryOut(_ effects: [DiskEffect]) {
         var queue = effects
         while !queue.isEmpty {
+            carried.append(queue[0])
             guard let event = disk.carryOut(queue.removeFirst()) else { continue }
             if let outcome = log.onDisk(event, effects: &queue) { outcomes.append(outcome) }
         }
@@ -54,6 +56,26 @@ private final class Opened {
         let second = try Opened(disk, segmentBytes: 60)
         #expect(second.records == (0..<20).map(payload))
         for (number, position) in positions.enumerated() { #expect(try second.log.read(position) == payload(number)) }
+    }
+
+    /// A segment that is taken back may come back with a crash, and would say where the one before ended then (seed 6001249 with disk
+    /// faults): nothing is durable before it is durably empty.
+    @Test func aSegmentThatIsTakenBackIsEmptyBeforeAnythingElseCounts() throws {
+        let disk = MemoryDisk()
+        let log = try Opened(disk, segmentBytes: 100)
+        try log.append(payload(1))
+        disk.isFull = true
+        try log.append(Bytes(repeating: 9, count: 90))  // begins the second segment
+        disk.isFull = false
+        #expect(log.outcomes.last == .lost(after: 1, .full("log/00000002.log")))
+        log.carried = []
+        try log.append(payload(2))
+        #expect(log.outcomes.last == .durable(through: 2))
+        let synced = log.carried.firstIndex { if case .sync("log/00000002.log", _) = $0 { true } else { false } }
+        let removed = log.carried.firstIndex(of: .remove("log/00000002.log"))
+        #expect(try #require(synced) < #require(removed), "what is gone with its name may come back")
+        try log.append(Bytes(repeating: 8, count: 90))
+        #expect(try Opened(disk, segmentBytes: 100).records == [payload(1), payload(2), Bytes(repeating: 8, count: 90)])
     }
 
     /// Whatever the crash leaves of the unsynced bytes, and whichever of them it spoils.
