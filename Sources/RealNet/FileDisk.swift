@@ -11,6 +11,8 @@ package final class FileDisk: DiskReader, @unchecked Sendable {
         var size: Int
         let written: Written
         var isEntrySynced: Bool
+        /// So many bytes have been synced, or were there when it was opened. What is behind may not be written yet.
+        var confirmed = 0
     }
     /// What has become of a file's appends. Touched on the worker's thread alone.
     private final class Written: @unchecked Sendable {
@@ -85,10 +87,13 @@ package final class FileDisk: DiskReader, @unchecked Sendable {
 
     package func read(_ file: FileName, at offset: Int, count: Int) throws(DiskError) -> Bytes {
         let found = try opened(file, creating: false)
-        return try FileDisk.read(found.descriptor, file, found.size, at: offset, count: count)
+        return try FileDisk.read(found.descriptor, file, found.size, confirmed: found.confirmed, at: offset, count: count)
     }
 
-    static func read(_ descriptor: Int32, _ file: FileName, _ size: Int, at offset: Int, count: Int) throws(DiskError) -> Bytes {
+    /// Fewer bytes than there will be, if the rest is not written yet.
+    static func read(
+        _ descriptor: Int32, _ file: FileName, _ size: Int, confirmed: Int, at offset: Int, count: Int
+    ) throws(DiskError) -> Bytes {
         let start = min(max(0, offset), size)
         let wanted = max(0, min(count, size - start))
         var code: Int32 = 0
@@ -97,7 +102,7 @@ package final class FileDisk: DiskReader, @unchecked Sendable {
                 let count = pread(descriptor, buffer.baseAddress! + done, wanted - done, off_t(start + done))
                 if count < 0 && errno == EINTR { continue }
                 guard count > 0 else {
-                    code = count == 0 ? -1 : errno
+                    code = count < 0 ? errno : start + done < confirmed ? -1 : 0
                     return
                 }
                 done += count
@@ -127,7 +132,7 @@ package final class FileDisk: DiskReader, @unchecked Sendable {
         guard descriptor >= 0 else { throw FileDisk.error(name, errno, "open") }
         var about = stat()
         fstat(descriptor, &about)
-        let file = File(descriptor: descriptor, size: Int(about.st_size), written: Written(), isEntrySynced: existed)
+        let file = File(descriptor: descriptor, size: Int(about.st_size), written: Written(), isEntrySynced: existed, confirmed: Int(about.st_size))
         files[name] = file
         return file
     }
@@ -173,6 +178,7 @@ package final class FileDisk: DiskReader, @unchecked Sendable {
         if files[name]?.descriptor == -1 { files[name] = nil }
         guard let file = try? opened(name, creating: false) else { return }
         files[name]?.size = min(file.size, count)
+        files[name]?.confirmed = min(file.confirmed, count)
         worker.run {
             file.written.failure = nil
             if ftruncate(file.descriptor, off_t(count)) != 0 { file.written.failure = FileDisk.error(name, errno, "truncate") }
@@ -190,7 +196,12 @@ package final class FileDisk: DiskReader, @unchecked Sendable {
                 failure = FileDisk.error(name, code, "sync")
             }
             let event: DiskEvent = failure.map { .syncFailed(ticket, $0) } ?? .synced(ticket)
-            loop.post { [self] in onEvent?(event) }
+            let isWritten = failure == nil
+            loop.post { [self] in
+                // A truncation since has its own say.
+                if isWritten, let now = files[name], now.descriptor == file.descriptor { files[name]?.confirmed = min(file.size, now.size) }
+                onEvent?(event)
+            }
         }
     }
 

@@ -98,7 +98,7 @@ private final class JobDisk: DiskReader, @unchecked Sendable {
     func size(_ file: FileName) throws(DiskError) -> Int { try opened(file, creating: false).size }
     func read(_ file: FileName, at offset: Int, count: Int) throws(DiskError) -> Bytes {
         let found = try opened(file, creating: false)
-        return try FileDisk.read(found.descriptor, file, found.size, at: offset, count: count)
+        return try FileDisk.read(found.descriptor, file, found.size, confirmed: found.size, at: offset, count: count)
     }
 
     func carryOut(_ effect: DiskEffect) throws(DiskError) {
