@@ -54,16 +54,11 @@ extension ClusterPeer {
     }
 
     private mutating func removals(of cids: [CID]) throws(ClientFailure) -> [Replica.Removal] {
-        guard replica.isOpen else { throw Self.opening(replica) }
         var removals: [Replica.Removal] = []
         removals.reserveCapacity(cids.count)
         for cid in cids {
-            let found: Replica.Removal?
-            do { found = try replica.removal(of: cid) } catch {
-                mend(error)
-                throw ClientFailure("\(error)")
-            }
-            guard let found else { throw ClientFailure(.notFound, "\(cid) is not part of the pinset") }
+            let removal = try reading { peer throws(LogError) in try peer.replica.removal(of: cid) }
+            guard let found = removal else { throw ClientFailure(.notFound, "\(cid) is not part of the pinset") }
             let type = found.value.withUnsafeBytes { PinParts($0)?.type } ?? (try? Pin(protobuf: found.value, cid: cid))?.type
             guard type == .data else { throw ClientFailure("\(cid) is no plain pin: it is unpinned by itself") }
             removals.append(found)
@@ -72,11 +67,8 @@ extension ClusterPeer {
     }
 
     private mutating func pinToReplace(_ cid: CID) throws(ClientFailure) -> Pin? {
-        guard replica.isOpen else { throw Self.opening(replica) }
-        do throws(LogError) { return try replica.valueToReplace(cid).flatMap { try? Pin(protobuf: $0, cid: cid) } } catch {
-            mend(error)
-            throw ClientFailure("\(error)")
-        }
+        let value = try reading { peer throws(LogError) in try peer.replica.valueToReplace(cid) }
+        return value.flatMap { try? Pin(protobuf: $0, cid: cid) }
     }
 
     private mutating func prepared(_ batch: PinBatch, known: [Int]) throws(ClientFailure) -> StoredPins {

@@ -151,9 +151,10 @@ extension ClusterPeer {
         return try? Pin(protobuf: value, cid: cid)
     }
     /// What cannot be read is mended, and is not known until then.
-    mutating func knownPin(_ cid: CID) throws(ClientFailure) -> Pin? {
+    mutating func knownPin(_ cid: CID) throws(ClientFailure) -> Pin? { try reading { peer throws(LogError) in try peer.readPin(cid) } }
+    mutating func reading<T>(_ body: (inout ClusterPeer) throws(LogError) -> T) throws(ClientFailure) -> T {
         guard replica.isOpen else { throw Self.opening(replica) }
-        do throws(LogError) { return try readPin(cid) } catch {
+        do throws(LogError) { return try body(&self) } catch {
             mend(error)
             throw ClientFailure("\(error)")
         }
