@@ -168,7 +168,7 @@ package struct ClusterPeer: Sendable {
 
     /// The tracker takes what has changed at its own pace.
     private mutating func allowChanges() {
-        let room = max(0, settings.trackedMax - tracker.operationCount)
+        let room = max(0, settings.trackedMax - tracker.busyCount)
         withReplica { $0.allowChanges(room, now: $1.now, effects: &$2) }
     }
 

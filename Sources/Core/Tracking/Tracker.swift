@@ -11,6 +11,8 @@ package struct TrackerSettings: Sendable {
     package var concurrentPins = 10
     package var priorityPinMaxAge = Span.hours(24)
     package var priorityPinMaxRetries: Int64 = 5
+    /// Failures that are remembered. What became of older ones is said by IPFS, and they are tried again all the same.
+    package var failuresMax = 100_000
     package init() {}
 }
 
@@ -66,7 +68,7 @@ package struct Tracker: Sendable {
         var error: String { if case .failed(let text) = phase { text } else { "" } }
     }
 
-    static let unexpectedText = "the item should be pinned but it is not"
+    package static let unexpectedText = "the item should be pinned but it is not"
     static let queueFullText = "pin/unpin operation queue is full. Try increasing max_pin_queue_size"
 
     private let settings: TrackerSettings
@@ -77,6 +79,8 @@ package struct Tracker: Sendable {
     private var priorityQueue = SortedMap<UInt64, CID>()
     private var pinQueue = SortedMap<UInt64, CID>()
     private var unpinQueue = SortedMap<UInt64, CID>()
+    /// The same of what has failed.
+    private var failures = SortedMap<UInt64, CID>()
     private var runningPins = 0
     private var runningUnpins = 0
     private var nextNumber: UInt64 = 0
@@ -88,7 +92,8 @@ package struct Tracker: Sendable {
 
     /// Pins that wait (TRK-32).
     package var pinQueueSize: Int { priorityQueue.count + pinQueue.count }
-    package var operationCount: Int { operations.count }
+    /// What waits or runs.
+    package var busyCount: Int { pinQueueSize + unpinQueue.count + work.count }
     /// Something is queued or under way for it.
     package func isBusy(with cid: CID) -> Bool {
         guard let operation = operations[cid] else { return false }
@@ -136,11 +141,11 @@ package struct Tracker: Sendable {
         operation.ticket = nextNumber
         operation.isPriority = isPriority(operation, now)
         if queueCount(operation) >= settings.queueMax {
-            operation.phase = .failed(Tracker.queueFullText)  // TRK-40
+            fail(operation, Tracker.queueFullText)  // TRK-40
         } else {
             enqueue(operation)
+            operations[pin.cid] = operation
         }
-        operations[pin.cid] = operation
         startWork(now, &effects)
     }
 
@@ -185,7 +190,19 @@ package struct Tracker: Sendable {
             work[id] = nil
             release(.unpin)
             effects.append(.cancel(id))
-        case .failed: break
+        case .failed: failures.remove(old.ticket)
+        }
+    }
+
+    private mutating func fail(_ operation: Operation, _ text: String) {
+        var operation = operation
+        nextNumber += 1
+        (operation.phase, operation.ticket) = (.failed(text), nextNumber)
+        operations[operation.pin.cid] = operation
+        failures[operation.ticket] = operation.pin.cid
+        if failures.count > settings.failuresMax, let (ticket, cid) = failures.first {
+            failures.remove(ticket)
+            operations.remove(cid)
         }
     }
 
@@ -237,9 +254,8 @@ package struct Tracker: Sendable {
         }
         release(operation.kind)
         if let failure {
-            operation.phase = .failed(failure)
             operation.since = now.wall
-            operations[cid] = operation
+            fail(operation, failure)
         } else {
             operations.remove(cid)
         }
@@ -338,7 +354,7 @@ package struct Tracker: Sendable {
 
     /// Called after each step in simulations and tests.
     package func checkInvariants() {
-        var queued = 0, pins = 0, unpins = 0
+        var queued = 0, pins = 0, unpins = 0, failed = 0
         for (_, operation) in operations {
             switch operation.phase {
             case .queued: queued += 1
@@ -348,9 +364,12 @@ package struct Tracker: Sendable {
             case .waiting(let id):
                 invariant(work[id] == operation.pin.cid && operation.kind == .pin, "a pin waits for an unpin of its own CID")
                 unpins += 1
-            case .failed: break
+            case .failed:
+                invariant(failures[operation.ticket] == operation.pin.cid, "a failure is known by its ticket")
+                failed += 1
             }
         }
+        invariant(failed == failures.count && failed <= settings.failuresMax, "no failure without an operation, and no more than configured")
         invariant(queued == priorityQueue.count + pinQueue.count + unpinQueue.count, "every queued operation is in one queue")
         invariant(pins == runningPins && unpins == runningUnpins, "running counts are those of the operations")
         invariant(work.count == pins + unpins, "no work without an operation")

@@ -161,7 +161,8 @@ private struct Pair {
             }
         }
         tracker.checkInvariants()
-        #expect(tracker.operationCount == model.items.count)
+        #expect(tracker.operations(matching: .undefined).count == model.items.count)
+        #expect(tracker.busyCount == (0..<8).map(content).filter(tracker.isBusy).count)
         #expect(tracker.pinQueueSize == model.queued([.pin], priority: nil).count)
         for cid in (0..<8).map(content) {
             let info = tracker.settledStatus(of: cid, pin: state[cid], now: now)
