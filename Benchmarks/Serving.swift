@@ -49,8 +49,8 @@ func benchmarkImport(pins: Int, dir: String?) throws {
     report.end(digest: after.digest, more: [("export_pins_per_second", "\(Int(Double(pins) / exporting))")])
 }
 
-/// `GET /allocations` over a loopback connection, as a client on another thread sees it.
-func benchmarkListJSON(pins: Int, dir: String?) throws {
+/// A listing of the REST API over a loopback connection, as a client on another thread sees it.
+func benchmarkServing(_ name: String, target: String, pins: Int, dir: String?) throws {
     let folder = try existing(dir)
     let peer = try BenchPeer(folder: folder)
     peer.start()
@@ -61,13 +61,13 @@ func benchmarkListJSON(pins: Int, dir: String?) throws {
     let api = try APIService(
         configuration[.restapi], folder: ConfigurationFolder(path: folder), loop: peer.loop, runner: peer.runner) { _ in }
     let endpoint = Endpoint(host: "127.0.0.1", port: api.addresses[0].parts.port)
-    let report = Report("list-json", pins: pins)
+    let report = Report(name, pins: pins)
     nonisolated(unsafe) var (lines, bytes) = (0, 0)
     Thread.detachNewThread {
         let client = BlockingHTTPClient(endpoint: endpoint, tls: nil, timeout: .zero)
         do {
             let trailers = try client.exchange(
-                HTTPRequest(method: "GET", target: "/allocations"), body: nil,
+                HTTPRequest(method: "GET", target: target), body: nil,
                 onHead: { invariant($0.status == 200, "the answer is \($0.status)") },
                 onBody: { piece in
                     let before = lines

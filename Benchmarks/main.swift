@@ -14,6 +14,7 @@ let usage = """
       restart   opens what `ingest --dir D` has left, and answers a first question
       list      streams the whole of it
       list-json the same as the REST API streams it, to a client over a loopback socket
+      status    the statuses of all pins, streamed in the same way
       lookup    random reads of present and absent CIDs
       import    an export of it becomes the state of an empty folder
       refold    folds all its blocks by the rules alone and compares; for a million pins or so
@@ -41,7 +42,7 @@ func fail(_ text: String) -> Never {
 }
 
 let known = [
-    "ingest", "restart", "list", "list-json", "lookup", "import", "refold", "replicate", "catch-up", "churn", "allocate", "add", "transport",
+    "ingest", "restart", "list", "list-json", "status", "lookup", "import", "refold", "replicate", "catch-up", "churn", "allocate", "add", "transport",
 ]
 var names: [String] = []
 var (size, pins): (Int?, Int) = (nil, 1_000_000)
@@ -80,7 +81,8 @@ for name in names {
     case "ingest": try benchmarkIngest(pins: pins, dir: dir)
     case "restart": try benchmarkRestart(pins: pins, dir: dir)
     case "list": try benchmarkList(pins: pins, dir: dir)
-    case "list-json": try benchmarkListJSON(pins: pins, dir: dir)
+    case "list-json": try benchmarkServing(name, target: "/allocations", pins: pins, dir: dir)
+    case "status": try benchmarkServing(name, target: "/pins", pins: pins, dir: dir)
     case "import": try benchmarkImport(pins: pins, dir: dir)
     case "lookup": try benchmarkLookup(pins: pins, dir: dir)
     case "refold": try benchmarkRefold(pins: pins, dir: dir)

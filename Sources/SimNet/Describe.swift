@@ -124,6 +124,7 @@ func describe(_ reply: ClientReply) -> String {
     case .item(.pins(let pins)): "\(pins.count) pins"
     case .item(.info(let info)):
         "info \(info.cid) " + info.peers.map { "\(short($0.key))=\($0.value.status.text)" }.joined(separator: " ")
+    case .item(.infos(let infos)): "\(infos.count) infos"
     case .item: "item"
     case .end: "end"
     case .failed(let failure): "failed: \(failure.message)"

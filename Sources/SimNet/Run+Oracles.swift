@@ -215,7 +215,7 @@ extension Run {
         for index in present where world.failure == nil {
             var isOver = false
             world.ask(index, .statusAll(.undefined, isLocal: true)) { [unowned self] world, reply in
-                if case .item(.info(let info)) = reply { check(info, by: index) } else { isOver = true }
+                if case .item(.infos(let infos)) = reply { for info in infos { check(info, by: index) } } else { isOver = true }
             }
             _ = world.run(until: { _ in isOver }, within: .seconds(30), every: .milliseconds(100))
             if !isOver { world.fail("LIVE: \(world.name(index)) does not answer a question for its status") }

@@ -167,6 +167,7 @@ package final class Run {
             peer.isRepinningDisabled = false
             peer.replica.repairInterval = .minutes(10)
             peer.replica.index.tableEntries = options.indexEntries
+            (peer.listing.bytesPerChunk, peer.listing.statusesPerChunk, peer.sweepBytes) = (2048, 3, 2048)
             peer.replica.log.segmentBytes = options.segmentBytes
             peer.replica.replayBytesAtOpen = options.replayBytesAtOpen
             if options.indexEntries < 100 { peer.replica.replayBytesPerStep = 1 }
@@ -179,6 +180,8 @@ package final class Run {
             if options.isBatching { (peer.replica.batchSizeMax, peer.replica.batchAgeMax) = (10, .seconds(5)) }
         }
         drawClocks()
+        var choices = world.draws.stream(.workload, UInt64.max)
+        world.readerPause = choices.chance(1, in: 2) ? .milliseconds(1) : choices.span(.zero, .seconds(2))
         world.afterStep = { [unowned self] _, index, _, _ in checkStep(index) }
     }
 
@@ -238,6 +241,8 @@ package final class Run {
                 world.ask(target, .unpin(cid)) { [unowned self] _, reply in if case .end = reply { acknowledged += 1 } }
             }
         case 8: world.ask(index, .status(cid, isLocal: choices.chance(1, in: 2))) { _, _ in }
+        case 9 where choices.chance(1, in: 4): world.ask(index, .recoverAll(isLocal: choices.chance(1, in: 2))) { _, _ in }
+        case 9 where choices.chance(1, in: 4): world.ask(index, .pins([.data])) { _, _ in }
         default: world.ask(index, .statusAll(.undefined, isLocal: choices.chance(1, in: 2))) { _, _ in }
         }
     }

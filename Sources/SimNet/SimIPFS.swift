@@ -56,6 +56,11 @@ package struct SimIPFS: Sendable {
         repoSize = 0
     }
 
+    /// It loses one pin by itself.
+    package mutating func forget(_ cid: CID) {
+        if pins.remove(cid) != nil { repoSize -= min(repoSize, 1_000_000) }
+    }
+
     static func isFetch(_ target: String) -> Bool { target.hasPrefix("/api/v0/pin/add") || target.hasPrefix("/api/v0/pin/update") }
 
     /// Carries out one request, as Kubo answers it.
@@ -125,10 +130,10 @@ package struct SimIPFS: Sendable {
     }
 
     private mutating func remove(_ arguments: [String]) -> Answer {
-        guard let cid = arguments.first.flatMap({ try? CID(text: $0) }), pins.remove(cid) != nil else {
+        guard let cid = arguments.first.flatMap({ try? CID(text: $0) }), pins[cid] != nil else {
             return SimIPFS.error("not pinned or pinned indirectly")
         }
-        repoSize -= min(repoSize, 1_000_000)
+        forget(cid)
         return Answer(body: "{\"Pins\":[\"\(cid)\"]}\n")
     }
 }

@@ -47,6 +47,8 @@ package final class World {
     var transits: [UInt64: Transit] = [:]
     var actions: [(World) -> Void] = []
     var nextClient: UInt64 = 0
+    /// How long a client that lists takes for each chunk.
+    package var readerPause = Span.zero
     /// Called with each reply to a client of the simulation.
     var onReply: [ClientID: (World, ClientReply) -> Void] = [:]
     /// Called after each step of a peer: the oracles.
@@ -180,6 +182,12 @@ package final class World {
         case .reply(let client, let reply):
             log?("\(stamp) \(name(index)) → client \(client.number): \(describe(reply))")
             onReply[client]?(self, reply)
+            // Whoever lists takes all there is.
+            switch reply {
+            case .item(.pins), .item(.infos):
+                queue.schedule(.input(peer: index, epoch: peers[index].epoch, .clientInput(client, .more)), at: now + 1 + readerPause.nanoseconds)
+            default: break
+            }
         case .log(let line): log?("\(stamp) \(name(index))   \(line.level) \(line.component): \(line.message)")
         case .ready: note("\(name(index)) is ready")
         case .stopped:
@@ -235,6 +243,9 @@ package final class World {
         onReply[client] = each
         queue.schedule(.input(peer: index, epoch: peers[index].epoch, .client(client, request)), at: now)
         return client
+    }
+    package func hangUp(_ index: Int, _ client: ClientID) {
+        queue.schedule(.input(peer: index, epoch: peers[index].epoch, .clientGone(client)), at: now)
     }
     /// What follows an upload's request, in this order.
     package func send(_ index: Int, _ client: ClientID, _ inputs: [ClientInput]) {

@@ -39,12 +39,10 @@ final class Stage {
     func ask(_ peer: Int, _ request: ClientRequest, within limit: Span = .seconds(30)) throws -> [ClientItem] {
         var items: [ClientItem] = []
         var end: Outcome<Void>?
-        var client: ClientID?
-        client = world.ask(peer, request) { world, reply in
+        world.ask(peer, request) { _, reply in
             switch reply {
-            case .item(.pins(let pins)):
-                items += pins.pins.map { .pin($0) }
-                if let client { world.send(peer, client, [.more]) }
+            case .item(.pins(let pins)): items += pins.pins.map { .pin($0) }
+            case .item(.infos(let infos)): items += infos.map { .info($0) }
             case .item(let item): items.append(item)
             case .end: end = .success(())
             case .failed(let failure): end = .failure(failure)

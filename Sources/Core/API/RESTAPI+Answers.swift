@@ -11,7 +11,11 @@ extension RESTAPI {
     // MARK: From the peer
 
     mutating func answer(_ id: ServedID, _ item: ClientItem, _ effects: inout [Effect]) {
-        if case .pins(let pins) = item { return list(id, pins, &effects) }
+        switch item {
+        case .pins(let pins): return list(id, pinWriter.lines(pins, pieceBytes: RESTAPI.pieceBytes), &effects)
+        case .infos(let infos): return list(id, [infos.reduce(into: Bytes()) { $0 += RESTAPI.line($1.json) }], &effects)
+        default: break
+        }
         let json = exchanges[id]?.showsPinset == true ? item.json : item.withoutPinset.json
         switch exchanges[id]?.shape {
         case .stream:
@@ -23,8 +27,9 @@ extension RESTAPI {
         }
     }
 
-    private mutating func list(_ id: ServedID, _ pins: StoredPins, _ effects: inout [Effect]) {
-        let pieces = pinWriter.lines(pins, pieceBytes: 256 << 10)
+    private static let pieceBytes = 256 << 10
+
+    private mutating func list(_ id: ServedID, _ pieces: [Bytes], _ effects: inout [Effect]) {
         // What sends nothing never drains.
         guard !pieces.isEmpty else { return askForMore(id, &effects) }
         if exchanges[id]?.status == nil { writeHead(id, 200, streamHeaders, &effects) }
@@ -173,6 +178,7 @@ extension ClientItem {
         case .pin(let pin): pin.json
         case .pins(let pins): pins.pins.json
         case .info(let info): info.json
+        case .infos(let infos): infos.json
         case .metrics(let metrics): metrics.json
         case .names(let names): names.json
         case .alerts(let alerts): alerts.json

@@ -31,13 +31,8 @@ extension ClusterPeer {
         var isComplete = false
     }
 
-    enum UploadCall: Hashable, Sendable {
-        case ipfs(IPFSCallID)
-        case rpc(RPCCallID)
-    }
-
     struct Destination: Sendable {
-        let call: UploadCall
+        let call: PendingCall
         var unsentBytes = 0
     }
 
@@ -143,7 +138,7 @@ extension ClusterPeer {
             return
         }
         let call = RPCCallID(number())
-        rpcCalls[call] = RPCPending { $0.onUploadEnd(client, peer, $1.failure?.message) }
+        rpcCalls[call] = RPCPending(each: nil) { $0.onUploadEnd(client, peer, $1.failure?.message) }
         adds[client]?.transfer?.destinations[peer] = Destination(call: .rpc(call))
         withRPC { $0.call(call, to: peer, RPCMethod("IPFSConnector", "BlockStream"), effects: &$2) }
     }
@@ -197,22 +192,13 @@ extension ClusterPeer {
     /// Blocks that were sent stay where they are, unpinned (ADD-47).
     mutating func stopAdding(_ client: ClientID) {
         guard let adding = adds.remove(client) else { return }
-        for (_, destination) in adding.transfer?.destinations ?? SortedMap() {
-            switch destination.call {
-            case .ipfs(let call):
-                ipfsCalls[call] = nil
-                withIPFS { $0.cancel(call, effects: &$2) }
-            case .rpc(let call):
-                rpcCalls[call] = nil
-                withRPC { $0.cancel(call, effects: &$2) }
-            }
-        }
+        for (_, destination) in adding.transfer?.destinations ?? SortedMap() { cancel(destination.call) }
         for shard in adding.sharding?.created ?? [] { dropShard(shard) }
     }
 
     // MARK: Speed
 
-    mutating func onDrained(_ call: UploadCall) {
+    mutating func onDrained(_ call: PendingCall) {
         for client in adds.keys {
             for (peer, destination) in adds[client]?.transfer?.destinations ?? SortedMap() where destination.call == call {
                 adds[client]?.transfer?.destinations[peer]?.unsentBytes = 0

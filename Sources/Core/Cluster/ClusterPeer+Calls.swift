@@ -15,10 +15,16 @@ extension ClusterPeer {
         let then: Then<Result<IPFSAnswer, IPFSFailure>>
     }
 
-    /// A question to another peer, and its replies so far.
+    /// A question to another peer, and its replies so far, unless `each` takes them.
     struct RPCPending: Sendable {
         var replies: [Bytes] = []
+        let each: Then<Bytes>?
         let then: Then<Replies>
+    }
+
+    enum PendingCall: Hashable, Sendable {
+        case ipfs(IPFSCallID)
+        case rpc(RPCCallID)
     }
 
     struct Replies: Sendable {
@@ -67,13 +73,14 @@ extension ClusterPeer {
     // MARK: Other peers
 
     /// Calls a method of another peer; a streaming method gets its arguments at once.
+    @discardableResult
     mutating func ask(
-        _ peer: PeerID, _ method: RPCMethod, _ arguments: [Bytes], within span: Span? = nil,
+        _ peer: PeerID, _ method: RPCMethod, _ arguments: [Bytes], within span: Span? = nil, each: Then<Bytes>? = nil,
         then: @escaping Then<Replies>
-    ) {
+    ) -> RPCCallID {
         guard let entry = RPCTable.entry(method) else { unreachable("no method \(method.text)") }
         let call = RPCCallID(number())
-        rpcCalls[call] = RPCPending(then: then)
+        rpcCalls[call] = RPCPending(each: each, then: then)
         let deadline = span.map { turn.now.monotonic + $0 }
         withRPC { rpc, now, effects in
             switch entry.kind {
@@ -84,6 +91,19 @@ extension ClusterPeer {
                 for argument in arguments { rpc.send(call, argument: argument, effects: &effects) }
                 rpc.endArguments(call, effects: &effects)
             }
+        }
+        return call
+    }
+
+    /// Nothing further is heard of it.
+    mutating func cancel(_ call: PendingCall) {
+        switch call {
+        case .ipfs(let call):
+            ipfsCalls[call] = nil
+            withIPFS { $0.cancel(call, effects: &$2) }
+        case .rpc(let call):
+            rpcCalls[call] = nil
+            withRPC { $0.cancel(call, effects: &$2) }
         }
     }
 
@@ -133,11 +153,13 @@ extension ClusterPeer {
         case .argument(let stream, let bytes): onArgument(stream, bytes)
         case .endOfArguments(let stream): onEndOfArguments(stream)
         case .cancelled(let stream): onCancelled(stream)
-        case .reply(let call, let bytes): rpcCalls[call]?.replies.append(bytes)
+        case .reply(let call, let bytes):
+            if let each = rpcCalls[call]?.each { each(&self, bytes) } else { rpcCalls[call]?.replies.append(bytes) }
         case .finished(let call, let failure):
             guard let pending = rpcCalls.removeValue(forKey: call) else { return }
             pending.then(&self, Replies(values: pending.replies, failure: failure))
         case .drained(let call): onDrained(.rpc(call))
+        case .repliesDrained(let stream): onTaken(.peer(stream))
         }
     }
 }

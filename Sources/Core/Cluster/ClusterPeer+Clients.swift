@@ -95,11 +95,9 @@ extension ClusterPeer {
         switch request {
         case .status(let cid, let isLocal): status(cid, isLocal) { $0.reply(client, .success([.info($1)])) }
         case .statuses(let cids, let isLocal): statuses(cids[...], isLocal, [], client)
-        case .statusAll(let filter, true):
-            localStatusAll(filter) { $0.reply(client, $1.map { $0.map { .info(GlobalPinInfo($0)) } }) }
-        case .statusAll(let filter, false): globalStatusAll(filter) { $0.reply(client, $1.map { $0.map { .info($0) } }) }
+        case .statusAll(let filter, let isLocal): isLocal ? survey(.status(filter), for: .client(client)) : surveyAll(.status(filter), for: .client(client))
         case .recover(let cid, let isLocal): recover(cid, isLocal, client)
-        case .recoverAll(let isLocal): recoverAll(isLocal, client)
+        case .recoverAll(let isLocal): isLocal ? survey(.recovery, for: .client(client)) : surveyAll(.recovery, for: .client(client))
         default: unreachable("no status request")
         }
     }
@@ -124,28 +122,6 @@ extension ClusterPeer {
         globalStatus(cid, method: RPCMethod("PinTracker", "Recover")) { cluster, then in
             cluster.localRecover(cid) { then(&$0, $1.info) }
         } then: { $0.reply(client, .success([.info($1)])) }
-    }
-
-    private mutating func recoverAll(_ isLocal: Bool, _ client: ClientID) {
-        if isLocal {
-            return localRecoverAll { $0.reply(client, $1.map { $0.map { .info(GlobalPinInfo($0)) } }) }
-        }
-        gather(members) { cluster, peer, gather in
-            if peer == cluster.id {
-                cluster.localRecoverAll { cluster, outcome in
-                    switch outcome {
-                    case .success(let infos): cluster.gathered(gather, from: peer, infos.map { .info($0) })
-                    case .failure(let failure):
-                        cluster.note(.error, "cluster", "recover: \(failure.message)")
-                        cluster.gathered(gather, from: peer, [], failure: RPCFailure(.application, failure.message))
-                    }
-                }
-            } else {
-                cluster.askForGather(peer, gather, RPCMethod("Cluster", "RecoverAllLocal"), [], as: PinInfo.self) { .info($0) }
-            }
-        } then: { cluster, answers in
-            cluster.reply(client, .success(cluster.merged(answers, showingErrors: false).map { .info($0) }))
-        }
     }
 
     // MARK: Peers

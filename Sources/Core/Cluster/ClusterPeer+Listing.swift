@@ -10,6 +10,8 @@ import Storage
 package struct ListingSettings: Sendable {
     /// The log that is read for a chunk, in bytes: a step is not to keep everyone else waiting, whatever lets itself be listed.
     package var bytesPerChunk = 256 << 10
+    /// Pins whose statuses are told in one chunk.
+    package var statusesPerChunk = 250
     package init() {}
 }
 

@@ -38,19 +38,16 @@ extension ClusterPeer {
         var sweepsUnheard = false
         /// Pins whose re-allocation is being written.
         var repinning: Set<CID> = []
-        /// What IPFS pins, as it says at the begin of a recovery, and where the recovery goes on.
-        var recovery: Recovery?
-        var recoveryAt: Instant?
 
         /// The state is being made anew: what it lacks so far says nothing.
         mutating func holdSweeps(_ now: Instant) {
             let later = { (due: Instant?) in due.map { max($0, now + .seconds(1)) } }
-            (stateSyncAt, recoverAt, recoveryAt, repinAt) = (later(stateSyncAt), later(recoverAt), later(recoveryAt), later(repinAt))
+            (stateSyncAt, recoverAt, repinAt) = (later(stateSyncAt), later(recoverAt), later(repinAt))
         }
 
         var nextDeadline: Instant? {
             let sweeps = earliest(earliest(stateSyncAt, recoverAt), repinAt)
-            return earliest(earliest(sweeps, recoveryAt), earliest(earliest(askIPFSAt, greetAt), earliest(connectSwarmsAt, bulkAt)))
+            return earliest(sweeps, earliest(earliest(askIPFSAt, greetAt), earliest(connectSwarmsAt, bulkAt)))
         }
     }
 
@@ -106,7 +103,7 @@ extension ClusterPeer {
         if !replica.isOpen { loops.holdSweeps(now) }
         if let due = loops.stateSyncAt, due <= now { syncState() }
         if let due = loops.recoverAt, due <= now { beginRecovery() }
-        if let due = loops.recoveryAt, due <= now { continueRecovery() }
+        continueSurveys()
         if let due = loops.repinAt, due <= now { repinSweep() }
         if let due = loops.connectSwarmsAt, due <= now {
             loops.connectSwarmsAt = nil

@@ -27,9 +27,8 @@ extension ClusterPeer {
     }
 
     mutating func onCancelled(_ stream: StreamID) {
-        guard let call = served.removeValue(forKey: stream), let upload = call.upload else { return }
-        ipfsCalls[upload] = nil
-        withIPFS { $0.cancel(upload, effects: &$2) }
+        stopSurvey(.peer(stream))
+        if let upload = served.removeValue(forKey: stream)?.upload { cancel(.ipfs(upload)) }
     }
 
     mutating func onArgument(_ stream: StreamID, _ bytes: Bytes) {
@@ -43,8 +42,7 @@ extension ClusterPeer {
             case "Cluster.RecoverLocal", "PinTracker.Recover":
                 localRecover(try CID(messagePack: bytes)) { $0.answer(stream, $1.info) }
             case "PinTracker.Status": localStatus(try CID(messagePack: bytes)) { $0.answer(stream, $1) }
-            case "PinTracker.StatusAll":
-                localStatusAll(try TrackerStatus(messagePack: bytes)) { $0.answerAll(stream, $1) }
+            case "PinTracker.StatusAll": survey(.status(try TrackerStatus(messagePack: bytes)), for: .peer(stream))
             case "IPFSConnector.RepoStat": serveIPFS(stream, .repoStat) { if case .repoStat(let stat) = $0 { stat.messagePack } else { nil } }
             case "IPFSConnector.SwarmPeers": serveIPFS(stream, .swarmPeers) { if case .peers(let peers) = $0 { peers.messagePack } else { nil } }
             case "IPFSConnector.BlockStream": try serveBlock(stream, bytes)
@@ -69,7 +67,7 @@ extension ClusterPeer {
             for info in infos { cluster.withRPC { $0.reply(stream, info.messagePack, effects: &$2) } }
             cluster.finish(stream)
         }
-        case "Cluster.RecoverAllLocal": localRecoverAll { $0.answerAll(stream, $1) }
+        case "Cluster.RecoverAllLocal": survey(.recovery, for: .peer(stream))
         case "IPFSConnector.BlockStream":
             guard let upload = call.upload else { return refuse(stream, "BlockStream: no blocks to peek in blocks channel") }
             withIPFS { $0.endPut(upload, effects: &$2) }
@@ -127,19 +125,11 @@ extension ClusterPeer {
         case .failure(let failure): refuse(stream, failure.message)
         }
     }
-    private mutating func answerAll(_ stream: StreamID, _ outcome: Outcome<[PinInfo]>) {
-        switch outcome {
-        case .success(let infos):
-            for info in infos { withRPC { $0.reply(stream, info.messagePack, effects: &$2) } }
-            finish(stream)
-        case .failure(let failure): refuse(stream, failure.message)
-        }
-    }
-    private mutating func finish(_ stream: StreamID) {
+    mutating func finish(_ stream: StreamID) {
         served[stream] = nil
         withRPC { $0.finish(stream, effects: &$2) }
     }
-    private mutating func refuse(_ stream: StreamID, _ text: String) {
+    mutating func refuse(_ stream: StreamID, _ text: String) {
         served[stream] = nil
         withRPC { $0.finish(stream, failure: text, effects: &$2) }
     }

@@ -73,8 +73,7 @@ package struct ClusterPeer: Sendable {
     var rpcCalls: [RPCCallID: RPCPending] = [:]
     var served: [StreamID: ServedCall] = [:]
     var gathers: [UInt64: Gather] = [:]
-    /// IPFS pinsets that are being listed.
-    var listings: [UInt64: SortedMap<CID, IPFSPinStatus>] = [:]
+    var surveys = SortedMap<Survey.Reader, Survey>()
     /// What garbage collections under way have removed.
     var collections: [UInt64: [IPFSRepoGC]] = [:]
     var loops = Loops()
@@ -122,6 +121,7 @@ package struct ClusterPeer: Sendable {
     }
 
     package var id: PeerID { settings.me }
+    package var peerName: String { settings.peerName }
     package var isReady: Bool { phase == .ready }
     /// Uploads that have not ended: each is still to write a pin.
     package var uploadCount: Int { adds.count }
@@ -157,10 +157,13 @@ package struct ClusterPeer: Sendable {
         case .job(let number, let outcome): withReplica { $0.onJob(number, outcome, now: $1.now, effects: &$2) }
         case .exchange(let event): withIPFS { $0.onExchange(event, now: $1, effects: &$2) }
         case .client(let client, let request): onClient(client, request)
-        case .clientInput(let client, .more): continueListing(client)
+        case .clientInput(let client, .more):
+            continueListing(client)
+            onTaken(.client(client))
         case .clientInput(let client, let input): onUpload(client, input)
         case .clientGone(let client):
             pinListings.remove(client)
+            stopSurvey(.client(client))
             stopAdding(client)
         case .shutdown: shutDown()
         }
@@ -189,6 +192,7 @@ package struct ClusterPeer: Sendable {
         next = earliest(next, book.nextDeadline)
         next = earliest(next, monitor.nextDeadline)
         next = earliest(next, informers.nextDeadline)
+        next = earliest(next, surveysDue)
         return earliest(next, loops.nextDeadline)
     }
 

@@ -325,7 +325,7 @@ struct ElementStore: Sendable {
     /// Hands out the values of the blocks that begin within about so many bytes from an address on, in the order of the log.
     /// Where to go on, or nil at the end.
     func scan(
-        from start: LogAddress?, bytes: Int, damages: inout [LogDamage], visit: (Item) throws -> Void
+        from start: LogAddress?, bytes: Int, among live: LiveMap, damages: inout [LogDamage], visit: (Item) throws -> Void
     ) throws -> LogAddress? {
         try log.records(from: start ?? log.firstAddress, bytes: bytes, damages: &damages) { position, kind, payload in
             guard kind == Replica.RecordKind.block, !live.isEmpty(from: position.payload, to: position.end) else { return }

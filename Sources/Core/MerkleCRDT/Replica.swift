@@ -273,15 +273,17 @@ package struct Replica: Sendable {
 
     /// Hands out keys and values, those of the blocks that begin within about so many bytes of the log from a cursor on; nil is
     /// the beginning. The order is that of the log. The next cursor, or nil at the end. Cursors stay good while things change:
-    /// what does not change meanwhile is met once.
+    /// what does not change meanwhile is met once. `live` are the values of the state, or what they once were.
     package func scan(
-        from cursor: LogAddress?, bytes: Int, damages: inout [LogDamage], visit: (Item) throws -> Void
+        from cursor: LogAddress?, bytes: Int, among live: LiveMap? = nil, damages: inout [LogDamage], visit: (Item) throws -> Void
     ) throws -> LogAddress? {
         var found: [LogDamage] = []
         // What has been spoiled once is in the log for good; the state has been made anew without it.
         defer { damages += found.filter { !settledDamages.contains($0.description) } }
-        return try store.scan(from: cursor, bytes: bytes, damages: &found) { try visit(Item(item: $0)) }
+        return try store.scan(from: cursor, bytes: bytes, among: live ?? store.live, damages: &found) { try visit(Item(item: $0)) }
     }
+    /// Where the values of the state are.
+    package var live: LiveMap { store.live }
 
     /// Everything, for those who need no slices.
     package func each(_ visit: (_ key: String, _ value: Bytes) throws -> Void) throws {

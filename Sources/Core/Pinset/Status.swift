@@ -88,4 +88,14 @@ package struct GlobalPinInfo: Equatable, Sendable {
         }
         peers[info.peer] = info.short
     }
+
+    /// Each peer's view by itself.
+    package var infos: [PinInfo] {
+        peers.map { peer, short in
+            var info = PinInfo(cid: cid, peer: peer)
+            (info.name, info.allocations, info.origins) = (name, allocations, origins)
+            (info.created, info.metadata, info.short) = (created, metadata, short)
+            return info
+        }
+    }
 }

@@ -43,6 +43,8 @@ package struct RPC: Sendable {
         case finished(RPCCallID, RPCFailure?)
         /// The arguments sent for our call have left the buffers.
         case drained(RPCCallID)
+        /// The replies to a remote peer's call have left the buffers.
+        case repliesDrained(StreamID)
     }
 
     private let settings: RPCSettings
@@ -180,7 +182,8 @@ package struct RPC: Sendable {
         case .remoteClosed(let stream): onRemoteClosed(stream, &effects)
         case .reset(let stream): onGone(stream, "stream reset", &effects)
         case .failed(let stream, let reason): onGone(stream, reason, &effects)
-        case .drained(let stream): if let client = clients[stream] { effects.append(.drained(client.call)) }
+        case .drained(let stream):
+            if let client = clients[stream] { effects.append(.drained(client.call)) } else if servers[stream] != nil { effects.append(.repliesDrained(stream)) }
         case .opened: break
         }
     }

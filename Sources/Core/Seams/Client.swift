@@ -40,9 +40,10 @@ package enum ClientRequest: Equatable, Sendable {
     case pins(Set<PinType>)
     case status(CID, isLocal: Bool)  // one info
     case statuses([CID], isLocal: Bool)  // an info for each
-    case statusAll(TrackerStatus, isLocal: Bool)  // an info for each pin that matches
+    /// An info for each pin that matches, in chunks: one at once, and one for each `more`.
+    case statusAll(TrackerStatus, isLocal: Bool)
     case recover(CID, isLocal: Bool)  // one info
-    case recoverAll(isLocal: Bool)  // an info for each pin queued again
+    case recoverAll(isLocal: Bool)  // an info for each pin queued again, in chunks
     case metrics(name: String)  // one list of metrics
     case metricNames  // one list of names
     case alerts  // one list of alerts, newest first
@@ -65,7 +66,7 @@ package enum ClientInput: Equatable, Sendable {
     case end
     /// The upload broke off: nothing is pinned, and the request fails with this text.
     case failed(String)
-    /// After a `pins`: another chunk can be taken.
+    /// After a `pins` or `infos`: another chunk can be taken.
     case more
 }
 
@@ -76,6 +77,8 @@ package enum ClientItem: Equatable, Sendable {
     /// A part of a listing; it may be empty.
     case pins(StoredPins)
     case info(GlobalPinInfo)
+    /// A part of a listing, never empty.
+    case infos([GlobalPinInfo])
     case metrics([Metric])
     case names([String])
     case alerts([Alert])

@@ -66,6 +66,23 @@ import Testing
         #expect(harness.inputs == [.more])
     }
 
+    @Test func statusesComeInChunksToo() {
+        var choices = Choices(seed: 6)
+        var harness = APIHarness()
+        let id = harness.send("GET", "/pins")
+        var text = ""
+        for round in 1...3 {
+            let infos = pins(40, &choices).map { GlobalPinInfo(cid: $0.cid) }
+            text += infos.map { $0.json.encoded() + "\n" }.joined()
+            harness.reply(.item(.infos(infos)))
+            #expect(harness.answers[id]?.text == text && harness.inputs.count == round - 1)
+            harness.feed(id, .drained)
+            #expect(harness.inputs == [ClientInput](repeating: .more, count: round))
+        }
+        harness.reply(.end)
+        #expect(harness.answer(id).status == 200)
+    }
+
     @Test func nothingAtAllIsNoContent() {
         var harness = APIHarness()
         let id = harness.send("GET", "/allocations")

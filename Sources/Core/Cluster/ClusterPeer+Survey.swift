@@ -1,0 +1,256 @@
+// Surveys under way: who is asked, and how the pinset is read through for them. spec/tracker-allocator-monitor.md TRK-44..50,
+// CLU-14, CLU-22..25.
+
+import Encoding
+import IPFSConnector
+import Kernel
+import MerkleCRDT
+import Multiformats
+import Pinset
+import RPC
+import Seams
+import Storage
+import Tracking
+
+extension ClusterPeer {
+    /// This peer's own view, for a client here or for another peer.
+    mutating func survey(_ kind: Survey.Kind, for reader: Survey.Reader) { begin(Survey(kind, .local, live: replica.live), for: reader, asking: []) }
+
+    /// CLU-23, CLU-25: everyone's.
+    mutating func surveyAll(_ kind: Survey.Kind, for reader: Survey.Reader) {
+        let others = settings.isFollower && kind != .recovery ? [] : members.filter { $0 != id }
+        begin(Survey(kind, .global(showingErrors: kind != .recovery), live: replica.live), for: reader, asking: others)
+    }
+
+    /// CLU-14. One at a time.
+    mutating func beginRecovery() {
+        loops.recoverAt = turn.now.monotonic + settings.recoverInterval
+        if surveys[.nobody] == nil { survey(.recovery, for: .nobody) }
+    }
+
+    private mutating func begin(_ survey: Survey, for reader: Survey.Reader, asking others: [PeerID]) {
+        var survey = survey
+        survey.phase = .asking(left: others.count + 1)
+        if case .status(let filter) = survey.kind, !Tracker.needsState(filter) {
+            for info in tracker.operations(matching: filter) { survey.hear(decorated(info), at: nil) }
+        }
+        surveys[reader] = survey
+        for peer in others { askForSurvey(peer, survey.kind, reader) }
+        if survey.needsIPFS { listIPFS(reader) } else { oneLess(reader) }
+    }
+
+    package var surveyCount: Int { surveys.count }
+
+    // MARK: Asking
+
+    /// A listing that fails is a failure, never a shorter listing (T07). Whoever recovers takes back, too, what IPFS still pins
+    /// although the cluster has removed it or given it to others while this peer was away.
+    private mutating func listIPFS(_ reader: Survey.Reader) {
+        let call = askIPFS(.pinLs([.recursive, .direct])) { peer, item in
+            guard case .pinned(let cid, let status) = item, let kind = peer.surveys[reader]?.kind else { return }
+            if let address = peer.replica.address(of: cid) { peer.surveys[reader]?.hold(address, as: status) }
+            if kind == .recovery { peer.dropLeftover(cid) }
+        } then: { peer, result in
+            if case .failure(let failure) = result {
+                peer.surveys[reader]?.failure = "could not get pinset from IPFS: \(failure.description)"
+            } else if peer.surveys[reader]?.kind == .recovery {
+                peer.recoverFailedUnpins(reader)
+            }
+            peer.oneLess(reader)
+        }
+        surveys[reader]?.calls.append(.ipfs(call))
+    }
+
+    private mutating func askForSurvey(_ peer: PeerID, _ kind: Survey.Kind, _ reader: Survey.Reader) {
+        let (method, arguments) = switch kind {
+        case .status(let filter): (RPCMethod("PinTracker", "StatusAll"), [filter.messagePack])
+        case .recovery: (RPCMethod("Cluster", "RecoverAllLocal"), [])
+        }
+        let call = ask(peer, method, arguments) { cluster, bytes in
+            do {
+                let info = try PinInfo(messagePack: bytes)
+                let address = cluster.replica.address(of: info.cid)
+                cluster.surveys[reader]?.hear(info, at: address)
+            } catch {
+                let failure = RPCFailure(.client, "undecodable reply of \(method.text): \(error)")
+                cluster.surveys[reader]?.reports[peer, default: PeerReport()].failure = failure
+            }
+        } then: { cluster, replies in
+            if let failure = replies.failure { cluster.surveys[reader]?.reports[peer, default: PeerReport()].failure = failure }
+            cluster.oneLess(reader)
+        }
+        surveys[reader]?.calls.append(.rpc(call))
+    }
+
+    /// Failed unpins included, which upstream does not reach (TRK-48).
+    private mutating func recoverFailedUnpins(_ reader: Survey.Reader) {
+        for info in tracker.operations(matching: .unpinError) where replica.isOpen {
+            if let now = recovered(info) { surveys[reader]?.hear(now, at: nil) }
+        }
+    }
+
+    private mutating func oneLess(_ reader: Survey.Reader) {
+        guard case .asking(let left)? = surveys[reader]?.phase else { return }
+        surveys[reader]?.phase = left > 1 ? .asking(left: left - 1) : .due(turn.now.monotonic)
+        guard left == 1 else { return }
+        surveys[reader]?.calls = []
+        guard let failure = surveys[reader]?.failure else { return continueSurvey(reader) }
+        if surveys[reader]?.kind == .recovery { note(.error, "cluster", "recover: \(failure)") }
+        if surveys[reader]?.scope == .local { end(reader, .failure(ClientFailure(failure))) } else { continueSurvey(reader) }
+    }
+
+    // MARK: Reading
+
+    var surveysDue: Instant? {
+        surveys.reduce(nil) { if case .due(let at) = $1.value.phase { earliest($0, at) } else { $0 } }
+    }
+    mutating func continueSurveys() {
+        for reader in surveys.keys {
+            if case .due(let at)? = surveys[reader]?.phase, at <= turn.now.monotonic { continueSurvey(reader) }
+        }
+    }
+    /// The last piece has gone out.
+    mutating func onTaken(_ reader: Survey.Reader) {
+        if surveys[reader]?.phase == .awaitingReader { continueSurvey(reader) }
+    }
+
+    /// One piece, or a step towards it.
+    private mutating func continueSurvey(_ reader: Survey.Reader) {
+        guard phase == .awaitingIPFS || phase == .ready else { return end(reader, .failure(Self.shutdownRefusal)) }
+        guard replica.isOpen else { return end(reader, .failure(Self.opening(replica))) }
+        guard var survey = surveys[reader] else { return }
+        if survey.kind == .recovery, survey.failure == nil, tracker.busyCount >= settings.trackedMax {
+            surveys[reader]?.phase = .due(turn.now.monotonic + .seconds(1))
+            return
+        }
+        surveys[reader] = nil  // or its maps would be copied
+        do { try read(&survey) } catch {
+            surveys[reader] = survey
+            return end(reader, .failure(ClientFailure("the pinset cannot be read: \(error)")))
+        }
+        var piece: [GlobalPinInfo] = []
+        let pieceMax = settings.listing.statusesPerChunk
+        for (address, pin) in survey.found.suffix(pieceMax) {
+            if let info = entry(address, pin, &survey) { piece.append(info) }
+        }
+        survey.found.removeLast(min(pieceMax, survey.found.count))
+        while survey.found.isEmpty && survey.isRead && piece.count < pieceMax, let (cid, entry) = survey.rest.first {
+            survey.rest.remove(cid)
+            piece.append(completed(entry, survey))
+        }
+        let isOver = survey.found.isEmpty && survey.isRead && survey.rest.isEmpty
+        // Who is sent nothing has nothing to take.
+        let pause: Span = reader == .nobody && survey.found.isEmpty ? .milliseconds(10) : .milliseconds(1)
+        survey.phase = piece.isEmpty || reader == .nobody ? .due(turn.now.monotonic + pause) : .awaitingReader
+        let omitted = survey.omitted
+        surveys[reader] = survey
+        hand(piece, to: reader)
+        guard isOver else { return }
+        guard omitted == 0 else { return end(reader, .failure(ClientFailure("\(omitted) more that other peers tell of are not in this peer's pinset"))) }
+        end(reader, .success(()))
+    }
+
+    /// The next slice of the pinset, when the last has been looked at.
+    private mutating func read(_ survey: inout Survey) throws {
+        guard survey.found.isEmpty, !survey.isRead else { return }
+        var damages: [LogDamage] = []
+        var found: [(LogAddress, Pin)] = []
+        survey.cursor = try replica.scan(from: survey.cursor, bytes: settings.sweepBytes, among: survey.live, damages: &damages) { item in
+            guard survey.isWorthReading(item.address), let cid = CID(stateKey: item.key),
+                let pin = try? Pin(protobuf: Bytes(item.value), cid: cid) else { return }
+            found.append((item.address, pin))
+        }
+        survey.isRead = survey.cursor == nil
+        survey.found = found.reversed()
+        guard let damage = damages.first else { return }
+        mend(damage)
+        throw LogError.damaged(damage)
+    }
+
+    /// What there is to say of one pin, if anything. It may have changed since the survey began: then others may have spoken of
+    /// what it is now.
+    private mutating func entry(_ address: LogAddress, _ pin: Pin, _ survey: inout Survey) -> GlobalPinInfo? {
+        let isCurrent = replica.live.contains(address)
+        guard let pin = isCurrent ? pin : storedPin(pin.cid) else { return nil }
+        var entry = GlobalPinInfo(cid: pin.cid)
+        if let info = own(pin, survey.held(address), survey) { entry.add(info) }
+        for (peer, report) in survey.reports {
+            guard let short = report.short(address, of: pin) else { continue }
+            var info = blankInfo(pin.cid, pin, peer)
+            info.short = short
+            entry.add(info)
+        }
+        if !isCurrent, let other = survey.rest.remove(pin.cid) {
+            for (peer, short) in other.peers { entry.peers[peer] = short }
+        }
+        if !entry.peers.isEmpty { addFailures(to: &entry, pin, survey) }
+        return entry.peers.isEmpty ? nil : entry
+    }
+
+    /// What is said of a pin that was not in the state when the survey began.
+    private mutating func completed(_ entry: GlobalPinInfo, _ survey: Survey) -> GlobalPinInfo {
+        var entry = entry
+        let pin = storedPin(entry.cid)
+        if case .status(let filter) = survey.kind, entry.peers[id] == nil, let pin,
+            let own = tracker.settledStatus(of: entry.cid, pin: pin, now: turn.now), own.short.status.matches(filter) {
+            entry.add(decorated(own))
+        }
+        addFailures(to: &entry, pin, survey)
+        return entry
+    }
+
+    private mutating func own(_ pin: Pin, _ held: IPFSPinStatus?, _ survey: Survey) -> PinInfo? {
+        guard survey.failure == nil else { return nil }
+        switch survey.kind {
+        case .status(let filter): return tracker.listed(pin, ipfs: held, filter: filter).map(decorated)
+        case .recovery:
+            guard let info = tracker.listed(pin, ipfs: held, filter: [.pinError, .unexpectedlyUnpinned]) else { return nil }
+            return recovered(info)
+        }
+    }
+
+    /// Queued again, with its status after.
+    private mutating func recovered(_ info: PinInfo) -> PinInfo? {
+        let pin = storedPin(info.cid)
+        var isQueued = false
+        withTracker { isQueued = $0.recover(info.cid, in: info.short.status, pin: pin, now: $1, effects: &$2) }
+        return isQueued ? tracker.settledStatus(of: info.cid, pin: pin, now: turn.now).map(decorated) : nil
+    }
+
+    /// A peer that failed is a cluster_error in each entry.
+    private func addFailures(to entry: inout GlobalPinInfo, _ pin: Pin?, _ survey: Survey) {
+        guard survey.scope == .global(showingErrors: true) else { return }
+        var failures: [(PeerID, RPCFailure)] = survey.reports.compactMap { peer, report in report.failure.map { (peer, $0) } }
+        if let failure = survey.failure { failures.append((id, RPCFailure(.application, failure))) }
+        for (peer, failure) in failures {
+            if let info = failed(peer, failure, entry.cid, pin) { entry.add(info) }
+        }
+    }
+
+    // MARK: Handing out
+
+    private mutating func hand(_ piece: [GlobalPinInfo], to reader: Survey.Reader) {
+        guard !piece.isEmpty else { return }
+        switch reader {
+        case .nobody: break
+        case .client(let client): turn.effects.append(.reply(client, .item(.infos(piece))))
+        case .peer(let stream):
+            for entry in piece { withRPC { rpc, _, effects in for info in entry.infos { rpc.reply(stream, info.messagePack, effects: &effects) } } }
+        }
+    }
+
+    private mutating func end(_ reader: Survey.Reader, _ outcome: Outcome<Void>) {
+        guard surveys.remove(reader) != nil else { return }
+        switch (reader, outcome) {
+        case (.client(let client), _): reply(client, outcome.map { [] })
+        case (.peer(let stream), .success): finish(stream)
+        case (.peer(let stream), .failure(let failure)): refuse(stream, failure.message)
+        case (.nobody, _): if !replica.isOpen { loops.recoverAt = turn.now.monotonic + .seconds(1) }  // again when the state is whole
+        }
+    }
+
+    /// The reader is gone.
+    mutating func stopSurvey(_ reader: Survey.Reader) {
+        for call in surveys.remove(reader)?.calls ?? [] { cancel(call) }
+    }
+}

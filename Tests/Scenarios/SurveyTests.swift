@@ -1,0 +1,169 @@
+// Statuses of all pins and recoveries of all: read out in pieces, while the world goes on.
+
+import Allocation
+import Cluster
+import IPFSConnector
+import Kernel
+import Multiformats
+import Pinset
+import Seams
+import SimNet
+import Testing
+import Tracking
+
+@Suite struct SurveyTests {
+    /// Everyone pins everything.
+    private func stage(peers: Int = 3, pins: Int, _ shape: @escaping (inout PeerSettings) -> Void = { _ in }) throws -> Stage {
+        let stage = Stage(peers: peers) { peer in
+            (peer.factors.min, peer.factors.max) = (-1, -1)
+            peer.recoverInterval = .hours(10)
+            peer.isRepinningDisabled = true
+            peer.tracker.concurrentPins = 200
+            shape(&peer)
+        }
+        try pinAll(stage, 0..<pins)
+        stage.run(.seconds(60))
+        return stage
+    }
+
+    private func pinAll(_ stage: Stage, _ numbers: Range<Int>) throws {
+        for start in stride(from: numbers.lowerBound, to: numbers.upperBound, by: 100) {  // a block each
+            var batch = PinBatch()
+            for number in start..<min(start + 100, numbers.upperBound) { batch.append(Stage.content(number)) }
+            try stage.ask(0, .pinAll(batch))
+        }
+    }
+
+    private func infos(_ items: [ClientItem]) -> [GlobalPinInfo] { items.compactMap { if case .info(let info) = $0 { info } else { nil } } }
+    private func statuses(_ infos: [GlobalPinInfo], _ number: Int) -> [TrackerStatus] {
+        infos.filter { $0.cid == Stage.content(number) }.flatMap { $0.peers.map(\.value.status) }
+    }
+
+    @Test func everyPinIsListedOnceWithWhatEveryPeerSays() throws {
+        let stage = try stage(pins: 700)
+        stage.world.peers[1].ipfs.forget(Stage.content(5))
+        let local = infos(try stage.ask(1, .statusAll(.undefined, isLocal: true)))
+        #expect(local.count == 700 && Set(local.map(\.cid)).count == 700)
+        #expect(statuses(local, 5) == [.unexpectedlyUnpinned] && statuses(local, 6) == [.pinned])
+        for asked in 0..<3 {
+            let all = infos(try stage.ask(asked, .statusAll(.undefined, isLocal: false)))
+            #expect(all.count == 700 && Set(all.map(\.cid)).count == 700)
+            #expect(all.allSatisfy { $0.peers.count == 3 && $0.name.isEmpty && !$0.created.isUnset })
+            #expect(statuses(all, 6) == [.pinned, .pinned, .pinned])
+            let odd = try #require(all.first { $0.cid == Stage.content(5) })
+            let lost = try #require(odd.peers[stage.world.peers[1].id])
+            #expect(lost.status == .unexpectedlyUnpinned && lost.error == "the item should be pinned but it is not")
+            #expect(lost.timestamp == odd.created && lost.peerName == stage.world.peers[1].machine?.peerName)
+        }
+        let odd = infos(try stage.ask(2, .statusAll(.unexpectedlyUnpinned, isLocal: false)))
+        #expect(odd.count == 1 && odd[0].cid == Stage.content(5) && odd[0].peers.count == 1)
+    }
+
+    @Test func aPeerWhoseDaemonIsDownIsAnErrorInEachEntry() throws {
+        let stage = try stage(pins: 300)
+        stage.world.peers[2].ipfs.isDown = true
+        for asked in [0, 2] {
+            let all = infos(try stage.ask(asked, .statusAll(.undefined, isLocal: false)))
+            #expect(all.count == 300)
+            for info in all {
+                let failed = try #require(info.peers[stage.world.peers[2].id])
+                #expect(failed.status == .clusterError && failed.error.hasPrefix("could not get pinset from IPFS: "))
+                #expect(info.peers.map(\.value.status).filter { $0 == .pinned }.count == 2)
+            }
+        }
+        let failure = #expect(throws: ClientFailure.self) { try stage.ask(2, .statusAll(.undefined, isLocal: true)) }
+        #expect(failure?.message.hasPrefix("could not get pinset from IPFS: ") == true)
+    }
+
+    /// What stays is listed once, whatever happens to the rest; nothing is listed twice.
+    @Test func pinsMayChangeWhileTheyAreRead() throws {
+        let stage = try stage(peers: 2, pins: 2000) { $0.sweepBytes = 4096 }
+        stage.world.readerPause = .milliseconds(500)
+        for isLocal in [true, false] {
+            var seen: [GlobalPinInfo] = []
+            var isOver = false
+            var pieces = 0
+            stage.world.ask(0, .statusAll(.undefined, isLocal: isLocal)) { world, reply in
+                guard case .item(.infos(let infos)) = reply else { return isOver = true }
+                seen += infos
+                pieces += 1
+                guard pieces == 1 else { return }
+                for number in stride(from: 0, to: 2000, by: 20) {
+                    var pin = Pin(cid: Stage.content(number))
+                    pin.options.name = "again"
+                    world.ask(0, .pin(pin)) { _, _ in }
+                    world.ask(0, .unpin(Stage.content(number + 1))) { _, _ in }
+                    world.ask(0, .pin(Pin(cid: Stage.content(number + 100_000)))) { _, _ in }
+                }
+            }
+            _ = stage.world.run(until: { _ in isOver }, within: .seconds(60), every: .milliseconds(1))
+            #expect(isOver && pieces >= 2000 / ListingSettings().statusesPerChunk - 1)
+            var times = SortedMap<CID, Int>()
+            for info in seen { times[info.cid, default: 0] += 1 }
+            #expect(times.allSatisfy { $0.value == 1 })
+            for number in 0..<2000 where number % 20 != 1 { #expect(times[Stage.content(number)] == 1, "\(number)") }
+            #expect(seen.allSatisfy { info in info.peers.allSatisfy { $0.value.status != .unexpectedlyUnpinned } })
+            stage.run(.seconds(60))
+            for number in stride(from: 1, to: 2000, by: 20) { try stage.pin(0, number) }
+            stage.run(.seconds(60))
+        }
+    }
+
+    @Test func whoHangsUpIsForgotten() throws {
+        let stage = try stage(pins: 10)
+        for peer in 0..<3 { stage.world.peers[peer].ipfs.hangs = true }
+        var pieces = 0
+        let client = stage.world.ask(0, .statusAll(.undefined, isLocal: false)) { _, _ in pieces += 1 }
+        stage.run(.seconds(2))
+        #expect(try stage.machine(0).surveyCount == 1 && stage.machine(1).surveyCount == 1)
+        stage.world.hangUp(0, client)
+        stage.run(.seconds(5))
+        #expect(pieces == 0)
+        for peer in 0..<3 { #expect(try stage.machine(peer).surveyCount == 0) }
+    }
+
+    @Test func aRecoveryOfAllTellsWhatItQueuedAgain() throws {
+        let stage = try stage(pins: 600)
+        for number in 0..<300 { stage.world.peers[1].ipfs.forget(Stage.content(number)) }
+        for number in 290..<310 { stage.world.peers[2].ipfs.forget(Stage.content(number)) }
+        let all = infos(try stage.ask(0, .recoverAll(isLocal: false)))
+        #expect(all.count == 310 && Set(all.map(\.cid)).count == 310)
+        #expect(all.allSatisfy { info in info.peers.allSatisfy { [.pinQueued, .pinning].contains($0.value.status) } })
+        #expect(all.first { $0.cid == Stage.content(295) }?.peers.count == 2)
+        stage.run(.seconds(60))
+        #expect(stage.world.peers.allSatisfy { $0.ipfs.pins.count == 600 })
+        #expect(infos(try stage.ask(0, .recoverAll(isLocal: false))).isEmpty)
+    }
+
+    /// A client's recovery takes no more than the tracker has room for, and goes on when there is room.
+    @Test func aRecoveryWaitsForTheTracker() throws {
+        let stage = try stage(peers: 1, pins: 1200) { peer in
+            peer.trackedMax = 100
+            peer.tracker.concurrentPins = 50
+        }
+        stage.run(.minutes(3))
+        #expect(stage.world.peers[0].ipfs.pins.count == 1200)
+        stage.world.peers[0].ipfs.forgetPins()
+        var most = 0
+        stage.world.afterStep = { world, index, _, _ in most = max(most, world.peers[index].machine?.tracker.busyCount ?? 0) }
+        #expect(infos(try stage.ask(0, .recoverAll(isLocal: true), within: .minutes(10))).count == 1200)
+        #expect(most <= 100 + ListingSettings().statusesPerChunk)
+        stage.run(.minutes(3))
+        #expect(stage.world.peers[0].ipfs.pins.count == 1200)
+    }
+
+    /// More pins that cannot be pinned than the tracker is told of at a time: everything else goes on.
+    @Test func pinsThatFailLeaveRoomForOthers() throws {
+        let stage = try stage(peers: 1, pins: 5) { $0.trackedMax = 10 }
+        stage.world.peers[0].ipfs.storageMax = 5_500_000
+        try pinAll(stage, 100..<140)
+        stage.run(.minutes(2))
+        #expect(infos(try stage.ask(0, .statusAll(.pinError, isLocal: true))).count == 40)
+        try stage.ask(0, .unpin(Stage.content(1)))
+        stage.run(.seconds(30))
+        #expect(stage.world.peers[0].ipfs.pins[Stage.content(1)] == nil)
+        try stage.pin(0, 2000)
+        stage.run(.seconds(30))
+        #expect(stage.world.peers[0].ipfs.pins[Stage.content(2000)] != nil)
+    }
+}
