@@ -166,7 +166,19 @@ extension Replica {
                 return
             }
         }
+        tellProgress(now, &effects)
         if isOpen { finishReplay(now, &effects) } else { replayAt = now.monotonic }
+    }
+
+    private static let progressInterval = Span.seconds(5)
+
+    /// Of what takes longer.
+    private mutating func tellProgress(_ now: Now, _ effects: inout [Effect]) {
+        let due = progressAt ?? now.monotonic + Replica.progressInterval
+        progressAt = isOpen ? nil : due
+        guard due <= now.monotonic else { return }
+        progressAt = isOpen ? nil : now.monotonic + Replica.progressInterval
+        effects.append(.log(LogLine(.info, "crdt", "reading the pinset from the log: \(openingPercent) %, \(count) pins")))
     }
 
     private mutating func replaySlice(_ from: LogAddress, _ bytes: Int, _ now: Now, _ effects: inout [Effect]) throws {

@@ -141,6 +141,8 @@ package struct Replica: Sendable {
     /// From where on the log is still to be read into the state; nil when the state is whole.
     var replayed: LogAddress?
     var replayAt: Instant?
+    /// When to say how far it is.
+    var progressAt: Instant?
 
     /// Unbatched operations that wait for the block before them to be durable.
     var queue: [(id: OperationID, change: BatchChange)] = []

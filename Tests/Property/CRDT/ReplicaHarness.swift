@@ -12,6 +12,7 @@ struct Room {
         var replica: Replica
         let disk: MemoryDisk
         var hooks: [Replica.Effect] = []
+        var lines: [LogLine] = []
         var finished: [OperationID: ReplicaError?] = [:]
     }
     struct Broadcast {
@@ -60,7 +61,8 @@ struct Room {
             case .announce(let payload): broadcasts.append(Broadcast(by: index, payload: payload))
             case .changed: members[index].hooks.append(effect)
             case .finished(let id, let failure): members[index].finished[id] = .some(failure)
-            case .unwant, .fetch, .askForList, .behind, .merged, .log: break
+            case .log(let line): members[index].lines.append(line)
+            case .unwant, .fetch, .askForList, .behind, .merged: break
             }
         }
     }
