@@ -56,6 +56,8 @@ extension Run {
                 }
                 continue
             }
+            // What was built upon a lost block is no head until that is given up.
+            if machine.replica.isWaiting { return "COVER: \(name) waits for a block that nobody has" }
             if machine.replica.heads.map(\.cid) != first.replica.heads.map(\.cid) {
                 return "COVER: \(name) and \(world.name(reference)) have different heads"
             }

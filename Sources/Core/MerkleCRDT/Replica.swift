@@ -284,6 +284,8 @@ package struct Replica: Sendable {
         defer { damages += found.filter { !settledDamages.contains($0.description) } }
         return try store.scan(from: cursor, bytes: bytes, among: live ?? store.live, damages: &found) { try visit(Item(item: $0)) }
     }
+    /// A branch is not finished, and what it lacks has not been given up.
+    package var isWaiting: Bool { dag.isWaiting }
     /// Where the values of the state are.
     package var live: LiveMap { store.live }
 
