@@ -44,12 +44,24 @@ extension ClusterPeer {
     }
 
     /// TRK-31: names and addresses of one's own IPFS daemon, as the last ping says them.
-    func decorated(_ info: PinInfo) -> PinInfo {
-        var info = info
-        info.short.peerName = settings.peerName
-        info.short.ipfsPeer = ipfsID.id
-        info.short.ipfsAddresses = (ipfsID.addresses ?? []).filter { $0.isDNS || $0.isGlobalUnicast }
-        return info
+    func decorated(_ info: PinInfo) -> PinInfo { signature.under(info) }
+
+    /// What each of this peer's statuses says of the peer. Those who tell of many make it once.
+    struct Signature: Sendable {
+        let peerName: String
+        let ipfsPeer: PeerID?
+        let ipfsAddresses: [Multiaddr]
+
+        func under(_ info: PinInfo) -> PinInfo {
+            var info = info
+            (info.short.peerName, info.short.ipfsPeer, info.short.ipfsAddresses) = (peerName, ipfsPeer, ipfsAddresses)
+            return info
+        }
+    }
+    var signature: Signature {
+        Signature(
+            peerName: settings.peerName, ipfsPeer: ipfsID.id,
+            ipfsAddresses: (ipfsID.addresses ?? []).filter { $0.isDNS || $0.isGlobalUnicast })
     }
 
     // MARK: Everywhere

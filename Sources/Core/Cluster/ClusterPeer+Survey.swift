@@ -85,7 +85,8 @@ extension ClusterPeer {
     /// Failed unpins included, which upstream does not reach (TRK-48).
     private mutating func recoverFailedUnpins(_ reader: Survey.Reader) {
         for info in tracker.operations(matching: .unpinError) where replica.isOpen {
-            if let now = recovered(info) { surveys[reader]?.hear(now, at: nil) }
+            guard let now = recovered(info).map(signature.under) else { continue }
+            surveys[reader]?.hear(now, at: nil)
         }
     }
 
@@ -130,8 +131,9 @@ extension ClusterPeer {
         }
         var piece: [GlobalPinInfo] = []
         let pieceMax = settings.listing.statusesPerChunk
+        let signature = signature
         for (address, pin) in survey.found.suffix(pieceMax) {
-            if let info = entry(address, pin, &survey) { piece.append(info) }
+            if let info = entry(address, pin, signature, &survey) { piece.append(info) }
         }
         survey.found.removeLast(min(pieceMax, survey.found.count))
         while survey.found.isEmpty && survey.isRead && piece.count < pieceMax, let (cid, entry) = survey.rest.first {
@@ -169,11 +171,11 @@ extension ClusterPeer {
 
     /// What there is to say of one pin, if anything. It may have changed since the survey began: then others may have spoken of
     /// what it is now.
-    private mutating func entry(_ address: LogAddress, _ pin: Pin, _ survey: inout Survey) -> GlobalPinInfo? {
+    private mutating func entry(_ address: LogAddress, _ pin: Pin, _ signature: Signature, _ survey: inout Survey) -> GlobalPinInfo? {
         let isCurrent = replica.live.contains(address)
         guard let pin = isCurrent ? pin : storedPin(pin.cid) else { return nil }
         var entry = GlobalPinInfo(cid: pin.cid)
-        if let info = own(pin, survey.held(address), survey) { entry.add(info) }
+        if let info = own(pin, survey.held(address), survey) { entry.add(signature.under(info)) }
         for (peer, report) in survey.reports {
             guard let short = report.short(address, of: pin) else { continue }
             var info = blankInfo(pin.cid, pin, peer)
@@ -202,7 +204,7 @@ extension ClusterPeer {
     private mutating func own(_ pin: Pin, _ held: IPFSPinStatus?, _ survey: Survey) -> PinInfo? {
         guard survey.failure == nil else { return nil }
         switch survey.kind {
-        case .status(let filter): return tracker.listed(pin, ipfs: held, filter: filter).map(decorated)
+        case .status(let filter): return tracker.listed(pin, ipfs: held, filter: filter)
         case .recovery:
             guard let info = tracker.listed(pin, ipfs: held, filter: [.pinError, .unexpectedlyUnpinned]) else { return nil }
             return recovered(info)
@@ -214,7 +216,7 @@ extension ClusterPeer {
         let pin = storedPin(info.cid)
         var isQueued = false
         withTracker { isQueued = $0.recover(info.cid, in: info.short.status, pin: pin, now: $1, effects: &$2) }
-        return isQueued ? tracker.settledStatus(of: info.cid, pin: pin, now: turn.now).map(decorated) : nil
+        return isQueued ? tracker.settledStatus(of: info.cid, pin: pin, now: turn.now) : nil
     }
 
     /// A peer that failed is a cluster_error in each entry.

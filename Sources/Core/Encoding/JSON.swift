@@ -79,8 +79,24 @@ package enum JSON: Equatable, Sendable {
     }
 
     package static func writeString(_ text: String, to out: inout Bytes) {
-        let digits = Array("0123456789abcdef".utf8)
+        var text = text
         out.append(UInt8(ascii: "\""))
+        text.withUTF8 { bytes in
+            if bytes.allSatisfy(isPlain) { out.append(contentsOf: bytes) } else { writeEscaped(String(decoding: bytes, as: UTF8.self), to: &out) }
+        }
+        out.append(UInt8(ascii: "\""))
+    }
+
+    /// It stands for itself. 0xe2 begins the two separators that do not.
+    private static func isPlain(_ byte: UInt8) -> Bool {
+        switch byte {
+        case 0..<0x20, 0x22, 0x26, 0x3c, 0x3e, 0x5c, 0xe2: false
+        default: true
+        }
+    }
+
+    private static func writeEscaped(_ text: String, to out: inout Bytes) {
+        let digits = Array("0123456789abcdef".utf8)
         for scalar in text.unicodeScalars {
             switch scalar.value {
             case 0x22, 0x5c: out.append(UInt8(ascii: "\\")); out.append(UInt8(scalar.value))
@@ -95,7 +111,6 @@ package enum JSON: Equatable, Sendable {
             default: out.append(contentsOf: UTF8.encode(scalar)!)
             }
         }
-        out.append(UInt8(ascii: "\""))
     }
 }
 
