@@ -58,6 +58,8 @@ package struct RunOptions: Equatable, Sendable {
     package var replayBytesAtOpen = 64 << 20
     /// Clients also pin and unpin many at once.
     package var hasBulk = false
+    /// What is appended can be read when it has been synced, no earlier.
+    package var writesLate = false
     /// After the faults everything is healed, and the cluster has this long to agree.
     package var settleLimit = Span.minutes(20)
     package init() {}
@@ -99,6 +101,7 @@ package struct RunOptions: Equatable, Sendable {
         options.hasBulk = choices.chance(1, in: 2)
         options.departures = family(2)
         options.hasLatecomer = options.peers > 2 && choices.chance(1, in: 4)
+        options.writesLate = choices.chance(1, in: 2)
         return options
     }
 
@@ -180,6 +183,7 @@ package final class Run {
             if options.isBatching { (peer.replica.batchSizeMax, peer.replica.batchAgeMax) = (10, .seconds(5)) }
         }
         drawClocks()
+        for peer in world.peers { peer.disk.writesLate = options.writesLate }
         var choices = world.draws.stream(.workload, UInt64.max)
         world.readerPause = choices.chance(1, in: 2) ? .milliseconds(1) : choices.span(.zero, .seconds(2))
         world.afterStep = { [unowned self] _, index, _, _ in checkStep(index) }

@@ -22,6 +22,8 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
     /// Faults, switched by the run.
     package var capacityBytes = Int.max
     package var failSyncs = 0
+    /// Nothing is written before a sync: what no sync has confirmed cannot be read, as when another thread is to write it.
+    package var writesLate = false
     package private(set) var usedBytes = 0
 
     package init() {}
@@ -37,8 +39,9 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
 
     package func read(_ file: FileName, at offset: Int, count: Int) throws(DiskError) -> Bytes {
         guard let found = files[file] else { throw .notFound(file) }
-        let start = min(max(0, offset), found.bytes.count)
-        return Bytes(found.bytes[start..<min(found.bytes.count, start + max(0, count))])
+        let end = writesLate ? found.syncedCount : found.bytes.count
+        let start = min(max(0, offset), end)
+        return Bytes(found.bytes[start..<min(end, start + max(0, count))])
     }
 
     // MARK: Writing
