@@ -152,6 +152,22 @@ import Tracking
         #expect(stage.world.peers[0].ipfs.pins.count == 1200)
     }
 
+    /// More pins than the tracker is told of at a time: those that wait in the log are queued as well.
+    @Test func whatTheTrackerHasNotHeardOfIsQueued() throws {
+        let stage = Stage(peers: 1) { peer in
+            (peer.factors.min, peer.factors.max) = (-1, -1)
+            (peer.trackedMax, peer.tracker.concurrentPins) = (10, 2)
+        }
+        try pinAll(stage, 0..<300)
+        let all = infos(try stage.ask(0, .statusAll(.undefined, isLocal: true)))
+        let texts = Set(all.flatMap { $0.peers.map(\.value.status) })
+        #expect(all.count == 300 && texts.isSubset(of: [.pinned, .pinning, .pinQueued]) && texts.contains(.pinQueued))
+        #expect(infos(try stage.ask(0, .statusAll(.unexpectedlyUnpinned, isLocal: true))).isEmpty)
+        #expect(infos(try stage.ask(0, .statusAll([.pinQueued, .pinned, .pinning], isLocal: true))).count == 300)
+        guard case .info(let one)? = try stage.ask(0, .status(Stage.content(299), isLocal: true)).first else { throw ClientFailure("no status") }
+        #expect(one.peers.first?.value.status == .pinQueued && one.peers.first?.value.error == "")
+    }
+
     /// More pins that cannot be pinned than the tracker is told of at a time: everything else goes on.
     @Test func pinsThatFailLeaveRoomForOthers() throws {
         let stage = try stage(peers: 1, pins: 5) { $0.trackedMax = 10 }

@@ -9,6 +9,7 @@ import Multiformats
 import Pinset
 import RPC
 import Seams
+import Storage
 import Tracking
 
 extension ClusterPeer {
@@ -31,8 +32,16 @@ extension ClusterPeer {
             let current = peer.storedPin(cid)
             let settled = peer.tracker.settledStatus(of: cid, pin: current, now: peer.turn.now)
             let info = settled ?? peer.tracker.status(of: current ?? pin, ipfs: ClusterPeer.pinStatus(result))
-            then(&peer, peer.decorated(info))
+            then(&peer, peer.decorated(peer.queued(info, peer.replica.address(of: cid))))
         }
+    }
+
+    /// What the tracker has not been told of yet, for there is much of it, waits for it in the log.
+    func queued(_ info: PinInfo, _ address: LogAddress?) -> PinInfo {
+        guard info.short.status == .unexpectedlyUnpinned, let address, replica.isUntold(address) else { return info }
+        var info = info
+        (info.short.status, info.short.error) = (.pinQueued, "")
+        return info
     }
 
     private static func pinStatus(_ result: Result<IPFSAnswer, IPFSFailure>) -> Result<IPFSPinStatus, IPFSFault> {

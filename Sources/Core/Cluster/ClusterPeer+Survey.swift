@@ -175,7 +175,7 @@ extension ClusterPeer {
         let isCurrent = replica.live.contains(address)
         guard let pin = isCurrent ? pin : storedPin(pin.cid) else { return nil }
         var entry = GlobalPinInfo(cid: pin.cid)
-        if let info = own(pin, survey.held(address), survey) { entry.add(signature.under(info)) }
+        if let info = own(pin, at: address, survey.held(address), survey) { entry.add(signature.under(info)) }
         for (peer, report) in survey.reports {
             guard let short = report.short(address, of: pin) else { continue }
             var info = blankInfo(pin.cid, pin, peer)
@@ -201,10 +201,12 @@ extension ClusterPeer {
         return entry
     }
 
-    private mutating func own(_ pin: Pin, _ held: IPFSPinStatus?, _ survey: Survey) -> PinInfo? {
+    private mutating func own(_ pin: Pin, at address: LogAddress, _ held: IPFSPinStatus?, _ survey: Survey) -> PinInfo? {
         guard survey.failure == nil else { return nil }
         switch survey.kind {
-        case .status(let filter): return tracker.listed(pin, ipfs: held, filter: filter)
+        case .status(let filter):
+            let wide = filter.contains(.pinQueued) ? filter.union(.unexpectedlyUnpinned) : filter
+            return tracker.listed(pin, ipfs: held, filter: wide).map { queued($0, address) }.flatMap { $0.short.status.matches(filter) ? $0 : nil }
         case .recovery:
             guard let info = tracker.listed(pin, ipfs: held, filter: [.pinError, .unexpectedlyUnpinned]) else { return nil }
             return recovered(info)

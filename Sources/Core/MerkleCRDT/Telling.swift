@@ -27,6 +27,9 @@ extension Replica {
     /// Changes that were not told yet, at most.
     package var untoldCount: Int { telling.behind == nil ? 0 : telling.untoldCount }
 
+    /// The listener may not have heard of what is at that address.
+    package func isUntold(_ address: LogAddress) -> Bool { telling.behind.map { $0.record <= address } ?? false }
+
     /// How many changes may be told now. Those that have waited are told as far as they fit, some in each step.
     package mutating func allowChanges(_ room: Int, now: Now, effects: inout [Effect]) {
         telling.room = min(room, settings.toldPerStep)
