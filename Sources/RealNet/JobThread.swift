@@ -1,4 +1,4 @@
-// Runs the peer's long work on a thread of its own, slice by slice, what is urgent first.
+// Runs the peer's long work on threads of its own, slice by slice. Lookups have one to themselves: somebody waits for them.
 
 import Glibc
 import Kernel
@@ -7,12 +7,13 @@ import Storage
 
 package final class JobThread: @unchecked Sendable {
     private struct Running {
-        var job: IndexJob
+        var job: Job
         let disk: JobDisk
-        let onEnd: @Sendable (IndexJobOutcome) -> Void
+        let onEnd: @Sendable (JobOutcome) -> Void
     }
     private let root: String
     private let worker = Worker()
+    private let lookups = Worker()
     /// Touched on the worker's thread alone.
     private var running: [Running] = []
 
@@ -23,7 +24,8 @@ package final class JobThread: @unchecked Sendable {
     }
 
     /// `onEnd` is called on the job's thread.
-    package func run(_ job: IndexJob, onEnd: @escaping @Sendable (IndexJobOutcome) -> Void) {
+    package func run(_ job: Job, onEnd: @escaping @Sendable (JobOutcome) -> Void) {
+        if case .lookup = job { return lookups.run { [root] in onEnd(JobThread.finish(job, root: root)) } }
         worker.run { [self] in
             running.append(Running(job: job, disk: JobDisk(root: root), onEnd: onEnd))
             worker.run { [self] in slice() }
@@ -54,17 +56,17 @@ package final class JobThread: @unchecked Sendable {
         if madvise(first, Int(end - start), MADV_HUGEPAGE) == 0 { _ = madvise(first, Int(end - start), collapse) }
     }
 
-    private static func advance(_ job: inout IndexJob, on disk: JobDisk) -> IndexJobOutcome? {
+    private static func advance(_ job: inout Job, on disk: JobDisk) -> JobOutcome? {
         do throws(LogError) {
             var effects: [DiskEffect] = []
-            if let run = try job.advance(reader: disk, effects: &effects) { return .done(run) }
+            if let outcome = try job.advance(reader: disk, effects: &effects) { return outcome }
             do throws(DiskError) { for effect in effects { try disk.carryOut(effect) } } catch { throw .disk(error) }
             return nil
         } catch { return .failed(error) }
     }
 
     /// All of it at once, on the caller's thread.
-    package static func finish(_ job: IndexJob, root: String) -> IndexJobOutcome {
+    package static func finish(_ job: Job, root: String) -> JobOutcome {
         var job = job
         let disk = JobDisk(root: root)
         defer { disk.close() }

@@ -75,7 +75,7 @@ func describe(_ input: PeerInput) -> String {
     case .stream(let event): describe(event)
     case .disk(.synced(let ticket)): "synced \(ticket.owner).\(ticket.number)"
     case .disk(.syncFailed(let ticket, let error)): "sync \(ticket.owner).\(ticket.number) failed: \(error)"
-    case .job(let number, .done): "job \(number) done"
+    case .job(let number, .done), .job(let number, .found): "job \(number) done"
     case .job(let number, .failed(let error)): "job \(number) failed: \(error)"
     case .exchange(let event): describe(event)
     case .client(let client, let request): "client \(client.number) asks \(request)"

@@ -67,7 +67,7 @@ package struct SimPeer {
     var wakeGeneration: UInt64 = 0
     var inboundStreams: UInt64 = 0
     /// Jobs under way.
-    var jobs: [UInt64: IndexJob] = [:]
+    var jobs: [UInt64: Job] = [:]
     /// Inputs that wait while the process is suspended; nil while it runs.
     var suspended: [PeerInput]?
     package var isUp: Bool { machine != nil }

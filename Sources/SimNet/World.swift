@@ -215,8 +215,8 @@ package final class World {
         let disk = peers[index].disk
         var effects: [DiskEffect] = []
         do throws(LogError) {
-            if let run = try peers[index].jobs[number]?.advance(reader: disk, effects: &effects) {
-                return endJob(index, number, .done(run))
+            if let outcome = try peers[index].jobs[number]?.advance(reader: disk, effects: &effects) {
+                return endJob(index, number, outcome)
             }
         } catch { return endJob(index, number, .failed(error)) }
         var pending: [SimDisk.PendingSync] = []
@@ -226,7 +226,7 @@ package final class World {
         scheduleJob(index, number, pending)
     }
 
-    private func endJob(_ index: Int, _ number: UInt64, _ outcome: IndexJobOutcome) {
+    private func endJob(_ index: Int, _ number: UInt64, _ outcome: JobOutcome) {
         peers[index].jobs[number] = nil
         feed(index, .job(number, outcome))
     }

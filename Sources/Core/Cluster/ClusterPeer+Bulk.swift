@@ -18,27 +18,36 @@ extension ClusterPeer {
 
     mutating func writeAll(_ write: BulkWrite, _ client: ClientID) {
         if settings.isFollower { return reply(client, .failure(Self.followerRefusal)) }
-        bulk.append((client, write))
+        guard replica.isOpen else { return reply(client, .failure(Self.opening(replica))) }
+        var effects: [Replica.Effect] = []
+        let question =
+            switch write {
+            case .pin(let batch): replica.ask(batch, effects: &effects)
+            case .unpin(let cids): replica.ask(cids, effects: &effects)
+            }
+        for effect in effects { route(effect) }
+        bulk.append((client, write, question))
         workOffBulk()
     }
 
     /// One at a time, so that nothing else waits long, and as long as the index keeps up: whoever asks for more waits for the answer.
     mutating func workOffBulk() {
         loops.bulkAt = nil
-        if let (client, write) = bulk.first, !replica.isOverloaded, replica.elementsUnderWay <= settings.bulkUnderWayMax {
+        if let (client, write, question) = bulk.first, replica.isAnswered(question), !replica.isOverloaded,
+            replica.elementsUnderWay <= settings.bulkUnderWayMax {
             // What is on its way into the pinset is to be seen, since it is to be removed too.
-            if case .unpin(let cids) = write, replica.hasPutsUnderWay || replica.isRemoving(cids) { return withReplica { $0.commit($1.now, &$2) } }
+            if case .unpin(let cids) = write, replica.isChanging(cids) { return withReplica { $0.commit($1.now, &$2) } }
             bulk.removeFirst()
             if !bulk.isEmpty { loops.bulkAt = turn.now.monotonic }
             do throws(ClientFailure) {
                 switch write {
                 case .pin(let batch):
-                    let newcomers = replica.newcomers(batch)
+                    let newcomers = try reading { peer throws(LogError) in try peer.replica.newcomers(question) }
                     let pins = try prepared(batch, known: newcomers.exceptions)
                     let id = awaiting(client)
                     withReplica { $0.pin(pins, newcomers: newcomers, id, now: $1.now, effects: &$2) }
                 case .unpin(let cids):
-                    let removals = try removals(of: cids)
+                    let removals = try removals(of: cids, question)
                     let id = awaiting(client)
                     withReplica { $0.remove(removals, id, now: $1.now, effects: &$2) }
                 }
@@ -53,25 +62,20 @@ extension ClusterPeer {
         return id
     }
 
-    private mutating func removals(of cids: [CID]) throws(ClientFailure) -> [Replica.Removal] {
+    private mutating func removals(of cids: [CID], _ question: Replica.Question) throws(ClientFailure) -> [Replica.Removal] {
         var removals: [Replica.Removal] = []
         removals.reserveCapacity(cids.count)
-        for cid in cids {
-            let removal = try reading { peer throws(LogError) in try peer.replica.removal(of: cid) }
-            guard let found = removal else { throw ClientFailure(.notFound, "\(cid) is not part of the pinset") }
-            let type = found.value.withUnsafeBytes { PinParts($0)?.type } ?? (try? Pin(protobuf: found.value, cid: cid))?.type
+        for (number, removal) in try reading({ peer throws(LogError) in try peer.replica.removals(question) }) {
+            let cid = cids[number]
+            guard let removal else { throw ClientFailure(.notFound, "\(cid) is not part of the pinset") }
+            let type = removal.value.withUnsafeBytes { PinParts($0)?.type } ?? (try? Pin(protobuf: removal.value, cid: cid))?.type
             guard type == .data else { throw ClientFailure("\(cid) is no plain pin: it is unpinned by itself") }
-            removals.append(found)
+            removals.append(removal)
         }
         return removals
     }
 
-    private mutating func pinToReplace(_ cid: CID) throws(ClientFailure) -> Pin? {
-        let value = try reading { peer throws(LogError) in try peer.replica.valueToReplace(cid) }
-        return value.flatMap { try? Pin(protobuf: $0, cid: cid) }
-    }
-
-    private mutating func prepared(_ batch: PinBatch, known: [Int]) throws(ClientFailure) -> StoredPins {
+    private mutating func prepared(_ batch: PinBatch, known: [(index: Int, value: Bytes?)]) throws(ClientFailure) -> StoredPins {
         var batch = batch
         let factors = try factors(of: batch.options)
         (batch.options.replicationFactorMin, batch.options.replicationFactorMax) = (factors.min, factors.max)
@@ -79,15 +83,19 @@ extension ClusterPeer {
         guard batch.options.pinUpdate == nil else { throw ClientFailure(.badRequest, "many pins cannot update one") }
         var allocations: [Int: [PeerID]] = [:]
         var ahead = known[...]
-        for index in factors.min >= 0 ? Array(0..<batch.count) : known {
-            let isKnown = ahead.first == index
-            if isKnown { ahead.removeFirst() }
+        for index in factors.min >= 0 ? Array(0..<batch.count) : known.map(\.index) {
+            let value = ahead.first?.index == index ? ahead.removeFirst().value : nil
+            if factors.min < 0, value.map({ isReplaceable($0, batch.options.mode) }) ?? true { continue }
             let pin: Pin
             do throws(MultiformatError) { pin = try batch.pin(index) } catch { throw ClientFailure(.badRequest, "\(error)") }
-            let existing = isKnown ? try pinToReplace(pin.cid) : nil
+            let existing = value.flatMap { try? Pin(protobuf: $0, cid: pin.cid) }
             if let existing { try check(pin, replacing: existing) }
             if factors.min >= 0 { allocations[index] = try self.allocations(for: pin, current: existing?.allocations ?? [], without: []) }
         }
         return batch.stored(at: turn.now.wall) { allocations[$0] ?? [] }
+    }
+    /// A plain pin, which any that is as deep may take the place of: `check` would say nothing.
+    private func isReplaceable(_ value: Bytes, _ mode: PinMode) -> Bool {
+        mode == .recursive && value.withUnsafeBytes { PinParts($0)?.type == .data }
     }
 }

@@ -14,7 +14,7 @@ package enum PeerInput: Equatable, Sendable {
     case stream(StreamEvent)
     case disk(DiskEvent)
     /// How a job has ended.
-    case job(UInt64, IndexJobOutcome)
+    case job(UInt64, JobOutcome)
     case exchange(ExchangeEvent)
     case client(ClientID, ClientRequest)
     case clientInput(ClientID, ClientInput)
@@ -32,7 +32,7 @@ package enum PeerEffect: Equatable, Sendable {
     case stream(StreamEffect)
     case disk(DiskEffect)
     /// Long work, to be done beside the steps; answered by an input of the same number.
-    case job(IndexJob)
+    case job(Job)
     case exchange(ExchangeEffect)
     case reply(ClientID, ClientReply)
     case log(LogLine)

@@ -18,22 +18,13 @@ struct ElementStore: Sendable {
         static let block: UInt8 = 4
     }
 
-    /// An element that nobody removed.
-    struct Candidate: Sendable {
-        let address: LogAddress
-        let block: LogAddress
-        let value: Bytes
-        let mixed: Mixed
-    }
-
     var log: Log
     var index: Index
     var live = LiveMap()
     var digests = RangeDigests()
     /// What could not be read since it was asked for last.
     private(set) var damages: [LogDamage] = []
-    /// Elements and blocks that were looked at before: a write looks at what its merge will look at.
-    private var elements: [LogAddress: (name: StoredName, candidate: Candidate)] = [:]
+    /// Blocks that were looked at before: many elements were added by few.
     private var headers: [LogAddress: StoredBlock.Header] = [:]
     private var addresses: [Multihash: LogAddress] = [:]
     private static let recalledMax = 1 << 14
@@ -48,7 +39,7 @@ struct ElementStore: Sendable {
     /// All is to be made from the log again.
     mutating func reset(_ effects: inout [Index.Effect]) {
         index.reset(effects: &effects)
-        (live, digests, elements, headers, addresses) = (LiveMap(), RangeDigests(), [:], [:], [:])
+        (live, digests, headers, addresses) = (LiveMap(), RangeDigests(), [:], [:])
     }
 
     // MARK: Reading
@@ -74,7 +65,8 @@ struct ElementStore: Sendable {
     }
 
     /// The bytes of an element, checked.
-    private func elementBytes(at address: LogAddress) throws(LogError) -> Bytes {
+    private func elementBytes(at address: LogAddress) throws(LogError) -> Bytes { try ElementStore.elementBytes(at: address, log.files) }
+    private static func elementBytes(at address: LogAddress, _ log: Log.Files) throws(LogError) -> Bytes {
         var count = 192
         while true {
             let bytes = try log.bytes(at: address, count: count)
@@ -87,26 +79,24 @@ struct ElementStore: Sendable {
         }
     }
 
-    /// Nil: it has another key.
-    private mutating func candidate(at address: LogAddress, _ name: StoredName) throws(LogError) -> Candidate? {
-        if let known = elements[address] { return known.name == name ? known.candidate : nil }
-        let bytes = try elementBytes(at: address)
-        let found: Candidate? = bytes.withUnsafeBytes { raw in
+    /// An element; nil if it has another key.
+    private static func read(_ address: LogAddress, _ name: StoredName, _ log: Log.Files) throws(LogError) -> Candidate? {
+        try elementBytes(at: address, log).withUnsafeBytes { raw in
             guard let view = ElementView(raw, 0), name.names(view) else { return nil }
             return Candidate(address: address, block: address - view.distance, value: Bytes(view.value), mixed: view.mixed)
         }
-        guard let found else { return nil }
-        if elements.count >= ElementStore.recalledMax { elements = [:] }
-        elements[address] = (name, found)
-        return found
     }
 
     /// All of one key. Those that cannot be read are noted, and left out until they are mended.
-    private mutating func candidates(_ words: [IndexWord], _ name: StoredName) throws(LogError) -> [Candidate] {
+    private mutating func candidates(_ words: [IndexWord], _ name: StoredName, _ known: KnownKey?) throws(LogError) -> [Candidate] {
         var found: [Candidate] = []
         for word in words where word.kind == Kind.element {
+            if let element = known?.elements.first(where: { $0.address == word.address }) {
+                found.append(element)
+                continue
+            }
             do throws(LogError) {
-                if let candidate = try candidate(at: word.address, name) { found.append(candidate) }
+                if let element = try ElementStore.read(word.address, name, log.files) { found.append(element) }
             } catch { try note(error) }
         }
         return found
@@ -117,15 +107,35 @@ struct ElementStore: Sendable {
         damages.append(damage)
     }
 
-    /// The value of a key, and the blocks whose elements of it nobody has removed.
-    mutating func known(_ name: StoredName) throws(LogError) -> (value: Bytes?, blocks: [Multihash]) {
-        var (value, blocks): (Bytes?, [Multihash]) = (nil, [])
-        for candidate in try candidates(try index.recalled(name.hash), name) {
-            blocks.append(StoredBlock.multihash(try recalledHeader(at: candidate.block).digest))
-            if live.contains(candidate.address) { value = candidate.value }
+    /// What there is of a key, and its value. `seen` is what there was.
+    func known(_ name: StoredName, seen: KnownKey? = nil) throws(LogError) -> (value: Bytes?, key: KnownKey) {
+        var value: Bytes?
+        var key = KnownKey(generation: index.generation, words: try index.words(name.hash, seen: seen))
+        for word in key.words where word.kind == Kind.element {
+            var element = seen?.elements.first { $0.address == word.address }
+            if element == nil { element = try ElementStore.read(word.address, name, log.files) }
+            guard let element else { continue }
+            key.elements.append(element)
+            if live.contains(word.address) { value = element.value }
         }
-        if let damage = damages.popLast() { throw .damaged(damage) }  // what is to be removed must be known
-        return (value, blocks)
+        return (value, key)
+    }
+
+    /// To find what there is of many keys, beside the steps.
+    mutating func lookup(_ names: [StoredName]) -> Job {
+        let log = log.files
+        return index.lookup(names.map(\.hash), kind: Kind.element) { number, address, reader throws(LogError) in
+            try ElementStore.read(address, names[number], log.read(by: reader))
+        }
+    }
+
+    /// The blocks whose elements of a key nobody has removed, in the order of their datastore keys.
+    mutating func blocks(of key: KnownKey) throws(LogError) -> [Bytes] {
+        var digests: [Bytes] = []
+        for element in key.elements { digests.append(try recalledHeader(at: element.block).digest) }
+        guard digests.count > 1 else { return digests }
+        func text(_ digest: Bytes) -> Bytes { digest.withUnsafeBytes { StoredKey.text(block: $0) } }
+        return digests.sorted { text($0).lexicographicallyPrecedes(text($1)) }
     }
 
     // MARK: Blocks
@@ -143,7 +153,6 @@ struct ElementStore: Sendable {
         }
     }
 
-    /// Many elements of a batch were added by few blocks.
     private mutating func recalledHeader(at payload: LogAddress) throws(LogError) -> StoredBlock.Header {
         if let header = headers[payload] { return header }
         let header = try header(at: payload)
@@ -173,13 +182,16 @@ struct ElementStore: Sendable {
     mutating func merge(_ block: StoredBlock, at base: LogAddress, wantsKeys: Bool) throws(LogError) -> [StoredName] {
         var changed: [StoredName] = []
         index.put(StoredKey.hash(block: block.hash.digest), IndexWord(kind: Kind.block, base))
-        for tombstone in block.tombstones {
-            if let key = try remove(tombstone, block, base), wantsKeys, !changed.contains(key) { changed.append(key) }
+        var known = (block.lookup?.known ?? [])[...]
+        var key: KnownKey?
+        for (number, tombstone) in block.tombstones.enumerated() {
+            if known.first?.number == number { key = known.removeFirst().key }
+            guard try remove(tombstone, block, base, key), wantsKeys, let (key, _) = block.tombstone(tombstone) else { continue }
+            if !changed.contains(key) { changed.append(key) }
         }
         var hashes: [UInt64] = []
         hashes.reserveCapacity(Index.touched)
-        let isVouched = block.newcomers?.generation == index.generation
-        var exceptions = (isVouched ? block.newcomers?.exceptions : nil)?[...] ?? []
+        let isVouched = block.lookup?.generation == index.generation
         for (number, element) in block.elements.enumerated() {
             if number % Index.touched == 0, block.elements.count > 1 {
                 hashes.removeAll(keepingCapacity: true)
@@ -188,10 +200,9 @@ struct ElementStore: Sendable {
             }
             let address = base + Int(element.offset)
             let word = IndexWord(kind: Kind.element, address)
-            let isException = exceptions.first == number
-            if isException { exceptions.removeFirst() }
-            if !(isVouched && !isException ? index.putIfNewSince(element.hash, word) : index.putIfNew(element.hash, word)) {
-                guard let key = try add(element, block, base), wantsKeys, !changed.contains(key) else { continue }
+            let key = known.first?.number == number ? known.removeFirst().key : nil
+            if !(isVouched && key == nil ? index.putIfNewSince(element.hash, word) : index.putIfNew(element.hash, word)) {
+                guard let key = try add(element, block, base, key), wantsKeys, !changed.contains(key) else { continue }
                 changed.append(key)
             } else {
                 live.insert(address)
@@ -203,16 +214,16 @@ struct ElementStore: Sendable {
     }
 
     /// An element whose key may be known. The key, if it has another value now.
-    private mutating func add(_ element: ElementRef, _ block: StoredBlock, _ base: LogAddress) throws(LogError) -> StoredName? {
+    private mutating func add(_ element: ElementRef, _ block: StoredBlock, _ base: LogAddress, _ known: KnownKey?) throws(LogError) -> StoredName? {
         let name = block.name(element)
-        let words = try index.recalled(element.hash)
+        let words = try index.words(element.hash, seen: known)
         let address = base + Int(element.offset)
         if words.contains(where: { $0.kind == Kind.element && $0.address == address }) { return nil }
         guard try !isCancelled(name, element.hash, words, block.hash) else { return nil }
         for word in words where word.kind == Kind.removed {
             if try names(word.address, name, nil) { index.erase(element.hash, word) }
         }
-        let others = try candidates(words, name)
+        let others = try candidates(words, name, known)
         let value = block.value(element)
         if let twin = others.first(where: { $0.block == base }) {  // C08: of two values in one block the greater counts
             guard twin.value.lexicographicallyPrecedes(value) else { return nil }
@@ -235,21 +246,31 @@ struct ElementStore: Sendable {
         return isCancelled
     }
 
-    /// The key, if it has another value now or none.
-    private mutating func remove(_ tombstone: TombstoneRef, _ block: StoredBlock, _ base: LogAddress) throws(LogError) -> StoredName? {
-        guard let (name, target) = block.tombstone(tombstone) else { return nil }
-        let words = try index.recalled(tombstone.hash)
+    /// True if the key has another value now or none.
+    private mutating func remove(
+        _ tombstone: TombstoneRef, _ block: StoredBlock, _ base: LogAddress, _ key: KnownKey?
+    ) throws(LogError) -> Bool {
+        let words = try index.words(tombstone.hash, seen: key)
         let mark = base + Int(tombstone.offset)
+        // One's own, of a key that had one element and has it still.
+        if let only = key?.elements.first, key?.elements.count == 1, words == [IndexWord(kind: Kind.element, only.address)] {
+            return try remove(only, of: [only], tombstone.hash, mark)
+        }
+        guard let (name, target) = block.tombstone(tombstone) else { return false }
         guard let targetBase = try recalledAddress(ofBlock: target) else {
             if try !isKnown(name, target, words) { index.put(tombstone.hash, IndexWord(kind: Kind.tombstone, mark)) }
-            return nil
+            return false
         }
-        let known = try candidates(words, name)
-        guard let victim = known.first(where: { $0.block == targetBase }) else { return nil }
-        index.erase(tombstone.hash, IndexWord(kind: Kind.element, victim.address))
+        let known = try candidates(words, name, key)
+        guard let victim = known.first(where: { $0.block == targetBase }) else { return false }
+        return try remove(victim, of: known, tombstone.hash, mark)
+    }
+
+    private mutating func remove(_ victim: Candidate, of known: [Candidate], _ hash: UInt64, _ mark: LogAddress) throws(LogError) -> Bool {
+        index.erase(hash, IndexWord(kind: Kind.element, victim.address))
         let rest = known.filter { $0.address != victim.address }
-        if rest.isEmpty { index.put(tombstone.hash, IndexWord(kind: Kind.removed, mark)) }
-        return try elect(tombstone.hash, rest, before: known) ? name : nil
+        if rest.isEmpty { index.put(hash, IndexWord(kind: Kind.removed, mark)) }
+        return try elect(hash, rest, before: known)
     }
 
     private mutating func isKnown(_ name: StoredName, _ target: Multihash, _ words: [IndexWord]) throws(LogError) -> Bool {
@@ -260,22 +281,28 @@ struct ElementStore: Sendable {
     /// The tombstone there is for that key and, if given, that block. One that cannot be read is noted, and is for neither.
     private mutating func names(_ address: LogAddress, _ name: StoredName, _ block: Multihash?) throws(LogError) -> Bool {
         do throws(LogError) {
-            return try tombstoneBytes(at: address).withUnsafeBytes { raw in
-                guard let view = TombstoneView(raw, 0), name.names(view) else { return false }
-                return block.map { view.digest.elementsEqual($0.digest) } ?? true
-            }
+            let (found, target) = try tombstone(at: address)
+            return found == name && (block.map { target.elementsEqual($0.digest) } ?? true)
         } catch {
             try note(error)
             return false
         }
     }
 
-    private func tombstoneBytes(at address: LogAddress) throws(LogError) -> Bytes {
+    private func tombstone(at address: LogAddress) throws(LogError) -> (name: StoredName, target: Bytes) {
         var count = 192
         while true {
             let bytes = try log.bytes(at: address, count: count)
-            if bytes.withUnsafeBytes({ TombstoneView($0, 0) != nil }) { return bytes }
-            guard bytes.count == count, count < 1 << 26 else {
+            let back = bytes.withUnsafeBytes { TombstoneView($0, 0)?.back }
+            var named = Bytes()
+            if let back, back > 0, back <= address.offset { named = try log.bytes(at: address - back, count: 32) }
+            let found = bytes.withUnsafeBytes { raw in
+                named.withUnsafeBytes { named in
+                    TombstoneView(raw, 0).flatMap { view in view.digest(named).map { (StoredName(view), Bytes($0)) } }
+                }
+            }
+            if let found { return found }
+            guard back == nil, bytes.count == count, count < 1 << 26 else {
                 throw .damaged(log.damage(at: address, "a tombstone does not match its checksum"))
             }
             count *= 16
@@ -352,7 +379,8 @@ extension StoredBlock {
     }
     func tombstone(_ tombstone: TombstoneRef) -> (name: StoredName, target: Multihash)? {
         payload.withUnsafeBytes { raw in
-            TombstoneView(raw, Int(tombstone.offset)).map { (StoredName($0), StoredBlock.multihash($0.digest)) }
+            guard let view = TombstoneView(raw, Int(tombstone.offset)), let digest = view.digest(in: raw, Int(tombstone.offset)) else { return nil }
+            return (StoredName(view), StoredBlock.multihash(digest))
         }
     }
 }

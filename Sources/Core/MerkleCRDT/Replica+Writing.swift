@@ -41,13 +41,9 @@ extension Replica {
         switch change {
         case .put(let key, let value): return .put(key: key, value: value)
         case .delete(let key):
-            return .delete(key: key, blocks: Replica.ordered(try store.known(StoredName(key.utf8)).blocks))
+            let known = try store.known(StoredName(key.utf8)).key
+            return .delete(key: key, blocks: try store.blocks(of: known).map { StoredBlock.multihash($0) })
         }
-    }
-
-    /// In the order of their datastore keys.
-    private static func ordered(_ blocks: [Multihash]) -> [Multihash] {
-        blocks.count < 2 ? blocks : blocks.sorted { Delta.blockKey($0).utf8.lexicographicallyPrecedes(Delta.blockKey($1).utf8) }
     }
 
     private mutating func logOperation(_ id: OperationID, _ change: Change, _ now: Now, _ effects: inout [Effect]) {
@@ -138,26 +134,32 @@ extension Replica {
         writeAtOnce(resolved, id, &effects)
     }
 
-    /// What is there of a key, to be removed. Good until something else is written.
-    package struct Removal: Sendable {
-        fileprivate let change: Change
-        package let value: Bytes
-    }
-    /// The value, for who is about to write another.
-    package mutating func valueToReplace(_ cid: CID) throws(LogError) -> Bytes? { try store.known(StoredName(cid)).value }
-    /// Nil: there is nothing under that CID.
-    package mutating func removal(of cid: CID) throws(LogError) -> Removal? {
-        let (value, blocks) = try store.known(StoredName(cid))
-        return value.map { Removal(change: .delete(key: cid.stateKey, blocks: Replica.ordered(blocks)), value: $0) }
-    }
-    /// Removes many at once: `finished` says when all of it is durable.
+    /// Removes many keys at once, each once: `finished` says when all of it is durable.
     package mutating func remove(_ removals: [Removal], _ id: OperationID, now: Now, effects: inout [Effect]) {
         if isStopping { return effects.append(.finished(id, .stopping)) }
-        guard !removals.isEmpty else { return effects.append(.finished(id, nil)) }
-        writeAtOnce(removals.map(\.change), id, &effects)
+        var rest = removals[...]
+        writeBlocks(id, &effects) { tips, priority, store, settings in
+            guard !rest.isEmpty else { return nil }
+            let block = StoredBlock.of(
+                rest, deltaBytesMax: settings.deltaBytesMax, heads: tips, priority: priority, generation: store.index.generation)
+            rest = rest.dropFirst(block.lookup?.known.count ?? 0)
+            return (block, rest.isEmpty)
+        }
     }
-    /// A removal of one of them is on its way into the log, and must not be made once more (CRDT-53).
-    package func isRemoving(_ cids: [CID]) -> Bool { !removing.isEmpty && cids.contains { removing.contains($0.stateKey) } }
+    /// Something of this peer's own that a removal of these would not see yet, or would repeat (CRDT-53).
+    package func isChanging(_ cids: [CID]) -> Bool {
+        guard batch.isEmpty, queue.isEmpty else { return true }
+        guard !inFlight.isEmpty else { return false }
+        var asked = HashSet(capacity: cids.count)
+        for cid in cids { _ = asked.insert(cid.bytes.withUnsafeBytes { StoredKey.hash(cid: $0) }) }
+        return inFlight.contains {
+            switch $0.what {
+            case .block(let block, _, _, true): block.elements.contains { asked.contains($0.hash) } || block.tombstones.contains { asked.contains($0.hash) }
+            case .operation: true
+            case .block, .flag: false
+            }
+        }
+    }
 
     private mutating func writeAtOnce(_ resolved: [Change], _ id: OperationID, _ effects: inout [Effect]) {
         var tips = tipsInFlight.map { (cid: CID(v1: Codec.dagPB, $0.hash), height: $0.height) }
@@ -177,23 +179,34 @@ extension Replica {
         if isStopping { return effects.append(.finished(id, .stopping)) }
         guard isOpen else { return effects.append(.finished(id, .opening(percent: openingPercent))) }
         commitAll(&effects)  // what was accepted before comes before
-        var tips = tipsInFlight
         var start = 0
-        while start < pins.count {
+        writeBlocks(id, &effects) { tips, priority, _, settings in
+            guard start < pins.count else { return nil }
             guard let size = StoredBlock.count(pins, from: start, deltaBytesMax: settings.deltaBytesMax) else {
-                return effects.append(.finished(id, .log("a pin does not begin with its CID")))
+                throw ReplicaError.log("a pin does not begin with its CID")
             }
-            var block = StoredBlock.of(pins, from: start, size: size, heads: tips.map(\.hash).sorted(), priority: nextHeight(tips.map(\.height)))
-            block.newcomers = newcomers?.part(start..<start + size.count)
+            var block = StoredBlock.of(pins, from: start, size: size, heads: tips, priority: priority)
+            block.lookup = newcomers?.lookup.part(start..<start + size.count)
             start += size.count
-            do {
-                let (position, sequence) = try append(RecordKind.block, block.payload, &effects)
-                inFlight.append((sequence, .block(block, position, operations: start == pins.count ? [id] : [], isOwn: true)))
-                isCommitting = true
-            } catch { return effects.append(.finished(id, .log("\(error)"))) }
-            tips = [(block.hash, block.priority)]
+            return (block, start == pins.count)
         }
-        if pins.isEmpty { effects.append(.finished(id, nil)) }
+    }
+
+    /// Writes blocks, each upon the one before, until there is no next or the last.
+    private mutating func writeBlocks(
+        _ id: OperationID, _ effects: inout [Effect],
+        _ next: ([Multihash], UInt64, ElementStore, ReplicaSettings) throws -> (block: StoredBlock, isLast: Bool)?
+    ) {
+        var (tips, isDone) = (tipsInFlight, false)
+        do {
+            while !isDone, let (block, isLast) = try next(tips.map(\.hash).sorted(), nextHeight(tips.map(\.height)), store, settings) {
+                let (position, sequence) = try append(RecordKind.block, block.payload, &effects)
+                inFlight.append((sequence, .block(block, position, operations: isLast ? [id] : [], isOwn: true)))
+                (isCommitting, isDone) = (true, isLast)
+                tips = [(block.hash, block.priority)]
+            }
+        } catch { return effects.append(.finished(id, .log("\(error)"))) }
+        if !isDone { effects.append(.finished(id, nil)) }
         sync(&effects)
     }
 
@@ -237,7 +250,6 @@ extension Replica {
             let block = try StoredBlock(raw: bytes, consumes: consumes)
             let (position, sequence) = try append(RecordKind.block, block.payload, &effects)
             inFlight.append((sequence, .block(block, position, operations: operations, isOwn: true)))
-            for tombstone in delta.tombstones { removing.insert(tombstone.key) }
             isCommitting = true
             return block
         } catch {
@@ -259,8 +271,6 @@ extension Replica {
     package var elementsUnderWay: Int {
         inFlight.reduce(0) { if case .block(let block, _, _, true) = $1.what { $0 + block.elements.count } else { $0 } }
     }
-    /// Something of this peer's own that no removal would see yet.
-    package var hasPutsUnderWay: Bool { !batch.isEmpty || !queue.isEmpty || inFlight.contains { $0.what.isOwnPut } }
     package var isFlushed: Bool { isSettled && batch.isEmpty }
 
     // MARK: Records

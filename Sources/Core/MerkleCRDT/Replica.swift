@@ -74,7 +74,7 @@ package struct Replica: Sendable {
     package enum Effect: Equatable, Sendable {
         case disk(DiskEffect)
         /// Long work; its end is told to `onJob`.
-        case job(IndexJob)
+        case job(Job)
         /// Blocks to fetch from anyone, and blocks no longer wanted.
         case want([CID])
         case unwant([CID])
@@ -118,13 +118,6 @@ package struct Replica: Sendable {
         case operation(OperationID, Accepted)
         case flag(Bool)
 
-        var isOwnPut: Bool {
-            switch self {
-            case .block(let block, _, _, let isOwn): isOwn && !block.elements.isEmpty
-            case .operation: true
-            case .flag: false
-            }
-        }
         var isOwnBlock: Bool { if case .block(_, _, _, true) = self { true } else { false } }
     }
 
@@ -153,8 +146,6 @@ package struct Replica: Sendable {
     var isCommitting = false
     /// The last accepted operation that is in a block on its way into the log.
     var committing: UInt64 = 0
-    /// What own blocks on their way into the log remove.
-    var removing: Set<String> = []
     /// Accepted operations up to this one may be in a block that has rotted here and comes again from other peers: they wait for
     /// what is missing, and those that it brings are not published twice, since others may have removed them since.
     var doubtedThrough: UInt64 = 0
@@ -166,6 +157,8 @@ package struct Replica: Sendable {
     var toldBefore = LogAddress(raw: 0)
     /// Damages for which the state has been made anew already.
     var settledDamages = SortedSet<String>()
+    /// Lookups that are under way or whose answer has not been fetched.
+    var lookups: [UInt64: [KnownKey]?] = [:]
     var catchingUp: CatchingUp?
     /// When a list may be asked for next.
     var catchUpAt: Instant?
@@ -219,13 +212,6 @@ package struct Replica: Sendable {
     package var isOpen: Bool { replayed == nil }
     /// Nothing should be written until jobs have caught up.
     package var isOverloaded: Bool { store.index.isOverloaded }
-    /// The exceptions may be in the pinset. Of the others there is surely no pin, and never was.
-    package func newcomers(_ batch: PinBatch) -> Newcomers {
-        var hashes: [UInt64] = []
-        hashes.reserveCapacity(batch.count)
-        for index in 0..<batch.count { hashes.append(batch.withCID(index) { StoredKey.hash(cid: $0) }) }
-        return Newcomers(generation: store.index.generation, exceptions: store.index.mayContain(hashes))
-    }
     package func value(_ key: String) throws(LogError) -> Bytes? { try store.value(StoredName(key.utf8)) }
     package func value(_ cid: CID) throws(LogError) -> Bytes? { try store.value(StoredName(cid)) }
     /// The key was here once and is not any more.
@@ -403,7 +389,7 @@ package struct Replica: Sendable {
             case .flag: break
             }
         }
-        if !inFlight.contains(where: \.what.isOwnBlock) { (isCommitting, removing) = (false, []) }
+        if !inFlight.contains(where: \.what.isOwnBlock) { isCommitting = false }
         checkpointIfDue(at: store.log.endAddress, &effects)
         wantAbsent(now, &effects)
         seekList(now, &effects)
@@ -429,7 +415,7 @@ package struct Replica: Sendable {
     private mutating func lose(_ error: DiskError, _ now: Now, _ effects: inout [Effect]) {
         let lost = inFlight.map(\.what)
         inFlight = []
-        (isCommitting, committing, removing) = (false, 0, [])
+        (isCommitting, committing) = (false, 0)
         retryAt = now.monotonic + settings.retryDelay
         effects.append(.log(LogLine(.error, "crdt", "\(ReplicaError.disk(error))")))
         for item in lost {

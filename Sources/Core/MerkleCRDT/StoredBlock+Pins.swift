@@ -1,5 +1,5 @@
-// A block of many pins at once, as its bytes and as its record in one go. What it gives is what `Builder` and `DeltaBlock.encode`
-// give for the same pins: a test compares them.
+// A block of many pins or of many removals at once, as its bytes and as its record in one go. What it gives is what `Builder` and
+// `DeltaBlock.encode` give for the same changes: a test compares them.
 
 import Crypto
 import Encoding
@@ -123,5 +123,40 @@ extension StoredBlock {
         kept.bytes(value)
         while kept.at - begin < elementBytesMin { kept.byte(0) }
         return ElementRef(hash: StoredKey.hash(cid: cid), offset: UInt32(offset), mixed: mixed)
+    }
+}
+
+extension StoredBlock {
+    /// The tombstones of as many keys as fit: a block ends with the one that makes it larger than the limit (CRDT-136).
+    static func of(
+        _ removals: ArraySlice<Replica.Removal>, deltaBytesMax: Int, heads: [Multihash], priority: UInt64, generation: UInt64
+    ) -> StoredBlock {
+        var builder = Builder(links: heads, raw: nil, capacity: min(removals.count * 64, deltaBytesMax), elements: 0)
+        var lookup = Lookup(generation: generation)
+        var delta = Bytes()
+        delta.reserveCapacity(min(removals.count * 128, deltaBytesMax) + 256)
+        for removal in removals {
+            lookup.known.append((builder.tombstones.count, removal.key))
+            for target in removal.blocks {
+                target.withUnsafeBytes { target in
+                    removal.name.withKey { builder.tombstone(key: $0, isDecoded: $1, hash: removal.name.hash, target) }
+                    appendTombstone(key: removal.name.text, target, to: &delta)
+                }
+            }
+            if delta.count > deltaBytesMax { break }
+        }
+        delta.append(0x18)
+        appendVarint(priority, to: &delta)
+        var raw = Bytes()
+        raw.reserveCapacity(heads.count * linkBytes + 8 + delta.count)
+        for head in heads { appendLink(head, to: &raw) }
+        raw.append(0x0a)
+        appendVarint(UInt64(delta.count), to: &raw)
+        raw += delta
+        var block = Multihash.sha2_256(of: raw).digest.withUnsafeBytes {
+            builder.finish(digest: $0, priority: priority, consumes: 0, blockBytes: raw.count)
+        }
+        block.lookup = lookup
+        return block
     }
 }

@@ -129,8 +129,8 @@ extension StoredBlock {
             }
             at = header.tombstonesAt
             for _ in 0..<header.tombstoneCount {
-                guard let tombstone = TombstoneView(bytes, at) else { return nil }
-                appendTombstone(tombstone, to: &out)
+                guard let tombstone = TombstoneView(bytes, at), let digest = tombstone.digest(in: bytes, at) else { return nil }
+                appendTombstone(key: tombstone.keyText, digest, to: &out)
                 at = tombstone.end
             }
             if header.priority > 0 {
@@ -173,9 +173,8 @@ extension StoredBlock {
         out.append(contentsOf: element.value)
     }
 
-    private static func appendTombstone(_ tombstone: TombstoneView, to out: inout Bytes) {
-        let key = tombstone.keyText
-        let id = (Bytes([0x12, 0x20]) + tombstone.digest).withUnsafeBytes { StoredKey.text(decoded: $0) }
+    static func appendTombstone(key: Bytes, _ digest: UnsafeRawBufferPointer, to out: inout Bytes) {
+        let id = StoredKey.text(block: digest)
         out.append(0x12)
         appendVarint(UInt64(fieldBytes(key.count) + fieldBytes(id.count)), to: &out)
         out.append(0x0a)
@@ -215,7 +214,7 @@ struct ElementView {
     }
 
     @inline(__always)
-    fileprivate static func varint(_ bytes: UnsafeRawBufferPointer, _ at: inout Int) -> Int? {
+    static func varint(_ bytes: UnsafeRawBufferPointer, _ at: inout Int) -> Int? {
         var (value, shift) = (0, 0)
         while at < bytes.count, shift < 35 {
             let byte = bytes[at]
@@ -243,24 +242,44 @@ struct ElementView {
 }
 
 struct TombstoneView {
-    let check: UInt32
-    let distance: Int
     let isDecoded: Bool
     let key: UnsafeRawBufferPointer
-    let digest: UnsafeRawBufferPointer
+    /// How far before the tombstone the digest of the block meant stands; 0 where it follows.
+    let back: Int
     let end: Int
+    private let check: UInt32
+    private let own: UnsafeRawBufferPointer
+    private let inline: UnsafeRawBufferPointer?
 
+    /// Nil if the bytes do not hold it all.
     init?(_ bytes: UnsafeRawBufferPointer, _ start: Int) {
-        guard start >= 0, start + 10 <= bytes.count else { return nil }
+        guard start >= 0, start + 6 <= bytes.count else { return nil }
         check = load(bytes, start)
-        distance = Int(load(bytes, start + 4, as: UInt32.self))
-        isDecoded = bytes[start + 8] == 1
-        var at = start + 9
-        guard let count = ElementView.varint(bytes, &at), at + count + 32 <= bytes.count else { return nil }
+        var at = start + 4
+        guard let head = ElementView.varint(bytes, &at), case let count = head >> 1, count <= bytes.count - at else { return nil }
+        isDecoded = head & 1 == 1
         key = UnsafeRawBufferPointer(rebasing: bytes[at..<at + count])
-        digest = UnsafeRawBufferPointer(rebasing: bytes[at + count..<at + count + 32])
-        end = at + count + 32
-        guard mix(UnsafeRawBufferPointer(rebasing: bytes[start + 4..<end]), seed: 2).low32 == check else { return nil }
+        at += count
+        guard let back = ElementView.varint(bytes, &at), back > 0 || at + 32 <= bytes.count else { return nil }
+        self.back = back
+        own = UnsafeRawBufferPointer(rebasing: bytes[start + 4..<at])
+        inline = back == 0 ? UnsafeRawBufferPointer(rebasing: bytes[at..<at + 32]) : nil
+        end = back == 0 ? at + 32 : at
+    }
+
+    /// Nil where the tombstone is not what was written. `named` is what stands so far back.
+    func digest(_ named: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
+        let digest = inline ?? named
+        return digest.count == 32 && TombstoneView.check(own, digest) == check ? digest : nil
+    }
+    /// The same with all of the record at hand.
+    func digest(in record: UnsafeRawBufferPointer, _ start: Int) -> UnsafeRawBufferPointer? {
+        guard start >= back else { return nil }
+        return digest(UnsafeRawBufferPointer(rebasing: record[start - back..<min(start - back + 32, record.count)]))
+    }
+
+    static func check(_ own: UnsafeRawBufferPointer, _ digest: UnsafeRawBufferPointer) -> UInt32 {
+        mix(own, seed: mix(digest, seed: 2).low).low32
     }
 
     var keyText: Bytes { isDecoded ? StoredKey.text(decoded: key) : Bytes(key) }
@@ -283,7 +302,7 @@ extension StoredBlock {
             }
             at = header.tombstonesAt
             for _ in 0..<header.tombstoneCount {
-                guard let tombstone = TombstoneView(bytes, at) else { return nil }
+                guard let tombstone = TombstoneView(bytes, at), tombstone.digest(in: bytes, at) != nil else { return nil }
                 tombstones.append(TombstoneRef(hash: tombstone.hash, offset: UInt32(at)))
                 at = tombstone.end
             }

@@ -6,7 +6,8 @@
 // [raw]    the block itself, where its bytes are not what this project would have written
 // element  0 check of key, value and distance · 4 its distance from the record · 8 varint: size of the value, whether a key
 //          follows · [key] · value; at least 32 bytes, so that no two elements begin within the same 32 bytes of a file
-// tombstone 0 check · 4 distance · 8 whether the key is decoded · varint size of the key · key · SHA-256 of the block meant
+// tombstone 0 check · 4 varint: size of the key, whether it is decoded · key · varint: how far before the tombstone the SHA-256 of the
+//          block meant stands in the same record, or 0 · [that SHA-256]
 // All numbers little-endian.
 
 import Crypto
@@ -29,18 +30,6 @@ struct TombstoneRef: Sendable {
     let offset: UInt32
 }
 
-/// Keys that are in no earlier block, as far as the index knew in one of its generations. All but some exceptions.
-package struct Newcomers: Sendable {
-    let generation: UInt64
-    /// By their place among all, in order.
-    package let exceptions: [Int]
-
-    /// Of a part of them.
-    func part(_ range: Range<Int>) -> Newcomers {
-        Newcomers(generation: generation, exceptions: exceptions.filter(range.contains).map { $0 - range.lowerBound })
-    }
-}
-
 struct StoredBlock: Sendable {
     let hash: Multihash
     let priority: UInt64
@@ -50,8 +39,8 @@ struct StoredBlock: Sendable {
     let payload: Bytes
     let elements: [ElementRef]
     let tombstones: [TombstoneRef]
-    /// What is known of the keys of one's own block before it is merged.
-    var newcomers: Newcomers?
+    /// Of one's own block.
+    var lookup: Lookup?
 
     var cid: CID { CID(v1: Codec.dagPB, hash) }
 
@@ -103,6 +92,8 @@ struct StoredBlock: Sendable {
         private(set) var elements: [ElementRef] = []
         private(set) var tombstones: [TombstoneRef] = []
         private var tombstonesAt = 0
+        /// Where the digests stand that tombstones have named, by their first bytes.
+        private var targets: [UInt64: Int] = [:]
         private let links: [Multihash]
         private let elementsAt: Int
         private let isRaw: Bool
@@ -135,19 +126,31 @@ struct StoredBlock: Sendable {
         }
 
         mutating func tombstone(key: UnsafeRawBufferPointer, block digest: UnsafeRawBufferPointer) {
+            guard let decoded = StoredKey.decoded(key) else { return tombstone(key: key, isDecoded: false, hash: StoredKey.hash(key), digest) }
+            decoded.withUnsafeBytes { tombstone(key: $0, isDecoded: true, hash: StoredKey.hash(cid: $0), digest) }
+        }
+
+        mutating func tombstone(key: UnsafeRawBufferPointer, isDecoded: Bool, hash: UInt64, _ digest: UnsafeRawBufferPointer) {
             if tombstones.isEmpty { tombstonesAt = payload.count }
             let start = payload.count
-            let decoded = StoredKey.decoded(key)
             append(UInt32(0), to: &payload)
-            append(UInt32(start), to: &payload)
-            payload.append(decoded == nil ? 0 : 1)
-            appendVarint(UInt64(decoded?.count ?? key.count), to: &payload)
-            if let decoded { payload += decoded } else { payload.append(contentsOf: key) }
-            payload.append(contentsOf: digest)
-            let check = payload.withUnsafeBytes { mix(UnsafeRawBufferPointer(rebasing: $0[(start + 4)...]), seed: 2).low32 }
+            appendVarint(UInt64(key.count) << 1 | (isDecoded ? 1 : 0), to: &payload)
+            payload.append(contentsOf: key)
+            let known = target(digest)
+            appendVarint(known.map { UInt64(start - $0) } ?? 0, to: &payload)
+            let end = payload.count
+            if known == nil {
+                targets[load(digest, 0)] = end
+                payload.append(contentsOf: digest)
+            }
+            let check = payload.withUnsafeBytes { TombstoneView.check(UnsafeRawBufferPointer(rebasing: $0[start + 4..<end]), digest) }
             store(check, to: &payload, at: start)
-            let hash = decoded?.withUnsafeBytes { StoredKey.hash(cid: $0) } ?? StoredKey.hash(key)
             tombstones.append(TombstoneRef(hash: hash, offset: UInt32(start)))
+        }
+
+        private func target(_ digest: UnsafeRawBufferPointer) -> Int? {
+            guard let place = targets[load(digest, 0)] else { return nil }
+            return payload.withUnsafeBytes { StoredKey.isSame(digest, UnsafeRawBufferPointer(rebasing: $0[place..<place + 32])) } ? place : nil
         }
 
         consuming func finish(digest: UnsafeRawBufferPointer, priority: UInt64, consumes: UInt64, blockBytes: Int) -> StoredBlock {

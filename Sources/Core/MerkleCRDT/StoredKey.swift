@@ -46,6 +46,11 @@ enum StoredKey {
         return out
     }
 
+    /// The datastore key of a block (CRDT-22).
+    static func text(block digest: UnsafeRawBufferPointer) -> Bytes {
+        (Bytes([0x12, 0x20]) + digest).withUnsafeBytes { text(decoded: $0) }
+    }
+
     /// Where the CID is with which a value begins.
     @inline(__always)
     static func cid(in value: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
@@ -93,12 +98,15 @@ struct StoredName: Hashable, Sendable {
 
     private init(_ bytes: Bytes, isDecoded: Bool) { (self.bytes, self.isDecoded) = (bytes, isDecoded) }
     init(_ cid: CID) { self.init(cid.bytes, isDecoded: true) }
+    init(decoded cid: UnsafeRawBufferPointer) { self.init(Bytes(cid), isDecoded: true) }
     init(_ key: some Collection<UInt8>) {
         if let cid = StoredKey.decoded(key) { self.init(cid, isDecoded: true) } else { self.init(Bytes(key), isDecoded: false) }
     }
     init(_ view: ElementView) {
         if let key = view.key { self.init(key) } else { self.init(view.cid.map { Bytes($0) } ?? [], isDecoded: true) }
     }
+    @inline(__always)
+    func withKey<T>(_ body: (_ key: UnsafeRawBufferPointer, _ isDecoded: Bool) -> T) -> T { bytes.withUnsafeBytes { body($0, isDecoded) } }
     init(_ view: TombstoneView) { self.init(Bytes(view.key), isDecoded: view.isDecoded) }
 
     var hash: UInt64 { isDecoded ? bytes.withUnsafeBytes { StoredKey.hash(cid: $0) } : StoredKey.hash(bytes) }
@@ -108,8 +116,5 @@ struct StoredName: Hashable, Sendable {
     func names(_ view: ElementView) -> Bool {
         guard view.key == nil else { return view.keyText == text }
         return isDecoded && bytes.withUnsafeBytes { StoredKey.isSame($0, view.cid) }
-    }
-    func names(_ view: TombstoneView) -> Bool {
-        view.isDecoded == isDecoded && bytes.withUnsafeBytes { StoredKey.isSame($0, view.key) }
     }
 }

@@ -22,7 +22,7 @@ package struct IndexSettings: Sendable {
 package struct Index: Sendable {
     package enum Effect: Equatable, Sendable {
         case disk(DiskEffect)
-        case job(IndexJob)
+        case job(Job)
     }
 
     /// A full table on its way to the disk, with the state that belongs to it.
@@ -53,7 +53,6 @@ package struct Index: Sendable {
     private var lastManifest: FileName?
     private var obsolete: [FileName] = []
     private var needsManifest = false
-    private var memory: [UInt64: [IndexWord]] = [:]
 
     static let manifestMagic: UInt64 = 0x316e_6d5f_6369_7673
 
@@ -106,7 +105,6 @@ package struct Index: Sendable {
         for file in [lastManifest, manifest?.file].compactMap({ $0 }) { effects.append(.disk(.remove(file))) }
         obsolete += manifest?.obsolete ?? []
         table = MemTable(capacity: settings.tableEntries)
-        memory = [:]
         generation += 1
         (frozen, runs, checkpoint, flushing, merging, manifest, lastManifest, needsManifest) = ([], [], nil, nil, nil, nil, nil, false)
     }
@@ -135,11 +133,9 @@ package struct Index: Sendable {
     // MARK: Entries
 
     package mutating func put(_ hash: UInt64, _ word: IndexWord) {
-        forget(hash)
         table.set(hash, word)
     }
     package mutating func erase(_ hash: UInt64, _ word: IndexWord) {
-        forget(hash)
         table.set(hash, IndexWord(kind: word.kind, word.address, isErased: true))
     }
 
@@ -162,9 +158,7 @@ package struct Index: Sendable {
 
     /// The same for a hash that `mayContain` has ruled out in this generation: only what came since is asked.
     package mutating func putIfNewSince(_ hash: UInt64, _ word: IndexWord) -> Bool {
-        guard table.insertIfNew(hash, word) else { return false }
-        forget(hash)
-        return true
+        table.insertIfNew(hash, word)
     }
     /// Another one whenever the table in memory is another one.
     package private(set) var generation: UInt64 = 0
@@ -186,7 +180,7 @@ package struct Index: Sendable {
     @inline(__always)
     private func touch(_ hash: UInt64) {
         var sum = UInt64(table.touch(hash))
-        for index in runs.indices { sum &+= runs[index].filter.touch(hash) }
+        sum &+= runs.touch(hash)
         keep(sum)
     }
     package func touchTable(_ hashes: ArraySlice<UInt64>) { keep(hashes.reduce(0) { $0 &+ UInt64(table.touch($1)) }) }
@@ -195,19 +189,32 @@ package struct Index: Sendable {
         for hash in hashes {
             sum &+= UInt64(table.touch(hash))
             for index in frozen.indices { sum &+= UInt64(frozen[index].table.touch(hash)) }
-            for index in runs.indices { sum &+= runs[index].filter.touch(hash) }
+            sum &+= runs.touch(hash)
         }
         keep(sum)
     }
     @inline(never) private func keep(_ sum: UInt64) {}
 
-    /// What stands for the hash, of whatever key.
-    package func words(_ hash: UInt64) throws(LogError) -> [IndexWord] {
-        guard mayContain(hash) else { return [] }
+    /// What stands for the hash, of whatever key. `seen` is what it was in an earlier generation: as long as all that came since is
+    /// in memory, nothing is read.
+    package func words(_ hash: UInt64, seen: KnownKey? = nil) throws(LogError) -> [IndexWord] {
         var versions: [IndexWord] = []
-        table.collect(hash, into: &versions)
-        for waiting in frozen.reversed() { waiting.table.collect(hash, into: &versions) }
-        for run in runs { try run.collect(hash, reader: reader, into: &versions) }
+        if let seen, isKnownSince(seen.generation) {
+            collectFromMemory(hash, into: &versions)
+            versions += seen.words
+        } else {
+            touch([hash])
+            collectFromMemory(hash, into: &versions)
+            try runs.collect(hash, reader: reader, into: &versions)
+        }
+        return Index.current(versions)
+    }
+
+    /// All that has come since then is in memory.
+    func isKnownSince(_ old: UInt64) -> Bool { generation &- old <= UInt64(frozen.count) }
+
+    /// What counts of versions, the newest of which come first.
+    static func current(_ versions: [IndexWord]) -> [IndexWord] {
         guard versions.count > 1 else { return versions.first?.isErased == false ? versions : [] }
         var found: [IndexWord] = []
         for (index, word) in versions.enumerated() where !word.isErased {
@@ -216,16 +223,18 @@ package struct Index: Sendable {
         return found
     }
 
-    /// The same for who asks again: a write looks up what its merge will look up. What is there is remembered for a while.
-    package mutating func recalled(_ hash: UInt64) throws(LogError) -> [IndexWord] {
-        if let words = memory[hash] { return words }
-        let words = try words(hash)
-        if memory.count >= Index.remembered { memory = [:] }
-        memory[hash] = words
-        return words
+    /// To look many hashes up in the runs there are now. `read` gives the element at a place, for words of that kind.
+    package mutating func lookup(
+        _ hashes: [UInt64], kind: UInt8, read: @escaping @Sendable (Int, LogAddress, any DiskReader) throws(LogError) -> Candidate?
+    ) -> Job {
+        .lookup(LookupJob(
+            number: takeNumber(), runs: runs, generation: generation &- UInt64(frozen.count), hashes: hashes, kind: kind, read: read))
     }
-    private static let remembered = 1 << 14
-    @inline(__always) private mutating func forget(_ hash: UInt64) { if !memory.isEmpty { memory[hash] = nil } }
+
+    private func collectFromMemory(_ hash: UInt64, into versions: inout [IndexWord]) {
+        table.collect(hash, into: &versions)
+        for waiting in frozen.reversed() { waiting.table.collect(hash, into: &versions) }
+    }
 
     // MARK: Checkpoints
 
@@ -262,17 +271,17 @@ package struct Index: Sendable {
         if flushing == nil, let first = frozen.first {
             let number = takeNumber()
             flushing = number
-            effects.append(.job(IndexJob(
+            effects.append(.job(.index(IndexJob(
                 number: number, file: name(number, "run"), sources: [.memory(first.table)], bitsPerEntry: settings.filterBitsPerEntry,
-                dropsErased: runs.isEmpty, isUrgent: true, attachment: (name(number, "state"), first.state))))
+                dropsErased: runs.isEmpty, isUrgent: true, attachment: (name(number, "state"), first.state)))))
         }
         if merging == nil, let stretch = Index.mergeable(runs.map(\.count), settings) {
             let number = takeNumber()
             merging = (number, runs[stretch].map(\.number))
             // Whatever is flushed meanwhile is newer.
-            effects.append(.job(IndexJob(
+            effects.append(.job(.index(IndexJob(
                 number: number, file: name(number, "run"), sources: runs[stretch].map { .run($0) },
-                bitsPerEntry: settings.filterBitsPerEntry, dropsErased: stretch.upperBound == runs.count, isUrgent: false)))
+                bitsPerEntry: settings.filterBitsPerEntry, dropsErased: stretch.upperBound == runs.count, isUrgent: false))))
         }
     }
 

@@ -191,6 +191,15 @@ package struct HashSet: Sendable {
         return true
     }
 
+    package func contains(_ hash: UInt64) -> Bool {
+        var at = Int(truncatingIfNeeded: hash) & (slots.count - 1)
+        while slots[at] != .max {
+            if slots[at] == hash { return true }
+            at = (at + 1) & (slots.count - 1)
+        }
+        return false
+    }
+
     private mutating func grow() {
         let old = slots
         slots = [UInt64](repeating: .max, count: old.count * 2)

@@ -1,5 +1,4 @@
-// Writing a run from memory or from other runs: long work as a value that goes on slice by slice. RealNet runs it on a thread of
-// its own, SimNet in virtual time. Until it has ended well, nothing of it counts.
+// Writing a run from memory or from other runs.
 
 import Kernel
 import Seams
@@ -17,9 +16,9 @@ package struct IndexJob: Sendable, Equatable {
     }
 
     /// Of the run that comes of it.
-    package let number: UInt64
+    let number: UInt64
     /// Those that wait for room in memory come first.
-    package let isUrgent: Bool
+    let isUrgent: Bool
     private let file: FileName
     private let bitsPerEntry: Int
     /// Erasures have done their work when nothing older is left.
@@ -31,11 +30,11 @@ package struct IndexJob: Sendable, Equatable {
     private var page: [IndexEntry] = []
     private var count = 0
     private var filter: HashFilter
-    private var fences: [UInt64] = []
+    private var fences: [UInt32] = []
     private var written = 0
 
     static let sliceBytes = 256 << 10
-    static let pagesPerRead = 32
+    static let pagesPerRead = 128
 
     package static func == (a: Self, b: Self) -> Bool { a.number == b.number }
 
@@ -56,9 +55,8 @@ package struct IndexJob: Sendable, Equatable {
         page.reserveCapacity(IndexRun.entriesPerPage)
     }
 
-    /// Goes on for a slice. The effects must have been carried out before the next one; a sync in them must have ended well.
     /// The run, when it is whole and durable.
-    package mutating func advance(reader: any DiskReader, effects: inout [DiskEffect]) throws(LogError) -> IndexRun? {
+    mutating func advance(reader: any DiskReader, effects: inout [DiskEffect]) throws(LogError) -> IndexRun? {
         switch phase {
         case .attaching: attach(&effects)
         case .sorting:
@@ -83,7 +81,7 @@ package struct IndexJob: Sendable, Equatable {
         out.reserveCapacity(IndexJob.sliceBytes + IndexRun.pageBytes)
         while out.count < IndexJob.sliceBytes {
             for index in inputs.indices where inputs[index].needsRefill { try inputs[index].refill(reader) }
-            guard let entry = nextEntry() else {
+            guard let (entry, isGone) = nextEntry() else {
                 if !page.isEmpty { endPage(&out) }
                 out += IndexRun.tail(count, filter, fences)
                 effects.append(.append(file, out))
@@ -92,7 +90,7 @@ package struct IndexJob: Sendable, Equatable {
                 phase = .ending
                 return
             }
-            if entry.isErased && dropsErased { continue }
+            if isGone || entry.isErased && dropsErased { continue }
             page.append(entry)
             if page.count == IndexRun.entriesPerPage { endPage(&out) }
         }
@@ -101,17 +99,18 @@ package struct IndexJob: Sendable, Equatable {
     }
 
     private mutating func endPage(_ out: inout Bytes) {
-        fences.append(page[0].high)
+        fences.append(IndexRun.fence(page[0].hash))
         for entry in page { filter.insert(entry.hash) }
         count += page.count
         IndexRun.appendPage(page[...], to: &out)
         page.removeAll(keepingCapacity: true)
     }
 
-    /// The least entry of all inputs, in its newest version.
+    /// The least entry of all inputs, in its newest version. An erasure that meets what it erases is gone with it: a place is put once,
+    /// so that nothing older is left.
     @inline(__always)
-    private mutating func nextEntry() -> IndexEntry? {
-        if inputs.count == 1 { return inputs[0].pop() }
+    private mutating func nextEntry() -> (entry: IndexEntry, isGone: Bool)? {
+        if inputs.count == 1 { return inputs[0].pop().map { ($0, false) } }
         return inputs.withUnsafeMutableBufferPointer { inputs in
             var best = -1
             for index in 0..<inputs.count where !inputs[index].isEmpty {
@@ -121,19 +120,15 @@ package struct IndexJob: Sendable, Equatable {
             }
             guard best >= 0 else { return nil }
             let entry = inputs[best].head
+            var isMet = false
             for index in best + 1..<inputs.count where !inputs[index].isEmpty && inputs[index].head.isSamePlace(as: entry) {
                 inputs[index].advance()
+                isMet = true
             }
             inputs[best].advance()
-            return entry
+            return (entry, isMet && entry.isErased)
         }
     }
-}
-
-/// How a job has ended.
-package enum IndexJobOutcome: Equatable, Sendable {
-    case done(IndexRun)
-    case failed(LogError)
 }
 
 extension IndexJob.Source {

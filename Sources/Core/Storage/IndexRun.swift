@@ -1,5 +1,5 @@
-// A run: entries in order, in one file that never changes. Pages of 4 KiB with a checksum each, then what is kept in memory: the
-// filter, which tells of most hashes that they are not here, and the first entry of every page.
+// A run: entries in order, in one file that never changes. Pages of 1 KiB with a checksum each, then what is kept in memory: the
+// filter, which tells of most hashes that they are not here, and how the first entry of every page begins.
 
 import Kernel
 import Seams
@@ -9,15 +9,16 @@ package struct IndexRun: Sendable, Equatable {
     let file: FileName
     let count: Int
     let filter: HashFilter
-    /// `high` of the first entry of each page.
-    let fences: [UInt64]
+    /// The upper 32 bits of the first hash of each page.
+    let fences: [UInt32]
     let sizeBytes: Int
 
     package static func == (a: Self, b: Self) -> Bool { a.number == b.number && a.count == b.count }
 
-    static let pageBytes = 4096
+    /// All of a page is read and checked for one of its entries.
+    static let pageBytes = 1024
     static let entriesPerPage = (pageBytes - 16) / IndexEntry.bytes
-    static let magic: UInt64 = 0x315f_6e75_725f_6369  // "ic_run_1"
+    static let magic: UInt64 = 0x325f_6e75_725f_6369  // "ic_run_2"
     static let footerBytes = 48
 
     // MARK: Pages
@@ -56,25 +57,28 @@ package struct IndexRun: Sendable, Equatable {
     /// What questions look at, anywhere in it.
     package func withFilterMemory(_ body: (UnsafeRawBufferPointer) -> Void) { filter.words.withUnsafeBytes(body) }
 
-    func collect(_ hash: UInt64, reader: any DiskReader, into found: inout [IndexWord]) throws(LogError) {
-        guard filter.mayContain(hash) else { return }
-        var page = firstPage(for: hash << 16)
-        while page < fences.count, fences[page] >> 16 <= hash {
+    fileprivate func collect(_ hash: UInt64, reader: any DiskReader, into found: inout [IndexWord]) throws(LogError) {
+        let fence = IndexRun.fence(hash)
+        var page = firstPage(for: fence)
+        while page < fences.count, fences[page] <= fence {
             try collect(hash, page, reader, &found)
             page += 1
         }
     }
 
+    @inline(__always)
+    static func fence(_ hash: UInt64) -> UInt32 { UInt32(truncatingIfNeeded: hash >> 16) }
+
     /// The last page that begins before every entry of the hash, or the first. Hashes are uniform: a guess is near.
-    private func firstPage(for high: UInt64) -> Int {
+    private func firstPage(for fence: UInt32) -> Int {
         var (low, up) = (0, fences.count)
-        let guess = Int(high.multipliedFullWidth(by: UInt64(fences.count)).high)
+        let guess = Int(UInt64(fence) * UInt64(fences.count) >> 32)
         let slack = 64
-        if guess > slack, fences[guess - slack] < high { low = guess - slack }
-        if guess + slack < fences.count, fences[guess + slack] >= high { up = guess + slack }
+        if guess > slack, fences[guess - slack] < fence { low = guess - slack }
+        if guess + slack < fences.count, fences[guess + slack] >= fence { up = guess + slack }
         while low < up {
             let middle = (low + up) / 2
-            if fences[middle] < high { low = middle + 1 } else { up = middle }
+            if fences[middle] < fence { low = middle + 1 } else { up = middle }
         }
         return max(0, low - 1)
     }
@@ -104,9 +108,9 @@ package struct IndexRun: Sendable, Equatable {
 
     // MARK: The end of the file
 
-    static func tail(_ count: Int, _ filter: HashFilter, _ fences: [UInt64]) -> Bytes {
+    static func tail(_ count: Int, _ filter: HashFilter, _ fences: [UInt32]) -> Bytes {
         var out = Bytes()
-        out.reserveCapacity(filter.words.count * 8 + fences.count * 8 + footerBytes)
+        out.reserveCapacity(filter.words.count * 8 + fences.count * 4 + footerBytes)
         for word in filter.words { Kernel.append(word, to: &out) }
         for fence in fences { Kernel.append(fence, to: &out) }
         let check = mix(out, seed: magic)
@@ -117,7 +121,7 @@ package struct IndexRun: Sendable, Equatable {
         return out
     }
 
-    init(number: UInt64, file: FileName, count: Int, filter: HashFilter, fences: [UInt64], sizeBytes: Int) {
+    init(number: UInt64, file: FileName, count: Int, filter: HashFilter, fences: [UInt32], sizeBytes: Int) {
         self.number = number
         self.file = file
         self.count = count
@@ -140,23 +144,38 @@ package struct IndexRun: Sendable, Equatable {
             throw damaged("the end of a run does not match its checksum", at: size - IndexRun.footerBytes)
         }
         let (count, filterCount, pages) = (Int(values[0]), Int(values[1]), Int(values[2]))
-        let start = pages * IndexRun.pageBytes
+        let start = pages * IndexRun.pageBytes, keptBytes = filterCount * 8 + pages * 4
         let kept: Bytes
-        do { kept = try reader.read(file, at: start, count: (filterCount + pages) * 8) } catch { throw .disk(error) }
-        guard kept.count == (filterCount + pages) * 8, mix(kept, seed: IndexRun.magic).low == values[3],
+        do { kept = try reader.read(file, at: start, count: keptBytes) } catch { throw .disk(error) }
+        guard kept.count == keptBytes, mix(kept, seed: IndexRun.magic).low == values[3],
             start + kept.count + IndexRun.footerBytes == size
         else { throw damaged("the filter of a run does not match its checksum", at: start) }
-        func words(_ range: Range<Int>) -> [UInt64] {
+        func numbers<T: FixedWidthInteger>(_ count: Int, at start: Int) -> [T] {
             kept.withUnsafeBytes { raw in
-                [UInt64](unsafeUninitializedCapacity: range.count) { room, used in
-                    for (at, index) in range.enumerated() { room.initializeElement(at: at, to: load(raw, index * 8)) }
-                    used = range.count
+                [T](unsafeUninitializedCapacity: count) { room, used in
+                    for index in 0..<count { room.initializeElement(at: index, to: load(raw, start + index * MemoryLayout<T>.size)) }
+                    used = count
                 }
             }
         }
         self.init(
-            number: number, file: file, count: count, filter: HashFilter(words: words(0..<filterCount)),
-            fences: words(filterCount..<filterCount + pages), sizeBytes: size)
+            number: number, file: file, count: count, filter: HashFilter(words: numbers(filterCount, at: 0)),
+            fences: numbers(pages, at: filterCount * 8), sizeBytes: size)
+    }
+}
+
+extension [IndexRun] {
+    /// Brings what a question will look at into the processor's caches.
+    @inline(__always)
+    func touch(_ hash: UInt64) -> UInt64 {
+        var sum: UInt64 = 0
+        for index in indices { sum &+= self[index].filter.touch(hash) }
+        return sum
+    }
+
+    /// All versions there are, the newest first.
+    func collect(_ hash: UInt64, reader: any DiskReader, into found: inout [IndexWord]) throws(LogError) {
+        for index in indices where self[index].filter.mayContain(hash) { try self[index].collect(hash, reader: reader, into: &found) }
     }
 }
 

@@ -76,15 +76,37 @@ package struct Log: Sendable {
         case lost(after: UInt64, DiskError)
     }
 
-    private let folder: FileName
-    private let reader: any DiskReader
+    /// Where the segments are, for reading beside the steps too: what is durable does not change.
+    package struct Files: Sendable {
+        fileprivate let folder: FileName
+        fileprivate let reader: any DiskReader
+        fileprivate var names: [UInt32: FileName] = [:]
+
+        fileprivate func name(_ segment: UInt32) -> FileName { names[segment] ?? makeName(segment) }
+        fileprivate func makeName(_ segment: UInt32) -> FileName {
+            let digits = String(segment)
+            return "\(folder)/" + String(repeating: "0", count: max(0, 8 - digits.count)) + digits + ".log"
+        }
+        package func read(by reader: any DiskReader) -> Files { Files(folder: folder, reader: reader, names: names) }
+
+        /// Bytes as they stand in the file, unchecked, and fewer at its end: whoever asks knows how to tell that they are sound.
+        package func bytes(at address: LogAddress, count: Int) throws(LogError) -> Bytes {
+            do { return try reader.read(name(address.segment), at: address.offset, count: count) } catch { throw .disk(error) }
+        }
+        package func damage(at address: LogAddress, _ reason: String) -> LogDamage {
+            LogDamage(file: name(address.segment), offset: address.offset, reason: reason)
+        }
+    }
+
+    package private(set) var files: Files
+    private var folder: FileName { files.folder }
+    private var reader: any DiskReader { files.reader }
     private let settings: LogSettings
     private let owner: UInt8
 
     private var segment: UInt32 = 0
     private var segmentEnd = 0
     private var firstSegment: UInt32 = 0
-    private var names: [UInt32: FileName] = [:]
     /// Where the segments end that others follow.
     private var ends: [UInt32: Int] = [:]
     /// Sequence number of the record appended last, and of the last one known to be durable, with where it ends.
@@ -112,8 +134,9 @@ package struct Log: Sendable {
     /// The header of the first segment is on the disk.
     private var hasHeader = false
 
-    static let magic = Bytes("ICLOG\u{2}\r\n".utf8)
-    static let oldMagic = Bytes("ICLOG\u{1}\r\n".utf8)
+    static let magic = Bytes("ICLOG\u{3}\r\n".utf8)
+    /// Of earlier forms, whichever.
+    static let oldMagics = [UInt8(1), 2].map { Bytes("ICLOG".utf8) + [$0] }
     /// Magic, where the segment before ends, and a checksum of that: what follows there was never durable.
     static let headerBytes = 16
     static let markKind: UInt8 = 0
@@ -128,9 +151,8 @@ package struct Log: Sendable {
         start: LogAddress? = nil, effects: inout [DiskEffect]
     ) throws {
         invariant(settings.segmentBytes <= 1 << 26 && settings.recordBytesLimit < 1 << 26, "segments of \(settings.segmentBytes) bytes")
-        self.folder = folder
+        files = Files(folder: folder, reader: reader)
         self.owner = owner
-        self.reader = reader
         self.settings = settings
         var segments = try existingSegments()
         while let last = segments.last, try isTorn(last) {  // the crash took even the header, and all that followed
@@ -138,7 +160,7 @@ package struct Log: Sendable {
             segments.removeLast()
         }
         firstSegment = segments.first ?? 1
-        for number in segments { names[number] = makeName(number) }
+        for number in segments { files.names[number] = files.makeName(number) }
         guard let last = segments.last else {
             begin(1, &effects)
             return
@@ -167,7 +189,7 @@ package struct Log: Sendable {
     private func isTorn(_ number: UInt32) throws -> Bool {
         guard try Log.endBefore(try header(number)) == nil else { return false }
         let bytes = try reader.read(name(number), at: 0, count: try reader.size(name(number)))
-        let isOther = bytes.starts(with: Log.oldMagic)
+        let isOther = Log.oldMagics.contains { bytes.starts(with: $0) }
         if isOther || hasMark(in: bytes, after: 0) { throw LogError.notALog(name(number)) }
         return true
     }
@@ -204,11 +226,7 @@ package struct Log: Sendable {
         }
     }
 
-    func name(_ segment: UInt32) -> FileName { names[segment] ?? makeName(segment) }
-    private func makeName(_ segment: UInt32) -> FileName {
-        let digits = String(segment)
-        return "\(folder)/" + String(repeating: "0", count: max(0, 8 - digits.count)) + digits + ".log"
-    }
+    func name(_ segment: UInt32) -> FileName { files.name(segment) }
 
     private mutating func begin(_ number: UInt32, _ effects: inout [DiskEffect]) {
         if number > firstSegment { ends[segment] = segmentEnd }
@@ -217,7 +235,7 @@ package struct Log: Sendable {
         Kernel.append(mix(header[8..<12], seed: 1).low32, to: &header)
         segment = number
         emptied.remove(number)
-        names[number] = makeName(number)
+        files.names[number] = files.makeName(number)
         effects.append(.append(name(number), header))
         segmentEnd = Log.headerBytes
         needsMark = false
@@ -370,10 +388,7 @@ package struct Log: Sendable {
         }
     }
 
-    /// Bytes as they stand in the file, unchecked, and fewer at its end: whoever asks knows how to tell that they are sound.
-    package func bytes(at address: LogAddress, count: Int) throws(LogError) -> Bytes {
-        do { return try reader.read(name(address.segment), at: address.offset, count: count) } catch { throw .disk(error) }
-    }
+    package func bytes(at address: LogAddress, count: Int) throws(LogError) -> Bytes { try files.bytes(at: address, count: count) }
 
     /// The record whose frame is there, and its first bytes, unchecked. Nil: none is, or the frame makes no sense.
     package func peek(at address: LogAddress, count: Int) throws(LogError) -> (position: LogPosition, kind: UInt8, head: Bytes)? {
@@ -413,9 +428,7 @@ package struct Log: Sendable {
         return LogAddress(segment: number, offset: damage.offset)
     }
 
-    package func damage(at address: LogAddress, _ reason: String) -> LogDamage {
-        LogDamage(file: name(address.segment), offset: address.offset, reason: reason)
-    }
+    package func damage(at address: LogAddress, _ reason: String) -> LogDamage { files.damage(at: address, reason) }
 
     struct Record {
         let kind: UInt8

@@ -4,7 +4,9 @@ import Encoding
 import Kernel
 import MerkleCRDT
 import Multiformats
+import Pinset
 import Seams
+import Storage
 import TestSupport
 import Testing
 
@@ -42,6 +44,40 @@ private func history(_ replica: Replica) throws -> [CID: Bytes] {
 }
 
 @Suite struct PropertyTests {
+    /// Whatever becomes of a lookup, a removal removes what there is when it is made.
+    @Test(arguments: ["found", "failed", "out of date"]) func aRemovalNamesWhatIsThere(outcome: String) throws {
+        var settings = ReplicaSettings()
+        settings.index.tableEntries = 8
+        var room = try Room(1, settings)
+        let cids = (0..<20).map { CID(v1: Codec.raw, .sha2_256(of: [UInt8($0)])) }
+        func put(_ cid: CID, _ name: String) {
+            var pin = Pin(cid: cid)
+            pin.options.name = name
+            room.put(0, cid.stateKey, pin.protobuf)
+        }
+        for cid in cids { put(cid, "first") }
+        var effects: [Replica.Effect] = []
+        let question = room.members[0].replica.ask(Array(cids[..<10]) + [cids[0]], effects: &effects)
+        let job = try #require(effects.compactMap { if case .job(let job) = $0 { job } else { nil } }.first)
+        #expect(!room.members[0].replica.isAnswered(question))
+        let answer = outcome == "failed" ? JobOutcome.failed(.disk(.notFound("x"))) : room.members[0].disk.finish(job)
+        if outcome == "out of date" { for number in 0..<20 { put(cids[number], "second") } } else { put(cids[3], "second") }
+        room.act(0) { $0.onJob(job.number, answer, now: $1, effects: &$3) }
+        #expect(room.members[0].replica.isAnswered(question))
+        room.act(0) { replica, now, _, effects in
+            do {
+                let removals = try replica.removals(question)
+                #expect(removals.map(\.number) == Array(0..<10))
+                let value = String(decoding: removals[3].removal?.value ?? [], as: UTF8.self)
+                #expect(value.contains("second"))
+                replica.remove(removals.compactMap(\.removal), OperationID(99), now: now, effects: &effects)
+            } catch { Issue.record("\(error)") }
+        }
+        #expect(room.members[0].finished[OperationID(99)] == .some(nil))
+        #expect(room.values(0).map(\.key) == cids[10...].map(\.stateKey).sorted())
+        #expect(try naiveFold(Array(history(room.members[0].replica).values)).keys.sorted() == cids[10...].map(\.stateKey).sorted())
+    }
+
     @Test func whoeverIsBehindIsToldWithinASecond() throws {
         var room = try Room(2)
         room.put(0, "/a", [1])

@@ -68,7 +68,7 @@ struct Room {
     }
 
     /// All of it at once.
-    private mutating func finish(_ index: Int, _ job: IndexJob) {
+    private mutating func finish(_ index: Int, _ job: Job) {
         let outcome = members[index].disk.finish(job)
         act(index) { $0.onJob(job.number, outcome, now: $1, effects: &$3) }
     }

@@ -6,6 +6,7 @@ import Kernel
 import Multiformats
 import Pinset
 import Seams
+import Storage
 import TestSupport
 import Testing
 
@@ -22,7 +23,8 @@ import Testing
         }
         for _ in 0..<choices.below(4) {
             let key = choices.chance(1, in: 2) ? "/k" : CID(v1: Codec.dagPB, .sha2_256(of: choices.bytes(2))).stateKey
-            delta.tombstones.append(Delta.Tombstone(key: key, block: .sha2_256(of: choices.bytes(3))))
+            let isNew = delta.tombstones.isEmpty || choices.chance(1, in: 2)
+            delta.tombstones.append(Delta.Tombstone(key: key, block: isNew ? .sha2_256(of: choices.bytes(3)) : delta.tombstones[0].block))
         }
         delta.priority = choices.chance(1, in: 6) ? 0 : UInt64(choices.below(1 << 40))
         return delta
@@ -62,8 +64,8 @@ import Testing
                     #expect(view.distance == Int(element.offset) && Bytes(view.value) == was.value && String(decoding: view.keyText, as: UTF8.self) == was.key)
                 }
                 for (tombstone, was) in zip(block.tombstones, delta.tombstones) {
-                    guard let view = TombstoneView(raw, Int(tombstone.offset)) else { continue }
-                    #expect(view.distance == Int(tombstone.offset) && Bytes(view.digest) == Bytes(was.block.digest) && String(decoding: view.keyText, as: UTF8.self) == was.key)
+                    guard let view = TombstoneView(raw, Int(tombstone.offset)), let digest = view.digest(in: raw, Int(tombstone.offset)) else { continue }
+                    #expect(Bytes(digest) == Bytes(was.block.digest) && String(decoding: view.keyText, as: UTF8.self) == was.key)
                 }
                 var needs = 0
                 guard let header = StoredBlock.Header(raw, needs: &needs) else { return }
@@ -109,6 +111,41 @@ import Testing
             #expect(StoredBlock.raw(block.payload) == raw && block.hash == .sha2_256(of: raw))
             #expect(block.payload == (try StoredBlock(raw: raw)).payload)
         }
+    }
+
+    @Test func manyRemovalsAtOnceAreTheBlockThatTheyAreOneByOne() throws {
+        var choices = Choices(seed: 5)
+        for _ in 0..<100 {
+            var delta = Delta()
+            var removals: [Replica.Removal] = []
+            for _ in 0..<1 + choices.below(40) {
+                let cid = choices.randomCID()
+                let blocks = (0..<1 + choices.below(2)).map { _ in Multihash.sha2_256(of: [UInt8(choices.below(9))]) }
+                let key = KnownKey(generation: 0, words: [])
+                removals.append(Replica.Removal(name: StoredName(cid), key: key, blocks: blocks.map { Bytes($0.digest) }, value: []))
+                for block in blocks { delta.tombstones.append(Delta.Tombstone(key: cid.stateKey, block: block)) }
+            }
+            delta.priority = 1 + UInt64(choices.below(1000))
+            let heads = (0..<choices.below(3)).map { _ in CID(v1: Codec.dagPB, .sha2_256(of: choices.bytes(5))) }
+            let raw = DeltaBlock.encode(delta, heads: heads)
+            let block = StoredBlock.of(
+                removals[...], deltaBytesMax: .max, heads: heads.map(\.multihash).sorted(), priority: delta.priority, generation: 0)
+            #expect(StoredBlock.raw(block.payload) == raw && block.hash == .sha2_256(of: raw))
+            #expect(block.payload == (try StoredBlock(raw: raw)).payload)
+        }
+    }
+
+    /// What tombstones say twice stands once: a digest for each block that is meant.
+    @Test func aBlockMeantTwiceIsNamedOnce() throws {
+        func size(_ count: Int) throws -> Int {
+            var delta = Delta()
+            for number in 0..<count {
+                let cid = CID(v1: Codec.raw, .sha2_256(of: [UInt8(number)]))
+                delta.tombstones.append(Delta.Tombstone(key: cid.stateKey, block: .sha2_256(of: [1])))
+            }
+            return try StoredBlock(raw: DeltaBlock.encode(delta, heads: [])).payload.count
+        }
+        #expect(try size(101) - size(1) <= 100 * 44)
     }
 
     @Test func aBatchOfPinsIsWhatItsPinsAre() throws {

@@ -48,6 +48,12 @@ private final class Opened {
 @Suite struct LogTests {
     private func payload(_ number: Int) -> Bytes { Bytes(repeating: UInt8(number), count: 5 + number) }
 
+    @Test(arguments: 1...2) func aLogOfAnOlderFormIsRefused(version: UInt8) throws {
+        let disk = MemoryDisk()
+        _ = disk.carryOut(.append("log/00000001.log", Bytes("ICLOG".utf8) + [version] + Bytes(repeating: 7, count: 100)))
+        #expect(throws: LogError.notALog("log/00000001.log")) { try Opened(disk) }
+    }
+
     @Test func recordsComeBackInOrderAcrossSegments() throws {
         let disk = MemoryDisk()
         let first = try Opened(disk, segmentBytes: 60)

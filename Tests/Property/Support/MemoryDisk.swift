@@ -49,12 +49,12 @@ package final class MemoryDisk: DiskReader, @unchecked Sendable {
     }
 
     /// Long work, all of it at once.
-    package func finish(_ job: IndexJob) -> IndexJobOutcome {
+    package func finish(_ job: Job) -> JobOutcome {
         var job = job
         while true {
             var effects: [DiskEffect] = []
             do throws(LogError) {
-                if let run = try job.advance(reader: self, effects: &effects) { return .done(run) }
+                if let outcome = try job.advance(reader: self, effects: &effects) { return outcome }
             } catch { return .failed(error) }
             for effect in effects {
                 if case .syncFailed(_, let error) = carryOut(effect) { return .failed(.disk(error)) }
