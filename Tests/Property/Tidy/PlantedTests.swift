@@ -1,0 +1,36 @@
+// The bugs of Tests/Planted fit the sources: `scripts/planted` would try nothing otherwise, and nobody runs it on every change.
+
+import Foundation
+import Testing
+
+@Suite struct PlantedTests {
+    private static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        .deletingLastPathComponent().deletingLastPathComponent()
+
+    @Test func everyPlantedBugFitsTheSources() throws {
+        let folder = Self.root.appendingPathComponent("Tests/Planted")
+        let names = try FileManager.default.contentsOfDirectory(atPath: folder.path).filter { $0.hasSuffix(".patch") }
+        #expect(names.count >= 30)
+        for name in names {
+            let patch = try String(contentsOf: folder.appendingPathComponent(name), encoding: .utf8)
+            for (file, before) in hunks(of: patch) {
+                let source = try String(contentsOf: Self.root.appendingPathComponent(file), encoding: .utf8)
+                #expect(source.contains(before), "\(name) does not fit \(file) any more")
+            }
+        }
+    }
+
+    /// What each hunk of a unified diff is to find, and where.
+    private func hunks(of patch: String) -> [(file: String, before: String)] {
+        var hunks: [(file: String, before: String)] = []
+        var file = ""
+        for line in patch.split(separator: "\n", omittingEmptySubsequences: false) {
+            if line.hasPrefix("--- a/") { file = String(line.dropFirst(6)) } else if line.hasPrefix("@@") {
+                hunks.append((file, ""))
+            } else if !hunks.isEmpty, line.hasPrefix(" ") || (line.hasPrefix("-") && !line.hasPrefix("---")) {
+                hunks[hunks.count - 1].before += line.dropFirst() + "\n"
+            }
+        }
+        return hunks
+    }
+}
