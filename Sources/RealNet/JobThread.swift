@@ -25,7 +25,7 @@ package final class JobThread: @unchecked Sendable {
 
     /// `onEnd` is called on the job's thread.
     package func run(_ job: Job, onEnd: @escaping @Sendable (JobOutcome) -> Void) {
-        if case .lookup = job { return lookups.run { [root] in onEnd(JobThread.finish(job, root: root)) } }
+        if job.isLookup { return lookups.run { [root] in onEnd(JobThread.finish(job, root: root)) } }
         worker.run { [self] in
             running.append(Running(job: job, disk: JobDisk(root: root), onEnd: onEnd))
             worker.run { [self] in slice() }

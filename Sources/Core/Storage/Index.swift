@@ -227,7 +227,7 @@ package struct Index: Sendable {
     package mutating func lookup(
         _ hashes: [UInt64], kind: UInt8, read: @escaping @Sendable (Int, LogAddress, any DiskReader) throws(LogError) -> Candidate?
     ) -> Job {
-        .lookup(LookupJob(
+        Job(LookupJob(
             number: takeNumber(), runs: runs, generation: generation &- UInt64(frozen.count), hashes: hashes, kind: kind, read: read))
     }
 
@@ -271,7 +271,7 @@ package struct Index: Sendable {
         if flushing == nil, let first = frozen.first {
             let number = takeNumber()
             flushing = number
-            effects.append(.job(.index(IndexJob(
+            effects.append(.job(Job(IndexJob(
                 number: number, file: name(number, "run"), sources: [.memory(first.table)], bitsPerEntry: settings.filterBitsPerEntry,
                 dropsErased: runs.isEmpty, isUrgent: true, attachment: (name(number, "state"), first.state)))))
         }
@@ -279,7 +279,7 @@ package struct Index: Sendable {
             let number = takeNumber()
             merging = (number, runs[stretch].map(\.number))
             // Whatever is flushed meanwhile is newer.
-            effects.append(.job(.index(IndexJob(
+            effects.append(.job(Job(IndexJob(
                 number: number, file: name(number, "run"), sources: runs[stretch].map { .run($0) },
                 bitsPerEntry: settings.filterBitsPerEntry, dropsErased: stretch.upperBound == runs.count, isUrgent: false))))
         }

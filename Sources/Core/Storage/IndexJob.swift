@@ -29,12 +29,13 @@ package struct IndexJob: Sendable, Equatable {
     private var phase = Phase.attaching
     private var page: [IndexEntry] = []
     private var count = 0
-    private var filter: HashFilter
+    /// Of tens of megabytes: the job makes it, and not who asks for the job.
+    private var filter = HashFilter(words: [])
     private var fences: [UInt32] = []
     private var written = 0
 
     static let sliceBytes = 256 << 10
-    static let pagesPerRead = 128
+    static let pagesPerRead = 64
 
     package static func == (a: Self, b: Self) -> Bool { a.number == b.number }
 
@@ -50,8 +51,6 @@ package struct IndexJob: Sendable, Equatable {
         self.isUrgent = isUrgent
         self.attachment = attachment
         self.sources = sources
-        let most = sources.reduce(0) { $0 + $1.count }
-        filter = HashFilter(capacity: most, bitsPerEntry: bitsPerEntry)
         page.reserveCapacity(IndexRun.entriesPerPage)
     }
 
@@ -60,6 +59,7 @@ package struct IndexJob: Sendable, Equatable {
         switch phase {
         case .attaching: attach(&effects)
         case .sorting:
+            filter = HashFilter(capacity: sources.reduce(0) { $0 + $1.count }, bitsPerEntry: bitsPerEntry)
             inputs = sources.map { Input($0) }
             sources = []
             phase = .merging

@@ -1,4 +1,4 @@
-// A run: entries in order, in one file that never changes. Pages of 1 KiB with a checksum each, then what is kept in memory: the
+// A run: entries in order, in one file that never changes. Pages of 2 KiB with a checksum each, then what is kept in memory: the
 // filter, which tells of most hashes that they are not here, and how the first entry of every page begins.
 
 import Kernel
@@ -16,7 +16,7 @@ package struct IndexRun: Sendable, Equatable {
     package static func == (a: Self, b: Self) -> Bool { a.number == b.number && a.count == b.count }
 
     /// All of a page is read and checked for one of its entries.
-    static let pageBytes = 1024
+    static let pageBytes = 2048
     static let entriesPerPage = (pageBytes - 16) / IndexEntry.bytes
     static let magic: UInt64 = 0x325f_6e75_725f_6369  // "ic_run_2"
     static let footerBytes = 48

@@ -4,30 +4,24 @@
 import Kernel
 import Seams
 
-package enum Job: Sendable, Equatable {
-    case index(IndexJob)
-    case lookup(LookupJob)
+/// One of the two. Each goes on in its place: it holds what is too large to be copied.
+package struct Job: Sendable, Equatable {
+    package let number: UInt64
+    private var index: IndexJob?
+    private var lookup: LookupJob?
 
-    package var number: UInt64 {
-        switch self {
-        case .index(let job): job.number
-        case .lookup(let job): job.number
-        }
-    }
+    init(_ job: IndexJob) { (number, index) = (job.number, job) }
+    init(_ job: LookupJob) { (number, lookup) = (job.number, job) }
 
+    package var isLookup: Bool { lookup != nil }
     /// Those that wait for room in memory come first.
-    package var isUrgent: Bool { if case .index(let job) = self { job.isUrgent } else { true } }
+    package var isUrgent: Bool { index?.isUrgent ?? true }
 
     /// Goes on for a slice. The effects must have been carried out before the next one; a sync in them must have ended well.
     package mutating func advance(reader: any DiskReader, effects: inout [DiskEffect]) throws(LogError) -> JobOutcome? {
-        switch self {
-        case .index(var job):
-            defer { self = .index(job) }
-            return try job.advance(reader: reader, effects: &effects).map { .done($0) }
-        case .lookup(var job):
-            defer { self = .lookup(job) }
-            return try job.advance(reader: reader).map { .found($0) }
-        }
+        if let run = try index?.advance(reader: reader, effects: &effects) { return .done(run) }
+        if let keys = try lookup?.advance(reader: reader) { return .found(keys) }
+        return nil
     }
 }
 

@@ -48,7 +48,7 @@ private struct Rig {
         case .found(let keys): answer = keys
         case .failed(let error):
             // The runs of a lookup may have been merged, and removed.
-            if case .index = job { Issue.record("\(error)") }
+            if !job.isLookup { Issue.record("\(error)") }
         }
     }
 }
@@ -171,7 +171,7 @@ private typealias Model = [UInt64: Set<UInt64>]
         newer.set(77, IndexWord(kind: 1, LogAddress(raw: 7), isErased: true))  // of an older run
         let job = IndexJob(
             number: 1, file: "x/1.run", sources: [.memory(newer), .memory(older)], bitsPerEntry: 16, dropsErased: false, isUrgent: false)
-        guard case .done(let run) = MemoryDisk().finish(.index(job)) else {
+        guard case .done(let run) = MemoryDisk().finish(Job(job)) else {
             Issue.record("no run")
             return
         }
