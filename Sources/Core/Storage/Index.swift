@@ -203,7 +203,7 @@ package struct Index: Sendable {
             collectFromMemory(hash, into: &versions)
             versions += seen.words
         } else {
-            touch([hash])
+            guard mayContain(hash) else { return [] }
             collectFromMemory(hash, into: &versions)
             try runs.collect(hash, reader: reader, into: &versions)
         }
