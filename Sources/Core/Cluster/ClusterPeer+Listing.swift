@@ -18,8 +18,14 @@ package struct ListingSettings: Sendable {
 extension ClusterPeer {
     /// Where a listing goes on, in the order of the log.
     struct Listing: Sendable {
-        let types: Set<PinType>
+        /// A bit for each type: asking a set would cost a tenth of the time.
+        private let types: UInt64
         var cursor: LogAddress?
+
+        init(types: Set<PinType>) {
+            self.types = PinType.allCases.filter(types.contains).reduce(0) { $0 | $1.rawValue }
+        }
+        func wants(_ type: PinType) -> Bool { types & type.rawValue != 0 }
     }
 
     package var listingCount: Int { pinListings.count }
@@ -51,8 +57,8 @@ extension ClusterPeer {
         var damages: [LogDamage] = []
         let next = try replica.scan(from: listing.cursor, bytes: settings.listing.bytesPerChunk, damages: &damages) { item in
             if item.isDerived, let parts = PinParts(item.value) {
-                if listing.types.contains(parts.type) { pins.append(item.value) }
-            } else if let cid = CID(stateKey: item.key), let pin = try? Pin(protobuf: item.value, cid: cid), listing.types.contains(pin.type) {
+                if listing.wants(parts.type) { pins.append(item.value) }
+            } else if let cid = CID(stateKey: item.key), let pin = try? Pin(protobuf: item.value, cid: cid), listing.wants(pin.type) {
                 // A value that names its own CID goes as it is; one of another form is written anew (PIN-12).
                 if item.isDerived { pins.append(item.value) } else { pins.append(pin) }
             }
