@@ -130,6 +130,7 @@ import Tracking
         #expect(all.count == 310 && Set(all.map(\.cid)).count == 310)
         #expect(all.allSatisfy { info in info.peers.allSatisfy { [.pinQueued, .pinning].contains($0.value.status) } })
         #expect(all.first { $0.cid == Stage.content(295) }?.peers.count == 2)
+        #expect(infos(try stage.ask(0, .recoverAll(isLocal: false))).isEmpty, "what is queued is not queued again")
         stage.run(.seconds(60))
         #expect(stage.world.peers.allSatisfy { $0.ipfs.pins.count == 600 })
         #expect(infos(try stage.ask(0, .recoverAll(isLocal: false))).isEmpty)

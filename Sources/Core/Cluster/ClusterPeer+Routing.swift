@@ -122,7 +122,7 @@ extension ClusterPeer {
         askIPFS(operation) { peer, result in
             peer.trackerCalls[work] = nil
             var failure: String?
-            if case .failure(let reason) = result { failure = reason.description }
+            if case .failure(let reason) = result { failure = reason.description } else { peer.tellSurveys(operation) }
             peer.withTracker { $0.onDone(work, failure: failure, now: $1, effects: &$2) }
         }
     }

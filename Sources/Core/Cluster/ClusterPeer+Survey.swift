@@ -61,6 +61,20 @@ extension ClusterPeer {
         surveys[reader]?.calls.append(.ipfs(call))
     }
 
+    /// What IPFS has pinned or unpinned since it was listed.
+    mutating func tellSurveys(_ operation: IPFSOperation) {
+        guard !surveys.isEmpty else { return }
+        switch operation {
+        case .pin(let pin):
+            guard let address = replica.address(of: pin.cid) else { return }
+            for reader in surveys.keys { surveys[reader]?.hold(address, as: pin.maxDepth == 0 ? .direct : .recursive) }
+        case .unpin(let cid):
+            guard let address = replica.address(of: cid) else { return }
+            for reader in surveys.keys { surveys[reader]?.release(address) }
+        default: break
+        }
+    }
+
     private mutating func askForSurvey(_ peer: PeerID, _ kind: Survey.Kind, _ reader: Survey.Reader) {
         let (method, arguments) = switch kind {
         case .status(let filter): (RPCMethod("PinTracker", "StatusAll"), [filter.messagePack])
@@ -208,8 +222,8 @@ extension ClusterPeer {
             let wide = filter.contains(.pinQueued) ? filter.union(.unexpectedlyUnpinned) : filter
             return tracker.listed(pin, ipfs: held, filter: wide).map { queued($0, address) }.flatMap { $0.short.status.matches(filter) ? $0 : nil }
         case .recovery:
-            guard let info = tracker.listed(pin, ipfs: held, filter: [.pinError, .unexpectedlyUnpinned]) else { return nil }
-            return recovered(info)
+            // Without a filter, which would look past what is queued already (TRK-47).
+            return tracker.listed(pin, ipfs: held, filter: .undefined).flatMap { recovered($0) }
         }
     }
 

@@ -75,6 +75,10 @@ struct Survey: Sendable {
         guard live.contains(address) else { return }
         if status == .direct { direct.insert(address) } else { recursive.insert(address) }
     }
+    mutating func release(_ address: LogAddress) {
+        recursive.remove(address)
+        direct.remove(address)
+    }
     func held(_ address: LogAddress) -> IPFSPinStatus? {
         recursive.contains(address) ? .recursive : direct.contains(address) ? .direct : nil
     }

@@ -30,7 +30,7 @@ package struct LiveMap: Sendable {
         segments[segment].append(contentsOf: repeatElement(0, count: missing))
     }
 
-    mutating func remove(_ address: LogAddress) {
+    package mutating func remove(_ address: LogAddress) {
         let (segment, word, bit) = LiveMap.place(address)
         if segment < segments.count, word < segments[segment].count { segments[segment][word] &= ~bit }
     }
