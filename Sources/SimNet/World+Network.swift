@@ -84,7 +84,10 @@ extension World {
     }
 
     func arrive(_ number: UInt64) {
-        guard let transit = transits.removeValue(forKey: number) else { return }
+        if let transit = transits.removeValue(forKey: number) { take(transit) }
+    }
+
+    private func take(_ transit: Transit) {
         guard network.connections[transit.connection]?.isAlive == true else { return }
         if network.blocked.contains(transit.link) {
             network.held[transit.link, default: []].append(transit)
@@ -208,11 +211,8 @@ extension World {
         let link = Link(from: from, to: to)
         guard network.blocked.remove(link) else { return }
         note("unblocked \(name(from)) → \(name(to))")
-        for transit in network.held.remove(link) ?? [] {
-            let number = network.number()
-            transits[number] = transit
-            queue.schedule(.transit(number: number), at: network.arrival(link, now: now, draws: draws), ordered: true)
-        }
+        // At once: what is on its way was sent after them, and must not overtake them.
+        for transit in network.held.remove(link) ?? [] { take(transit) }
     }
 
     package func partition(_ side: [Int], from others: [Int], oneWay: Bool = false) {
