@@ -52,7 +52,8 @@ struct SimSigner: MessageSigner {
     }
 }
 
-package struct SimPeer {
+/// One of the peers of a world: a name for what changes, and so a class.
+package final class SimPeer {
     package let index: Int
     package let id: PeerID
     package var settings: PeerSettings
@@ -70,6 +71,9 @@ package struct SimPeer {
     var jobs: [UInt64: Job] = [:]
     /// Inputs that wait while the process is suspended; nil while it runs.
     var suspended: [PeerInput]?
+    init(index: Int, id: PeerID, settings: PeerSettings, ipfs: SimIPFS) {
+        (self.index, self.id, self.settings, self.ipfs) = (index, id, settings, ipfs)
+    }
     package var isUp: Bool { machine != nil }
     package internal(set) var isLost = false
 

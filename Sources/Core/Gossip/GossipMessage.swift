@@ -10,7 +10,7 @@ struct Topic: Hashable, Comparable, Sendable {
     init(_ bytes: some Collection<UInt8>) { self.bytes = Bytes(bytes) }
     init(_ name: String) { bytes = Bytes(name.utf8) }
     var name: String { String(decoding: bytes, as: UTF8.self) }
-    static func < (a: Self, b: Self) -> Bool { a.bytes.lexicographicallyPrecedes(b.bytes) }
+    static func < (a: Self, b: Self) -> Bool { precedes(a.bytes, b.bytes) }
 }
 
 typealias MessageID = Bytes

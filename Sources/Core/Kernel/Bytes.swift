@@ -45,13 +45,21 @@ extension Bytes {
 }
 
 /// Byte-wise lexicographic order, as Go's bytes.Compare.
-
 package func precedes(_ a: some Sequence<UInt8>, _ b: some Sequence<UInt8>) -> Bool { a.lexicographicallyPrecedes(b) }
 
+/// The same for arrays, without asking for their types.
+package func precedes(_ a: Bytes, _ b: Bytes) -> Bool {
+    a.withUnsafeBufferPointer { a in
+        b.withUnsafeBufferPointer { b in
+            for index in 0..<min(a.count, b.count) where a[index] != b[index] { return a[index] < b[index] }
+            return a.count < b.count
+        }
+    }
+}
 
 extension Bytes {
     /// Appends what `write` puts at the pointer, at most `room` bytes; it answers how many. Nothing is cleared before.
-    @inlinable package mutating func append(room: Int, _ write: (UnsafeMutablePointer<UInt8>) -> Int) {
+    @inlinable public mutating func append(room: Int, _ write: (UnsafeMutablePointer<UInt8>) -> Int) {
         append(addingCapacity: room) { span in
             span.withUnsafeMutableBufferPointer { buffer, count in
                 guard let start = buffer.baseAddress else { return }

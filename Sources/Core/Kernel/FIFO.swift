@@ -1,17 +1,17 @@
 /// A queue whose front is taken without moving the rest each time.
-package struct FIFO<Element: Sendable>: Sendable {
-    private var items: [Element] = []
-    private var head = 0
+public struct FIFO<Element: Sendable>: Sendable {
+    @usableFromInline var items: [Element] = []
+    @usableFromInline var head = 0
 
-    package init() {}
-    package var isEmpty: Bool { head == items.count }
-    package var count: Int { items.count - head }
-    package var first: Element? { isEmpty ? nil : items[head] }
+    @inlinable public init() {}
+    @inlinable public var isEmpty: Bool { head == items.count }
+    @inlinable public var count: Int { items.count - head }
+    @inlinable public var first: Element? { isEmpty ? nil : items[head] }
 
-    package mutating func append(_ item: Element) { items.append(item) }
+    @inlinable public mutating func append(_ item: Element) { items.append(item) }
 
     @discardableResult
-    package mutating func popFirst() -> Element? {
+    @inlinable public mutating func popFirst() -> Element? {
         guard head < items.count else { return nil }
         defer {
             head += 1
@@ -23,7 +23,7 @@ package struct FIFO<Element: Sendable>: Sendable {
         return items[head]
     }
 
-    package mutating func removeAll(where isUnwanted: (Element) -> Bool) {
+    @inlinable public mutating func removeAll(where isUnwanted: (Element) -> Bool) {
         items.removeSubrange(..<head)
         head = 0
         items.removeAll(where: isUnwanted)

@@ -75,14 +75,14 @@ private struct Lanes {
 
 /// Little-endian integers in bytes.
 @inlinable
-package func load<T: FixedWidthInteger>(_ bytes: UnsafeRawBufferPointer, _ offset: Int, as type: T.Type = T.self) -> T {
+public func load<T: FixedWidthInteger>(_ bytes: UnsafeRawBufferPointer, _ offset: Int, as type: T.Type = T.self) -> T {
     T(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: T.self))
 }
 @inlinable
-package func store<T: FixedWidthInteger>(_ value: T, to bytes: inout [UInt8], at offset: Int) {
+public func store<T: FixedWidthInteger>(_ value: T, to bytes: inout [UInt8], at offset: Int) {
     bytes.withUnsafeMutableBytes { $0.storeBytes(of: value.littleEndian, toByteOffset: offset, as: T.self) }
 }
 @inlinable
-package func append<T: FixedWidthInteger>(_ value: T, to bytes: inout [UInt8]) {
+public func append<T: FixedWidthInteger>(_ value: T, to bytes: inout [UInt8]) {
     withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) }
 }

@@ -1,22 +1,25 @@
-// The only maps that the core iterates: their order is that of the keys, in every process.
+// The only maps that the core iterates: their order is that of the keys, in every process. Inlinable, so that other modules
+// get them made for their types: code that asks for its types as it runs is ten times slower.
 
 /// A map in key order. Sorted runs of at most `runLimit` entries; lookup O(log n), insertion and removal
 /// O(runLimit + n / runLimit) moves, iteration O(n).
-package struct SortedMap<Key: Comparable, Value> {
-    static var runLimit: Int { 256 }
-    struct Run {
-        var keys: [Key]
-        var values: [Value]
+public struct SortedMap<Key: Comparable, Value> {
+    @usableFromInline static var runLimit: Int { 256 }
+    @usableFromInline struct Run {
+        @usableFromInline var keys: [Key]
+        @usableFromInline var values: [Value]
+        @inlinable init(keys: [Key], values: [Value]) { self.keys = keys; self.values = values }
     }
-    var runs: [Run] = []
-    package private(set) var count = 0
+    @usableFromInline var runs: [Run] = []
+    @usableFromInline var entryCount = 0
 
-    package init() {}
-    package init(_ pairs: some Sequence<(Key, Value)>) { for (k, v) in pairs { self[k] = v } }
-    package var isEmpty: Bool { count == 0 }
+    @inlinable public init() {}
+    @inlinable public var count: Int { entryCount }
+    @inlinable public init(_ pairs: some Sequence<(Key, Value)>) { for (k, v) in pairs { self[k] = v } }
+    @inlinable public var isEmpty: Bool { count == 0 }
 
     /// Index of the run that holds or would hold the key.
-    private func run(for key: Key) -> Int {
+    @inlinable func run(for key: Key) -> Int {
         var low = 0, high = runs.count
         while low < high {
             let middle = (low + high) / 2
@@ -25,7 +28,7 @@ package struct SortedMap<Key: Comparable, Value> {
         return low
     }
 
-    private func position(of key: Key, in keys: [Key]) -> (index: Int, found: Bool) {
+    @inlinable func position(of key: Key, in keys: [Key]) -> (index: Int, found: Bool) {
         var low = 0, high = keys.count
         while low < high {
             let middle = (low + high) / 2
@@ -34,7 +37,7 @@ package struct SortedMap<Key: Comparable, Value> {
         return (low, low < keys.count && keys[low] == key)
     }
 
-    package subscript(key: Key) -> Value? {
+    @inlinable public subscript(key: Key) -> Value? {
         get {
             let r = run(for: key)
             guard r < runs.count else { return nil }
@@ -51,7 +54,7 @@ package struct SortedMap<Key: Comparable, Value> {
         }
     }
 
-    package subscript(key: Key, default fallback: @autoclosure () -> Value) -> Value {
+    @inlinable public subscript(key: Key, default fallback: @autoclosure () -> Value) -> Value {
         get { self[key] ?? fallback() }
         _modify {
             var r = run(for: key)
@@ -64,18 +67,18 @@ package struct SortedMap<Key: Comparable, Value> {
         }
     }
 
-    private mutating func update(_ key: Key, _ value: Value) {
-        if runs.isEmpty { runs.append(Run(keys: [key], values: [value])); count = 1; return }
+    @inlinable mutating func update(_ key: Key, _ value: Value) {
+        if runs.isEmpty { runs.append(Run(keys: [key], values: [value])); entryCount = 1; return }
         let r = Swift.min(run(for: key), runs.count - 1)
         let (i, found) = position(of: key, in: runs[r].keys)
         if found { runs[r].values[i] = value; return }
         runs[r].keys.insert(key, at: i)
         runs[r].values.insert(value, at: i)
-        count += 1
+        entryCount += 1
         if runs[r].keys.count > Self.runLimit { split(r) }
     }
 
-    private mutating func split(_ r: Int) {
+    @inlinable mutating func split(_ r: Int) {
         let half = runs[r].keys.count / 2
         let tail = Run(keys: Array(runs[r].keys[half...]), values: Array(runs[r].values[half...]))
         runs[r].keys.removeSubrange(half...)
@@ -84,7 +87,7 @@ package struct SortedMap<Key: Comparable, Value> {
     }
 
     @discardableResult
-    package mutating func remove(_ key: Key) -> Value? {
+    @inlinable public mutating func remove(_ key: Key) -> Value? {
         let r = run(for: key)
         guard r < runs.count else { return nil }
         let (i, found) = position(of: key, in: runs[r].keys)
@@ -92,25 +95,25 @@ package struct SortedMap<Key: Comparable, Value> {
         runs[r].keys.remove(at: i)
         let value = runs[r].values.remove(at: i)
         if runs[r].keys.isEmpty { runs.remove(at: r) }
-        count -= 1
+        entryCount -= 1
         return value
     }
 
-    package mutating func removeAll() { runs = []; count = 0 }
+    @inlinable public mutating func removeAll() { runs = []; entryCount = 0 }
 
     // Not by key paths: in a generic type they are put together anew at every call.
-    package var keys: [Key] { runs.flatMap { $0.keys } }
-    package var values: [Value] { runs.flatMap { $0.values } }
-    package var first: (key: Key, value: Value)? { runs.first.map { ($0.keys[0], $0.values[0]) } }
-    package var last: (key: Key, value: Value)? {
+    @inlinable public var keys: [Key] { runs.flatMap { $0.keys } }
+    @inlinable public var values: [Value] { runs.flatMap { $0.values } }
+    @inlinable public var first: (key: Key, value: Value)? { runs.first.map { ($0.keys[0], $0.values[0]) } }
+    @inlinable public var last: (key: Key, value: Value)? {
         runs.last.map { ($0.keys[$0.keys.count - 1], $0.values[$0.values.count - 1]) }
     }
 
     /// The first entry whose key is at least `key`; or greater, with `after`.
-    package func first(from key: Key) -> (key: Key, value: Value)? { entry(from: key, inclusive: true) }
-    package func first(after key: Key) -> (key: Key, value: Value)? { entry(from: key, inclusive: false) }
+    @inlinable public func first(from key: Key) -> (key: Key, value: Value)? { entry(from: key, inclusive: true) }
+    @inlinable public func first(after key: Key) -> (key: Key, value: Value)? { entry(from: key, inclusive: false) }
 
-    private func entry(from key: Key, inclusive: Bool) -> (key: Key, value: Value)? {
+    @inlinable func entry(from key: Key, inclusive: Bool) -> (key: Key, value: Value)? {
         var r = run(for: key)
         guard r < runs.count else { return nil }
         var (i, found) = position(of: key, in: runs[r].keys)
@@ -121,11 +124,12 @@ package struct SortedMap<Key: Comparable, Value> {
 }
 
 extension SortedMap: Sequence {
-    package struct Iterator: IteratorProtocol {
-        let map: SortedMap
-        var run = 0
-        var index = 0
-        package mutating func next() -> (key: Key, value: Value)? {
+    public struct Iterator: IteratorProtocol {
+        @usableFromInline let map: SortedMap
+        @usableFromInline var run = 0
+        @usableFromInline var index = 0
+        @inlinable init(map: SortedMap) { self.map = map }
+        @inlinable public mutating func next() -> (key: Key, value: Value)? {
             guard run < map.runs.count else { return nil }
             let entry = (map.runs[run].keys[index], map.runs[run].values[index])
             index += 1
@@ -133,47 +137,48 @@ extension SortedMap: Sequence {
             return (entry.0, entry.1)
         }
     }
-    package func makeIterator() -> Iterator { Iterator(map: self) }
-    package var underestimatedCount: Int { count }
+    @inlinable public func makeIterator() -> Iterator { Iterator(map: self) }
+    @inlinable public var underestimatedCount: Int { count }
 }
 
 extension SortedMap.Run: Sendable where Key: Sendable, Value: Sendable {}
 extension SortedMap: Sendable where Key: Sendable, Value: Sendable {}
 extension SortedMap: Equatable where Value: Equatable {
-    package static func == (a: Self, b: Self) -> Bool {
+    @inlinable public static func == (a: Self, b: Self) -> Bool {
         a.count == b.count && zip(a, b).allSatisfy { $0.key == $1.key && $0.value == $1.value }
     }
 }
 
 /// A set in the order of its members.
-package struct SortedSet<Element: Comparable> {
-    private var map = SortedMap<Element, Void>()
-    package init() {}
-    package init(_ elements: some Sequence<Element>) { for e in elements { insert(e) } }
-    package var count: Int { map.count }
-    package var isEmpty: Bool { map.isEmpty }
-    package func contains(_ element: Element) -> Bool { map[element] != nil }
+public struct SortedSet<Element: Comparable> {
+    @usableFromInline var map = SortedMap<Element, Void>()
+    @inlinable public init() {}
+    @inlinable public init(_ elements: some Sequence<Element>) { for e in elements { insert(e) } }
+    @inlinable public var count: Int { map.count }
+    @inlinable public var isEmpty: Bool { map.isEmpty }
+    @inlinable public func contains(_ element: Element) -> Bool { map[element] != nil }
     /// True if it was not there before.
     @discardableResult
-    package mutating func insert(_ element: Element) -> Bool {
+    @inlinable public mutating func insert(_ element: Element) -> Bool {
         let before = map.count
         map[element] = ()
         return map.count > before
     }
     @discardableResult
-    package mutating func remove(_ element: Element) -> Bool { map.remove(element) != nil }
-    package mutating func removeAll() { map.removeAll() }
-    package var elements: [Element] { map.keys }
-    package var first: Element? { map.first?.key }
+    @inlinable public mutating func remove(_ element: Element) -> Bool { map.remove(element) != nil }
+    @inlinable public mutating func removeAll() { map.removeAll() }
+    @inlinable public var elements: [Element] { map.keys }
+    @inlinable public var first: Element? { map.first?.key }
 }
 extension SortedSet: Sequence {
-    package struct Iterator: IteratorProtocol {
-        var base: SortedMap<Element, Void>.Iterator
-        package mutating func next() -> Element? { base.next()?.key }
+    public struct Iterator: IteratorProtocol {
+        @usableFromInline var base: SortedMap<Element, Void>.Iterator
+        @inlinable init(base: SortedMap<Element, Void>.Iterator) { self.base = base }
+        @inlinable public mutating func next() -> Element? { base.next()?.key }
     }
-    package func makeIterator() -> Iterator { Iterator(base: map.makeIterator()) }
+    @inlinable public func makeIterator() -> Iterator { Iterator(base: map.makeIterator()) }
 }
 extension SortedSet: Sendable where Element: Sendable {}
 extension SortedSet: Equatable {
-    package static func == (a: Self, b: Self) -> Bool { a.elements == b.elements }
+    @inlinable public static func == (a: Self, b: Self) -> Bool { a.elements == b.elements }
 }

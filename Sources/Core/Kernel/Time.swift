@@ -1,38 +1,38 @@
 // Two clocks, both handed in. Deadlines use the monotonic one; what is stored or sent uses the wall clock.
 
 /// A point on one peer's monotonic clock, in nanoseconds from an arbitrary origin.
-package struct Instant: Comparable, Hashable, Sendable {
-    package var nanoseconds: Int64
+public struct Instant: Comparable, Hashable, Sendable {
+    public var nanoseconds: Int64
 
-    @inlinable package init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
-    package static let origin = Instant(nanoseconds: 0)
+    @inlinable public init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
+    public static let origin = Instant(nanoseconds: 0)
 
-    @inlinable package static func < (a: Instant, b: Instant) -> Bool { a.nanoseconds < b.nanoseconds }
+    @inlinable public static func < (a: Instant, b: Instant) -> Bool { a.nanoseconds < b.nanoseconds }
     /// Saturates instead of overflowing: a deadline beyond 292 years is never.
-    package static func + (a: Instant, b: Span) -> Instant {
+    @inlinable public static func + (a: Instant, b: Span) -> Instant {
         let (sum, overflow) = a.nanoseconds.addingReportingOverflow(b.nanoseconds)
         return Instant(nanoseconds: overflow ? .max : sum)
     }
-    package static func - (a: Instant, b: Instant) -> Span { Span(nanoseconds: a.nanoseconds - b.nanoseconds) }
+    @inlinable public static func - (a: Instant, b: Instant) -> Span { Span(nanoseconds: a.nanoseconds - b.nanoseconds) }
 }
 
 /// A length of time in nanoseconds (Go's `time.Duration`, so that configuration values keep their exact range).
-package struct Span: Comparable, Hashable, Sendable {
-    package var nanoseconds: Int64
+public struct Span: Comparable, Hashable, Sendable {
+    public var nanoseconds: Int64
 
-    @inlinable package init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
-    package static let zero = Span(nanoseconds: 0)
-    package static func nanoseconds(_ n: Int64) -> Span { Span(nanoseconds: n) }
-    package static func milliseconds(_ n: Int64) -> Span { Span(nanoseconds: n * 1_000_000) }
-    package static func seconds(_ n: Int64) -> Span { Span(nanoseconds: n * 1_000_000_000) }
-    package static func minutes(_ n: Int64) -> Span { .seconds(n * 60) }
-    package static func hours(_ n: Int64) -> Span { .seconds(n * 3600) }
+    @inlinable public init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
+    public static let zero = Span(nanoseconds: 0)
+    @inlinable public static func nanoseconds(_ n: Int64) -> Span { Span(nanoseconds: n) }
+    @inlinable public static func milliseconds(_ n: Int64) -> Span { Span(nanoseconds: n * 1_000_000) }
+    @inlinable public static func seconds(_ n: Int64) -> Span { Span(nanoseconds: n * 1_000_000_000) }
+    @inlinable public static func minutes(_ n: Int64) -> Span { .seconds(n * 60) }
+    @inlinable public static func hours(_ n: Int64) -> Span { .seconds(n * 3600) }
 
-    @inlinable package static func < (a: Span, b: Span) -> Bool { a.nanoseconds < b.nanoseconds }
-    package static func + (a: Span, b: Span) -> Span { Span(nanoseconds: a.nanoseconds &+ b.nanoseconds) }
-    package static func - (a: Span, b: Span) -> Span { Span(nanoseconds: a.nanoseconds &- b.nanoseconds) }
-    package static func * (a: Span, b: Int64) -> Span { Span(nanoseconds: a.nanoseconds * b) }
-    package static func / (a: Span, b: Int64) -> Span { Span(nanoseconds: a.nanoseconds / b) }
+    @inlinable public static func < (a: Span, b: Span) -> Bool { a.nanoseconds < b.nanoseconds }
+    @inlinable public static func + (a: Span, b: Span) -> Span { Span(nanoseconds: a.nanoseconds &+ b.nanoseconds) }
+    @inlinable public static func - (a: Span, b: Span) -> Span { Span(nanoseconds: a.nanoseconds &- b.nanoseconds) }
+    @inlinable public static func * (a: Span, b: Int64) -> Span { Span(nanoseconds: a.nanoseconds * b) }
+    @inlinable public static func / (a: Span, b: Int64) -> Span { Span(nanoseconds: a.nanoseconds / b) }
 }
 
 /// A wall-clock time: seconds since the Unix epoch and nanoseconds within the second, always UTC.
@@ -95,8 +95,7 @@ package struct Now: Hashable, Sendable {
 }
 
 /// The earlier of two deadlines, where nil is never.
-
-package func earliest(_ a: Instant?, _ b: Instant?) -> Instant? {
+@inlinable public func earliest(_ a: Instant?, _ b: Instant?) -> Instant? {
     guard let a else { return b }
     guard let b else { return a }
     return min(a, b)

@@ -70,7 +70,7 @@ package struct Multihash: Hashable, Comparable, Sendable {
     package static func sha2_256(of data: some Collection<UInt8>) -> Multihash {
         Multihash(code: HashCode.sha2_256, digest: sha256(data))
     }
-    package static func < (a: Self, b: Self) -> Bool { a.bytes.lexicographicallyPrecedes(b.bytes) }
+    package static func < (a: Self, b: Self) -> Bool { precedes(a.bytes, b.bytes) }
 }
 
 /// A content identifier, kept in its binary form: a bare sha2-256 multihash (v0), or version, codec and multihash (v1).
@@ -144,7 +144,7 @@ package struct CID: Hashable, Comparable, Sendable, CustomStringConvertible {
         return bytes.withUnsafeBytes { Base32.lower.text($0, after: UInt8(ascii: "b")) }
     }
 
-    package static func < (a: Self, b: Self) -> Bool { a.bytes.lexicographicallyPrecedes(b.bytes) }
+    package static func < (a: Self, b: Self) -> Bool { precedes(a.bytes, b.bytes) }
 }
 
 extension CID {

@@ -86,7 +86,7 @@ package struct Multiaddr: Hashable, Comparable, Sendable, CustomStringConvertibl
         }.joined()
     }
 
-    package static func < (a: Self, b: Self) -> Bool { a.bytes.lexicographicallyPrecedes(b.bytes) }
+    package static func < (a: Self, b: Self) -> Bool { precedes(a.bytes, b.bytes) }
 
     // MARK: Questions
 

@@ -31,5 +31,5 @@ package struct PeerID: Hashable, Comparable, Sendable, CustomStringConvertible {
         return try? PublicKey(protobuf: hash.digest)
     }
 
-    package static func < (a: Self, b: Self) -> Bool { a.bytes.lexicographicallyPrecedes(b.bytes) }
+    package static func < (a: Self, b: Self) -> Bool { precedes(a.bytes, b.bytes) }
 }
