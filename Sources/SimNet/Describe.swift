@@ -8,6 +8,23 @@ import Seams
 import Storage
 
 extension PeerInput {
+    /// One word for it.
+    package var label: String {
+        switch self {
+        case .start: "start"
+        case .wake: "wake"
+        case .connection: "connection"
+        case .stream(.received): "received"
+        case .stream: "stream"
+        case .disk: "disk"
+        case .exchange: "ipfs"
+        case .client: "client"
+        case .clientInput: "client"
+        case .clientGone: "client"
+        case .shutdown: "shutdown"
+        case .job: "job"
+        }
+    }
     var kindCode: UInt64 {
         switch self {
         case .start: 1
@@ -57,11 +74,11 @@ extension PeerEffect {
             digest.mix(id.raw)
             digest.mix(bytes)
         case .disk(.append(let name, let bytes)):
-            digest.mix(name.utf8)
+            digest.mix(name)
             digest.mix(bytes)
-        case .exchange(.start(_, let request)): digest.mix(request.target.utf8)
+        case .exchange(.start(_, let request)): digest.mix(request.target)
         case .reply(let client, _): digest.mix(client.number)
-        case .log(let line): digest.mix(line.message.utf8)
+        case .log(let line): digest.mix(line.message)
         default: break
         }
     }
@@ -135,3 +152,44 @@ func describe(_ reply: ClientReply) -> String {
 
 /// The last letters of a peer ID: the first are the same for all.
 func short(_ peer: PeerID) -> String { "…" + peer.description.suffix(5) }
+
+// MARK: Content
+
+/// What CIDs an input is about, as far as it says so itself.
+func mentioned(in input: PeerInput) -> [CID] {
+    switch input {
+    case .client(_, .pin(let pin)): [pin.cid]
+    case .client(_, .unpin(let cid)), .client(_, .pinGet(let cid)), .client(_, .status(let cid, _)), .client(_, .recover(let cid, _)): [cid]
+    case .client(_, .unpinAll(let cids)), .client(_, .statuses(let cids, _)): cids
+    case .exchange(.body(_, let bytes)): bytes.count < 2000 ? mentioned(in: String(decoding: bytes, as: UTF8.self)) : []
+    case .stream(.received(_, let bytes)): stored(in: bytes)
+    default: []
+    }
+}
+func mentioned(in reply: ClientReply) -> [CID] {
+    switch reply {
+    case .item(.pin(let pin)): [pin.cid]
+    case .item(.info(let info)): [info.cid]
+    case .item(.infos(let infos)): infos.map(\.cid)
+    default: []
+    }
+}
+/// CIDs written out in a text.
+func mentioned(in text: String) -> [CID] {
+    text.split { !($0.isASCII && ($0.isLetter || $0.isNumber)) }.compactMap { word in
+        word.count > 40 && (word.hasPrefix("b") || word.hasPrefix("Qm")) ? try? CID(text: String(word)) : nil
+    }
+}
+/// CIDs that travel as they are stored: raw content of version 1 with a SHA-256.
+private func stored(in bytes: Bytes) -> [CID] {
+    let head: Bytes = [1, 0x55, 0x12, 0x20]
+    var found: [CID] = []
+    var place = 0
+    while place + 36 <= bytes.count, found.count < 20 {
+        if bytes[place] == 1, Bytes(bytes[place..<place + 4]) == head, let cid = try? CID(Bytes(bytes[place..<place + 36])) {
+            if !found.contains(cid) { found.append(cid) }
+            place += 36
+        } else { place += 1 }
+    }
+    return found
+}

@@ -1,28 +1,38 @@
-// What will happen, in the order of virtual time. Ties are broken by a draw, then by the order of scheduling.
-
-import Kernel
+// What will happen, in the order of virtual time. Ties are broken by the tie, then by the order of scheduling.
 
 package struct EventQueue<Event> {
+    /// Small, since it is moved often; the events themselves stay where they are.
     private struct Entry {
         let at: Int64
-        let tie: UInt32
         let number: UInt64
-        let event: Event
-        static func precedes(_ a: Entry, _ b: Entry) -> Bool { (a.at, a.tie, a.number) < (b.at, b.tie, b.number) }
+        let tie: UInt32
+        let slot: Int32
+        @inline(__always)
+        static func precedes(_ a: Entry, _ b: Entry) -> Bool {
+            a.at != b.at ? a.at < b.at : a.tie != b.tie ? a.tie < b.tie : a.number < b.number
+        }
     }
     private var heap: [Entry] = []
-    private var ties: Choices
+    private var slots: [(event: Event, cause: Int)?] = []
+    private var free: [Int32] = []
     private var number: UInt64 = 0
 
-    package init(ties: Choices) { self.ties = ties }
+    package init() {}
     package var count: Int { heap.count }
     package var nextTime: Int64? { heap.first?.at }
 
-    /// `ordered` events at the same time keep their order among themselves (the bytes of one stream).
-    package mutating func schedule(_ event: Event, at: Int64, ordered: Bool = false) {
+    /// `cause` comes back with the event.
+    package mutating func schedule(_ event: Event, at: Int64, tie: UInt32 = 0, cause: Int = -1) {
         number += 1
-        let tie = ordered ? UInt32.max / 2 : UInt32(truncatingIfNeeded: ties.next())
-        heap.append(Entry(at: at, tie: tie, number: number, event: event))
+        let slot: Int32
+        if let last = free.popLast() {
+            slot = last
+            slots[Int(slot)] = (event, cause)
+        } else {
+            slot = Int32(slots.count)
+            slots.append((event, cause))
+        }
+        heap.append(Entry(at: at, number: number, tie: tie, slot: slot))
         var child = heap.count - 1
         while child > 0 {
             let parent = (child - 1) / 2
@@ -32,23 +42,26 @@ package struct EventQueue<Event> {
         }
     }
 
-    package mutating func next() -> (at: Int64, event: Event)? {
+    package mutating func next() -> (at: Int64, event: Event, cause: Int)? {
         guard let first = heap.first else { return nil }
         let last = heap.removeLast()
         if !heap.isEmpty {
             heap[0] = last
             sink()
         }
-        return (first.at, first.event)
+        var taken: (event: Event, cause: Int)?
+        swap(&taken, &slots[Int(first.slot)])
+        free.append(first.slot)
+        return taken.map { (first.at, $0.event, $0.cause) }
     }
 
     private mutating func sink() {
         var parent = 0
         while true {
             var least = parent
-            for child in [2 * parent + 1, 2 * parent + 2] where child < heap.count {
-                if Entry.precedes(heap[child], heap[least]) { least = child }
-            }
+            let left = 2 * parent + 1
+            if left < heap.count, Entry.precedes(heap[left], heap[least]) { least = left }
+            if left + 1 < heap.count, Entry.precedes(heap[left + 1], heap[least]) { least = left + 1 }
             if least == parent { return }
             heap.swapAt(parent, least)
             parent = least

@@ -19,8 +19,8 @@ extension Run {
         return found
     }
     private func block(_ cid: CID, of index: Int) -> Bytes? {
-        guard let machine = world.peers[index].machine else { return nil }
-        return try? machine.ipfs.block(cid)
+        guard let process = world.peers[index].process else { return nil }
+        return try? process.machine.ipfs.block(cid)
     }
     /// Those who are left have all of it together. A model daemon fetches from a world of its own.
     func isWhole(_ root: CID) -> Bool {
@@ -29,13 +29,14 @@ extension Run {
 
     /// ADD: what was acknowledged is held in full by each of its allocations, as long as it is pinned.
     func checkUploads() {
-        for (_, _, root) in uploads where isWhole(root) {
+        guard options.heals(.recover) else { return }
+        for (_, _, root, _, _) in oracles.uploads where isWhole(root) {
             for index in present {
-                guard let pin = try? world.peers[index].machine?.readPin(root), pin.options.mode == .recursive,
+                guard let pin = try? world.peers[index].process?.machine.readPin(root), pin.options.mode == .recursive,
                     isAllocated(pin, to: world.peers[index].id)
                 else { continue }
                 guard blocks(of: root, { block($0, of: index) }) == nil else { continue }
-                return world.fail("ADD: \(world.name(index)) does not hold all of \(root), which was added and is allocated to it")
+                return world.fail(.add, "\(world.name(index)) does not hold all of \(root), which was added and is allocated to it")
             }
         }
     }

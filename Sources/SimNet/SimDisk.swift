@@ -25,6 +25,12 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
     /// Nothing is written before a sync: what no sync has confirmed cannot be read, as when another thread is to write it.
     package var writesLate = false
     package private(set) var usedBytes = 0
+    /// Reads of these files fail.
+    package var unreadable: FileName?
+    /// Bytes that have rotted, by file and place.
+    private var rotten: [(name: FileName, offset: Int)] = []
+    /// What faults did come to pass.
+    package var onProbe: ((Probe) -> Void)?
 
     package init() {}
 
@@ -39,6 +45,11 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
 
     package func read(_ file: FileName, at offset: Int, count: Int) throws(DiskError) -> Bytes {
         guard let found = files[file] else { throw .notFound(file) }
+        if let unreadable, file.hasSuffix(unreadable) {
+            onProbe?(.readFailed)
+            throw .failed(file, reason: "input/output error")
+        }
+        if !rotten.isEmpty, rotten.contains(where: { $0.name == file && offset <= $0.offset && $0.offset < offset + count }) { onProbe?(.rotRead) }
         let end = writesLate ? found.syncedCount : found.bytes.count
         let start = min(max(0, offset), end)
         return Bytes(found.bytes[start..<min(end, start + max(0, count))])
@@ -69,6 +80,7 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
             file.bytes.append(contentsOf: bytes.prefix(fits))
             usedBytes += fits
             file.isBroken = .full(name)
+            onProbe?(.diskFull)
             return
         }
         file.bytes.append(contentsOf: bytes)
@@ -132,19 +144,24 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
     }
 
     /// A bit rots, synced or not.
-    package func flipBit(_ name: FileName, at offset: Int) { files[name]?.bytes[offset] ^= 0x10 }
+    package func flipBit(_ name: FileName, at offset: Int) {
+        files[name]?.bytes[offset] ^= 0x10
+        rotten.append((name, offset))
+    }
 
     // MARK: Crashing
 
     /// Power is lost: of what was not synced, a random part survives, torn at any byte.
     package func crash(_ choices: inout Choices) {
         for (name, before) in undo.reversed() where choices.chance(1, in: 2) {
+            onProbe?(.undone)
             files[name] = before
         }
         undo = []
         for name in files.keys {
             guard var file = files[name] else { continue }
             if !file.isEntrySynced && choices.chance(1, in: 2) {
+                onProbe?(.entryLost)
                 files.remove(name)
                 continue
             }
@@ -160,17 +177,34 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
         let unsynced = file.bytes.count - file.syncedCount
         if unsynced > 0 {
             let kept = choices.below(unsynced + 1)
+            onProbe?(kept < unsynced ? .unsyncedLost : .unsyncedKept)
             file.bytes.removeSubrange((file.syncedCount + kept)...)
             // A sector that was being written may hold anything.
             if kept > 0 && choices.chance(1, in: 4) {
+                onProbe?(.tornWrite)
                 let at = file.syncedCount + choices.below(kept)
                 file.bytes[at] ^= UInt8(1 + choices.below(255))
             }
         }
         if !file.cutTail.isEmpty && choices.chance(1, in: 2) && file.bytes.count == file.syncedCount {
+            onProbe?(.cutLost)
             file.bytes.append(contentsOf: file.cutTail)  // the cut was lost
         }
         file.cutTail = []
         file.syncedCount = file.bytes.count
+    }
+
+    // MARK: Disks that are not what they were
+
+    /// All that it holds, to be put back later.
+    package struct Copy: Sendable { fileprivate let files: [(FileName, Bytes)] }
+    package func copy() -> Copy { Copy(files: files.map { ($0.key, Bytes($0.value.bytes.prefix($0.value.syncedCount))) }) }
+
+    /// Another disk is put in, empty or with a copy of old.
+    package func replace(with copy: Copy?) {
+        files = SortedMap()
+        (undo, rotten) = ([], [])
+        for (name, bytes) in copy?.files ?? [] { files[name] = File(bytes: bytes, syncedCount: bytes.count, isEntrySynced: true) }
+        usedBytes = files.values.reduce(0) { $0 + $1.bytes.count }
     }
 }

@@ -23,6 +23,8 @@ package struct SimIPFS: Sendable {
     package struct Task: Sendable {
         let exchange: ExchangeID
         let target: String
+        /// The run of the daemon that took it.
+        let run: Int
     }
     package struct Answer: Equatable {
         var status = 200
@@ -33,10 +35,13 @@ package struct SimIPFS: Sendable {
     /// Other daemons that it is connected to.
     package internal(set) var neighbours = SortedSet<PeerID>()
     package internal(set) var pins = SortedMap<CID, IPFSPinStatus>()
-    /// Requests that the peer still waits for.
-    var open: Set<ExchangeID> = []
+    /// When it last pinned or unpinned a CID: what a status says is judged where nothing changed meanwhile.
+    package private(set) var changedAt = SortedMap<CID, Int64>()
+    package private(set) var emptiedAt: Int64 = -1
     package var repoSize: UInt64 = 0
     package var storageMax: UInt64
+    /// Counts its restarts.
+    private(set) var run = 0
 
     // Faults.
     package var isDown = false
@@ -44,6 +49,18 @@ package struct SimIPFS: Sendable {
     package var hangs = false
     /// One request in so many is carried out, and its answer lost. 0 for none.
     package var losesReplyOneIn = 0
+    /// Requests take so many times as long.
+    package var slowness = 1
+    /// No pin has room.
+    package var isFull = false
+    /// It tells this much free space, whatever it has.
+    package var claimedFree: UInt64?
+    /// It does not say how much space it has.
+    package var hidesSpace = false
+    /// What it lists is of then.
+    package var listing: SortedMap<CID, IPFSPinStatus>?
+    /// A collection of garbage takes one new pin in so many with it.
+    package var collectsOneIn = 0
 
     init(id: PeerID, storageMax: UInt64) {
         self.id = id
@@ -51,31 +68,39 @@ package struct SimIPFS: Sendable {
     }
 
     /// Its repository was set up anew.
-    package mutating func forgetPins() {
+    package mutating func forgetPins(at now: Int64) {
         pins = SortedMap()
         repoSize = 0
+        emptiedAt = now
+    }
+    /// What it had under way is cut short.
+    package mutating func restart() { run += 1 }
+    /// It pinned that CID all the time since then, or did not all the time. Nil if it changed.
+    package func held(_ cid: CID, since time: Int64) -> Bool? {
+        max(changedAt[cid] ?? -1, emptiedAt) > time ? nil : pins[cid] != nil
     }
 
     /// It loses one pin by itself.
-    package mutating func forget(_ cid: CID) {
+    package mutating func forget(_ cid: CID, at now: Int64 = 0) {
         if pins.remove(cid) != nil { repoSize -= min(repoSize, 1_000_000) }
+        changedAt[cid] = now
     }
 
     static func isFetch(_ target: String) -> Bool { target.hasPrefix("/api/v0/pin/add") || target.hasPrefix("/api/v0/pin/update") }
 
     /// Carries out one request, as Kubo answers it.
-    mutating func answer(_ target: String) -> Answer {
+    mutating func answer(_ target: String, at now: Int64) -> Answer {
         let parts = target.split(separator: "?", maxSplits: 1).map(String.init)
         let query = parts.count > 1 ? parts[1].split(separator: "&").map { $0.split(separator: "=", maxSplits: 1).map(String.init) } : []
         let arguments = query.filter { $0.first == "arg" }.compactMap { $0.count > 1 ? $0[1] : nil }
         let options = query.reduce(into: [String: String]()) { $0[$1[0]] = $1.count > 1 ? $1[1] : "" }
         switch parts[0] {
         case "/api/v0/id": return Answer(body: "{\"ID\":\"\(id)\",\"Addresses\":[\"/ip4/10.0.0.1/tcp/4001/p2p/\(id)\"]}\n")
-        case "/api/v0/repo/stat": return Answer(body: "{\"RepoSize\":\(repoSize),\"StorageMax\":\(storageMax)}\n")
+        case "/api/v0/repo/stat": return hidesSpace ? SimIPFS.error("repo is locked") : Answer(body: "{\"RepoSize\":\(claimedFree.map { storageMax - min($0, storageMax) } ?? repoSize),\"StorageMax\":\(storageMax)}\n")
         case "/api/v0/pin/ls": return list(arguments.first, options["type"] ?? "all")
-        case "/api/v0/pin/add": return add(arguments, isRecursive: options["recursive"] != "false")
-        case "/api/v0/pin/update": return update(arguments)
-        case "/api/v0/pin/rm": return remove(arguments)
+        case "/api/v0/pin/add": return add(arguments, isRecursive: options["recursive"] != "false", now)
+        case "/api/v0/pin/update": return update(arguments, now)
+        case "/api/v0/pin/rm": return remove(arguments, now)
         case "/api/v0/swarm/peers":
             let peers = neighbours.map { "{\"Peer\":\"\($0)\"}" }.joined(separator: ",")
             return Answer(body: "{\"Peers\":[\(peers)]}\n")
@@ -108,54 +133,59 @@ package struct SimIPFS: Sendable {
             }
             return Answer(body: "{\"Cid\":\"\(cid)\",\"Type\":\"\(name)\"}\n")
         }
-        let found = pins.filter { $0.value == wanted }
+        let found = (listing ?? pins).filter { $0.value == wanted }
         return Answer(body: found.map { "{\"Cid\":\"\($0.key)\",\"Type\":\"\(name)\"}\n" }.joined())
     }
 
-    private mutating func add(_ arguments: [String], isRecursive: Bool) -> Answer {
+    private mutating func add(_ arguments: [String], isRecursive: Bool, _ now: Int64) -> Answer {
         guard let cid = arguments.first.flatMap({ try? CID(text: $0) }) else { return SimIPFS.error("invalid path") }
         if pins[cid] == .recursive && !isRecursive { return SimIPFS.error("\(cid) already pinned recursively") }
-        if repoSize + 1_000_000 > storageMax { return SimIPFS.error("the repository is full") }
+        if isFull || repoSize + 1_000_000 > storageMax { return SimIPFS.error("the repository is full") }
         if pins[cid] == nil { repoSize += 1_000_000 }
         pins[cid] = isRecursive ? .recursive : .direct
+        changedAt[cid] = now
         return Answer(body: "{\"Progress\":1}\n{\"Pins\":[\"\(cid)\"]}\n")
     }
 
-    private mutating func update(_ arguments: [String]) -> Answer {
+    private mutating func update(_ arguments: [String], _ now: Int64) -> Answer {
         let cids = arguments.compactMap { try? CID(text: $0) }
         guard cids.count == 2, pins[cids[0]] == .recursive else { return SimIPFS.error("'from' cid was not recursively pinned already") }
         if pins[cids[1]] == nil { repoSize += 1_000_000 }
         pins[cids[1]] = .recursive
+        changedAt[cids[1]] = now
         return Answer(body: "{\"Pins\":[]}\n")
     }
 
-    private mutating func remove(_ arguments: [String]) -> Answer {
+    private mutating func remove(_ arguments: [String], _ now: Int64) -> Answer {
         guard let cid = arguments.first.flatMap({ try? CID(text: $0) }), pins[cid] != nil else {
             return SimIPFS.error("not pinned or pinned indirectly")
         }
-        forget(cid)
+        forget(cid, at: now)
         return Answer(body: "{\"Pins\":[\"\(cid)\"]}\n")
     }
 }
 
 extension World {
-    func carryOut(_ index: Int, _ effect: ExchangeEffect) {
+    func carryOut(_ process: Process, _ effect: ExchangeEffect) {
+        let peer = process.peer
         switch effect {
         case .start(let exchange, let request):
-            note("\(name(index)) → ipfs \(exchange.number): \(request.target)")
-            var choices = draws.stream(.ipfs, UInt64(index), eventCount)
-            if peers[index].ipfs.isDown {
+            record(.effect(label: "ipfs"), peer.index, "→ ipfs \(exchange.number): \(request.target)", cids: mentioned(in: request.target))
+            if peer.ipfs.isDown {
+                hit(.ipfsRefused)
                 let reason = "Post http://127.0.0.1:5001\(request.target): dial tcp 127.0.0.1:5001: connect: connection refused"
-                queue.schedule(.input(peer: index, epoch: peers[index].epoch, .exchange(.failed(exchange, reason: reason))), at: now)
-                return
+                return schedule(process, .exchange(.failed(exchange, reason: reason)), after: .zero)
             }
-            peers[index].ipfs.open.insert(exchange)
+            process.exchanges.insert(exchange)
+            peer.requests += 1
+            if peer.ipfs.slowness > 1 { hit(.ipfsSlow) }
             let options = settings.ipfs
-            let delay = SimIPFS.isFetch(request.target)
-                ? choices.span(options.fetchMin, options.fetchMax) : choices.span(options.latencyMin, options.latencyMax)
-            let task = SimIPFS.Task(exchange: exchange, target: request.target)
-            queue.schedule(.ipfs(peer: index, epoch: peers[index].epoch, task), at: now + delay.nanoseconds)
-        case .cancel(let exchange): peers[index].ipfs.open.remove(exchange)
+            let (low, high) = SimIPFS.isFetch(request.target)
+                ? (options.fetchMin, options.fetchMax) : (options.latencyMin, options.latencyMax)
+            let delay = tape.span(.ipfs, UInt64(peer.index), peer.requests, low, high).nanoseconds * Int64(peer.ipfs.slowness)
+            let task = SimIPFS.Task(exchange: exchange, target: request.target, run: peer.ipfs.run)
+            schedule(.ipfs(process, task), of: peer, at: now + delay)
+        case .cancel(let exchange): process.exchanges.remove(exchange)
         case .body, .endOfBody: break
         }
     }
@@ -170,26 +200,45 @@ extension World {
         peers[other].ipfs.neighbours.insert(peers[index].ipfs.id)
     }
 
-    func runIPFS(_ index: Int, _ epoch: Int, _ task: SimIPFS.Task) {
-        let isAwaited = peers[index].epoch == epoch && peers[index].ipfs.open.contains(task.exchange)
+    func runIPFS(_ process: Process, _ task: SimIPFS.Task) {
+        let peer = process.peer
+        let isAwaited = process.isCurrent && process.exchanges.contains(task.exchange)
         // Kubo stops fetching for whoever hangs up, and finishes the rest.
         if !isAwaited && SimIPFS.isFetch(task.target) { return }
-        if peers[index].ipfs.hangs { return }
-        guard !peers[index].ipfs.isDown else {
-            if isAwaited { feed(index, .exchange(.failed(task.exchange, reason: "unexpected EOF"))) }
+        if peer.ipfs.hangs { return hit(.ipfsHung) }
+        guard !peer.ipfs.isDown, task.run == peer.ipfs.run else {
+            hit(.ipfsCutShort)
+            if isAwaited { feed(process, .exchange(.failed(task.exchange, reason: "unexpected EOF"))) }
             return
         }
-        introduce(index, task.target)
-        let answer = peers[index].ipfs.answer(task.target)
+        introduce(peer.index, task.target)
+        let answer = peer.ipfs.answer(task.target, at: now)
+        noteProbes(peer, task.target)
+        var choices = tape.stream(.faults, 1 << 32 | UInt64(peer.index), task.exchange.number)
+        collect(peer, task.target, &choices)
         guard isAwaited else { return }
-        peers[index].ipfs.open.remove(task.exchange)
-        var choices = draws.stream(.faults, 1 << 32 | UInt64(index), eventCount)
-        let rate = peers[index].ipfs.losesReplyOneIn
+        process.exchanges.remove(task.exchange)
+        let rate = peer.ipfs.losesReplyOneIn
         if rate > 0 && choices.chance(1, in: rate) {
-            return feed(index, .exchange(.failed(task.exchange, reason: "connection reset by peer")))
+            hit(.ipfsReplyLost)
+            return feed(process, .exchange(.failed(task.exchange, reason: "connection reset by peer")))
         }
-        feed(index, .exchange(.head(task.exchange, status: answer.status)))
-        if !answer.body.isEmpty { feed(index, .exchange(.body(task.exchange, Bytes(answer.body.utf8)))) }
-        feed(index, .exchange(.end(task.exchange, trailers: [])))
+        feed(process, .exchange(.head(task.exchange, status: answer.status)))
+        if !answer.body.isEmpty, process.isCurrent { feed(process, .exchange(.body(task.exchange, Bytes(answer.body.utf8)))) }
+        if process.isCurrent { feed(process, .exchange(.end(task.exchange, trailers: []))) }
+    }
+
+    private func noteProbes(_ peer: SimPeer, _ target: String) {
+        if peer.ipfs.isFull, target.hasPrefix("/api/v0/pin/add") { hit(.ipfsFull) }
+        if peer.ipfs.listing != nil, target.hasPrefix("/api/v0/pin/ls") { hit(.ipfsStale) }
+        if peer.ipfs.claimedFree != nil || peer.ipfs.hidesSpace, target.hasPrefix("/api/v0/repo/stat") { hit(.factsFalse) }
+    }
+
+    /// Garbage collection races a pin, and wins.
+    private func collect(_ peer: SimPeer, _ target: String, _ choices: inout Choices) {
+        guard peer.ipfs.collectsOneIn > 0, target.hasPrefix("/api/v0/pin/add"), choices.chance(1, in: peer.ipfs.collectsOneIn) else { return }
+        guard let cid = mentioned(in: target).first else { return }
+        peer.ipfs.forget(cid, at: now)
+        hit(.ipfsForgot)
     }
 }

@@ -1,5 +1,5 @@
 // A network of connections and streams: in order within a connection, with latency, partitions (each way for itself), lost
-// connections and peers that are down. Bytes are never lost or reordered inside a connection, as with TCP.
+// connections and peers that are down. Bytes are never lost or reordered inside a connection that lives, as with TCP.
 
 import Kernel
 import Multiformats
@@ -16,116 +16,163 @@ package struct NetworkSettings: Sendable {
     package init() {}
 }
 
-struct Link: Hashable, Comparable {
-    let from: Int
-    let to: Int
-    static func < (a: Link, b: Link) -> Bool { (a.from, a.to) < (b.from, b.to) }
-    var reversed: Link { Link(from: to, to: from) }
+package struct Link: Hashable, Comparable, Sendable {
+    package let from: Int
+    package let to: Int
+    package init(from: Int, to: Int) { (self.from, self.to) = (from, to) }
+    package static func < (a: Link, b: Link) -> Bool { (a.from, a.to) < (b.from, b.to) }
+    package var reversed: Link { Link(from: to, to: from) }
 }
 
 /// What travels over a connection.
 enum Packet {
     case connected(outbound: Bool)
     case introduction
-    case open(stream: UInt64, protocols: [String])
-    case accepted(stream: UInt64, protocol: String)
-    case refused(stream: UInt64, reason: String)
-    case data(stream: UInt64, Bytes)
-    case drained(stream: UInt64)
-    case closeWrite(stream: UInt64)
-    case reset(stream: UInt64)
+    case open(SimStream, protocols: [String])
+    case accepted(SimStream, protocol: String)
+    case refused(SimStream, reason: String)
+    case data(SimStream, Bytes)
+    case drained(SimStream)
+    case closeWrite(SimStream)
+    case reset(SimStream)
+
+    var stream: SimStream? {
+        switch self {
+        case .connected, .introduction: nil
+        case .open(let stream, _), .accepted(let stream, _), .refused(let stream, _), .data(let stream, _), .drained(let stream),
+            .closeWrite(let stream), .reset(let stream): stream
+        }
+    }
+    var byteCount: Int { if case .data(_, let bytes) = self { bytes.count } else { 0 } }
 }
 
-struct Transit {
-    let connection: UInt64
-    let link: Link
-    let packet: Packet
-}
+/// What a stream carries, as far as faults tell them apart.
+enum Cargo { case gossip, blocks, other }
 
-/// A stream seen from both ends.
-struct SimStream {
-    let number: UInt64
-    let connection: UInt64
+/// A stream, with what both ends know of it.
+final class SimStream {
+    let connection: SimConnection
     let opener: Int
     let accepter: Int
+    let cargo: Cargo
     let openerID: StreamID
     var accepterID: StreamID?
     /// The end of that direction has arrived, and so has all that was sent before it.
     var openerEnded = false
     var accepterEnded = false
-    /// Bytes under way, to know when a direction has drained.
+    /// Pieces under way, to know when a direction has drained.
     var inFlightFromOpener = 0
     var inFlightFromAccepter = 0
+    var isForgotten = false
+
+    init(connection: SimConnection, opener: Int, accepter: Int, cargo: Cargo, openerID: StreamID) {
+        (self.connection, self.opener, self.accepter) = (connection, opener, accepter)
+        (self.cargo, self.openerID) = (cargo, openerID)
+    }
+    func id(at peer: Int) -> StreamID? { opener == peer ? openerID : accepterID }
+    func other(than peer: Int) -> Int { opener == peer ? accepter : opener }
 }
 
-struct SimConnection {
+final class SimConnection {
     let number: UInt64
     let dialler: Int
     let listener: Int
     var isAlive = true
-    var streams: [UInt64] = []
+    /// Nothing passes any more, and neither end has noticed.
+    var isVoid = false
+    var streams: [SimStream] = []
+    init(number: UInt64, dialler: Int, listener: Int) { (self.number, self.dialler, self.listener) = (number, dialler, listener) }
+    func add(_ stream: SimStream) {
+        streams.append(stream)
+        if streams.count > 64, streams.count & (streams.count - 1) == 0 { streams.removeAll { $0.isForgotten } }
+    }
 }
 
-/// The state of the network. `World` schedules its transits and hands its events to peers.
+/// One direction between two peers.
+struct LinkState {
+    /// Counts the packets, for their draws.
+    var packets: UInt64 = 0
+    /// Nothing arrives before what was sent earlier: by kind of cargo, since some are held up alone.
+    var lastArrival: Int64 = 0
+    var lastBlocksArrival: Int64 = 0
+    /// Faults that let nothing through. What is sent meanwhile waits here.
+    var blocks = 0
+    var held: [(connection: SimConnection, packet: Packet, cause: Int)] = []
+    // What faults do to it; each counts, since they may overlap.
+    var latencyFactor = 1
+    var bytesPerSecond = 0
+    var mutedGossip = 0
+    var withheldBlocks = 0
+    var wrongBlocks = 0
+    var blocksDelay: Int64 = 0
+}
+
+/// The state of the network. `World` schedules its packets and hands its events to peers.
 struct SimNetwork {
     let settings: NetworkSettings
-    var connections: [UInt64: SimConnection] = [:]
-    /// The live connection between two peers, by (smaller, larger) index.
-    var connectionOf = SortedMap<Link, UInt64>()
-    var streams: [UInt64: SimStream] = [:]
-    /// (peer, its stream ID) → stream.
-    var streamNumbers: [EndPoint: UInt64] = [:]
-    var blocked = SortedSet<Link>()
-    var held = SortedMap<Link, [Transit]>()
-    var lastArrival: [Link: Int64] = [:]
-    var nextNumber: UInt64 = 0
-    var packetNumber: UInt64 = 0
-
-    struct EndPoint: Hashable {
-        let peer: Int
-        let stream: StreamID
-    }
+    private(set) var size = 0
+    private var links: [LinkState] = []
+    /// The live connection between two peers; at [smaller, larger].
+    private var connections: [SimConnection?] = []
+    private var connectionCount: UInt64 = 0
 
     init(settings: NetworkSettings) { self.settings = settings }
 
-    mutating func number() -> UInt64 { nextNumber += 1; return nextNumber }
-
-    static func pair(_ a: Int, _ b: Int) -> Link { Link(from: min(a, b), to: max(a, b)) }
-
-    func connection(_ a: Int, _ b: Int) -> UInt64? { connectionOf[Self.pair(a, b)] }
-
-    /// When a packet sent now arrives: never before an earlier one on the same link.
-    mutating func arrival(_ link: Link, now: Int64, draws: Draws) -> Int64 {
-        packetNumber += 1
-        var choices = draws.stream(.latency, UInt64(link.from) << 32 | UInt64(link.to), packetNumber)
-        var latency = choices.span(settings.latencyMin, settings.latencyMax).nanoseconds
-        if settings.slowOneIn > 0 && choices.chance(1, in: settings.slowOneIn) { latency *= 10 }
-        let at = max(now + latency, (lastArrival[link] ?? 0) + 1)
-        lastArrival[link] = at
-        return at
+    /// Room for so many peers. What is known stays.
+    mutating func grow(to count: Int) {
+        var links = [LinkState](repeating: LinkState(), count: count * count)
+        var connections = [SimConnection?](repeating: nil, count: count * count)
+        for from in 0..<size {
+            for to in 0..<size {
+                links[from * count + to] = self.links[from * size + to]
+                connections[from * count + to] = self.connections[from * size + to]
+            }
+        }
+        (self.links, self.connections, size) = (links, connections, count)
     }
 
-    mutating func open(_ stream: StreamID, from opener: Int, to accepter: Int) -> SimStream? {
-        guard let connection = connection(opener, accepter) else { return nil }
-        let made = SimStream(
-            number: number(), connection: connection, opener: opener, accepter: accepter, openerID: stream)
-        streams[made.number] = made
-        streamNumbers[EndPoint(peer: opener, stream: stream)] = made.number
-        connections[connection]?.streams.append(made.number)
-        if let count = connections[connection]?.streams.count, count > 64, count & (count - 1) == 0 {
-            connections[connection]?.streams.removeAll { streams[$0] == nil }
-        }
+    subscript(_ link: Link) -> LinkState {
+        get { links[link.from * size + link.to] }
+        _modify { yield &links[link.from * size + link.to] }
+    }
+    func isBlocked(_ link: Link) -> Bool { links[link.from * size + link.to].blocks > 0 }
+    var blockedLinks: [Link] {
+        links.indices.filter { links[$0].blocks > 0 }.map { Link(from: $0 / size, to: $0 % size) }
+    }
+    mutating func forEachLink(_ body: (inout LinkState) -> Void) { for index in links.indices { body(&links[index]) } }
+
+    func connection(_ a: Int, _ b: Int) -> SimConnection? { connections[min(a, b) * size + max(a, b)] }
+    mutating func connect(_ dialler: Int, _ listener: Int) -> SimConnection {
+        connectionCount += 1
+        let made = SimConnection(number: connectionCount, dialler: dialler, listener: listener)
+        connections[min(dialler, listener) * size + max(dialler, listener)] = made
         return made
     }
-
-    mutating func forget(_ stream: SimStream) {
-        streams[stream.number] = nil
-        streamNumbers[EndPoint(peer: stream.opener, stream: stream.openerID)] = nil
-        if let id = stream.accepterID { streamNumbers[EndPoint(peer: stream.accepter, stream: id)] = nil }
+    mutating func remove(_ connection: SimConnection) {
+        let place = min(connection.dialler, connection.listener) * size + max(connection.dialler, connection.listener)
+        if connections[place] === connection { connections[place] = nil }
     }
 
-    func stream(_ id: StreamID, of peer: Int) -> SimStream? {
-        streamNumbers[EndPoint(peer: peer, stream: id)].flatMap { streams[$0] }
+    /// When a packet sent now arrives: never before an earlier one of its kind on the same link.
+    mutating func arrival(_ link: Link, _ packet: Packet, now: Int64, tape: Tape) -> Int64 {
+        let place = link.from * size + link.to
+        links[place].packets += 1
+        var latency = settings.latencyMin.nanoseconds
+        if !tape.isCalm(.latency) {
+            var choices = tape.stream(.latency, UInt64(link.from) << 32 | UInt64(link.to), links[place].packets)
+            latency = choices.span(settings.latencyMin, settings.latencyMax).nanoseconds
+            if settings.slowOneIn > 0 && choices.chance(1, in: settings.slowOneIn) { latency *= 10 }
+        }
+        latency *= Int64(links[place].latencyFactor)
+        let sending = links[place].bytesPerSecond > 0 ? Int64(packet.byteCount) * 1_000_000_000 / Int64(links[place].bytesPerSecond) : 0
+        if packet.stream?.cargo == .blocks {
+            let at = max(now + latency + links[place].blocksDelay, links[place].lastBlocksArrival + 1, links[place].lastArrival + 1) + sending
+            links[place].lastBlocksArrival = at
+            return at
+        }
+        let at = max(now + latency, links[place].lastArrival + 1) + sending
+        links[place].lastArrival = at
+        return at
     }
 }
 

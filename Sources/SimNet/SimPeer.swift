@@ -9,23 +9,26 @@ import Pinset
 import Seams
 import Storage
 
-/// Clocks that drift: what a peer reads, from the true time of the simulation.
-package struct SimClock: Sendable {
+/// Clocks that are off: what a peer reads, from the true time of the simulation.
+package struct SimClock: Equatable, Sendable {
     /// Parts per million by which the clock runs fast (or slow, when negative).
     package var drift: Int64 = 0
     /// How far the wall clock is off.
     package var wallOffset = Span.zero
+    /// The wall clock stands still at this true time.
+    package var frozenAt: Int64?
     package init() {}
+    /// More than a clock may be off: by a second.
+    package var isWrong: Bool { frozenAt != nil || abs(wallOffset.nanoseconds) > 1_000_000_000 }
 
     /// The simulation starts on 2026-01-01.
     package static let start: Int64 = 1_767_225_600_000_000_000
 
     func monotonic(_ now: Int64) -> Int64 { now + now / 1_000_000 * drift }
-    func reading(_ now: Int64) -> Now {
-        let monotonic = monotonic(now)
-        return Now(
-            monotonic: Instant(nanoseconds: monotonic),
-            wall: WallTime(unixNanoseconds: SimClock.start + monotonic + wallOffset.nanoseconds))
+    package func reading(_ now: Int64) -> Now {
+        Now(
+            monotonic: Instant(nanoseconds: monotonic(now)),
+            wall: WallTime(unixNanoseconds: SimClock.start + monotonic(frozenAt ?? now) + wallOffset.nanoseconds))
     }
     /// The true time at which the monotonic clock will show this (to within a microsecond, never before).
     func trueTime(of instant: Instant) -> Int64 {
@@ -45,11 +48,29 @@ struct SimSigner: MessageSigner {
         signature == SimSigner.tag(author, message)
     }
     private static func tag(_ author: PeerID, _ message: Bytes) -> Bytes {
-        var hash = TraceDigest()
-        hash.mix(author.bytes)
-        hash.mix(message)
-        return (0..<8).map { UInt8(truncatingIfNeeded: hash.value >> UInt64(8 * $0)) }
+        let hash = mix(message, seed: mix(author.bytes, seed: 0x5167).low).low
+        return (0..<8).map { UInt8(truncatingIfNeeded: hash >> UInt64(8 * $0)) }
     }
+}
+
+/// One life of a peer's process, from a start to a crash or an end. What was meant for an earlier one is dropped.
+final class Process {
+    unowned let peer: SimPeer
+    var machine: ClusterPeer
+    var wakeGeneration: UInt64 = 0
+    var inboundStreams: UInt64 = 0
+    /// Jobs under way.
+    var jobs: [UInt64: Job] = [:]
+    /// Inputs that wait while the process is suspended; nil while it runs.
+    var suspended: [PeerInput]?
+    var streams: [StreamID: SimStream] = [:]
+    /// Requests to IPFS that it still waits for.
+    var exchanges: Set<ExchangeID> = []
+
+    init(peer: SimPeer, machine: ClusterPeer) { (self.peer, self.machine) = (peer, machine) }
+    /// Still the one that runs.
+    var isCurrent: Bool { peer.process === self }
+    var index: Int { peer.index }
 }
 
 /// One of the peers of a world: a name for what changes, and so a class.
@@ -60,26 +81,36 @@ package final class SimPeer {
     package let disk = SimDisk()
     package var ipfs: SimIPFS
     package var clock = SimClock()
-    /// Nil while it is down.
-    package var machine: ClusterPeer?
-    /// Counts the starts: what was meant for an earlier life is dropped.
-    var epoch = 0
+    var process: Process?
+    /// Counts the starts.
+    var lives: UInt64 = 0
     var steps: UInt64 = 0
-    var wakeGeneration: UInt64 = 0
-    var inboundStreams: UInt64 = 0
-    /// Jobs under way.
-    var jobs: [UInt64: Job] = [:]
-    /// Inputs that wait while the process is suspended; nil while it runs.
-    var suspended: [PeerInput]?
+    // What numbers its draws: each kind of event for itself.
+    var scheduled: UInt64 = 0
+    var syncs: UInt64 = 0
+    var slices: UInt64 = 0
+    var requests: UInt64 = 0
+    /// What it accepts streams for: an older version may know less.
+    package var protocols = ClusterPeer.protocols
+    /// Times by which its syncs and slices take longer.
+    package var diskSlowness = 1
+    package internal(set) var isLost = false
+    /// What its disk held some time ago.
+    package var backup: SimDisk.Copy?
+    /// It came back with an empty disk, or an old one, at these times: what it had told nobody is gone.
+    package internal(set) var losses: [Int64] = []
+
     init(index: Int, id: PeerID, settings: PeerSettings, ipfs: SimIPFS) {
         (self.index, self.id, self.settings, self.ipfs) = (index, id, settings, ipfs)
     }
-    package var isUp: Bool { machine != nil }
-    package internal(set) var isLost = false
+    package var isUp: Bool { process != nil }
+    package var isSuspended: Bool { process?.suspended != nil }
+    /// Nil while it is down. A copy: for looks now and then.
+    package var machine: ClusterPeer? { process?.machine }
 
     /// Ed25519-shaped and in order of the index only by chance.
-    static func identity(_ index: Int, _ draws: Draws) -> PeerID {
-        var choices = draws.stream(.identity, UInt64(index))
+    static func identity(_ index: Int, _ tape: Tape) -> PeerID {
+        var choices = tape.stream(.identity, UInt64(index))
         let key = choices.bytes(32)
         guard let id = try? PeerID([0x00, 0x24, 0x08, 0x01, 0x12, 0x20] + key) else { unreachable("a made-up peer ID") }
         return id

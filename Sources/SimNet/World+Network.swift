@@ -1,6 +1,8 @@
 // Connections, streams and what is done to them.
 
 import Cluster
+import Exchange
+import Gossip
 import Kernel
 import Multiformats
 import Seams
@@ -8,211 +10,245 @@ import Seams
 extension World {
     // MARK: What peers ask of the network
 
-    func carryOut(_ index: Int, _ effect: ConnectionEffect) {
+    func carryOut(_ process: Process, _ effect: ConnectionEffect) {
         switch effect {
-        case .dial(let peer, let addresses): dial(index, peer, addresses)
+        case .dial(let peer, let addresses): dial(process, peer, addresses)
         case .disconnect(let peer):
-            if let other = indexOf(peer), let connection = network.connection(index, other) { lose(connection) }
+            if let other = indexes[peer], let connection = network.connection(process.index, other) { lose(connection) }
         }
     }
 
-    func indexOf(_ peer: PeerID) -> Int? { peers.firstIndex { $0.id == peer } }
-
-    private func dial(_ index: Int, _ peer: PeerID, _ addresses: [Multiaddr]) {
-        let target = addresses.lazy.compactMap(\.simulatedIndex).first { $0 < self.peers.count && self.peers[$0].id == peer }
+    private func dial(_ process: Process, _ peer: PeerID, _ addresses: [Multiaddr]) {
+        let index = process.index
+        let target = addresses.lazy.compactMap(\.simulatedIndex).first { $0 < self.peers.count && self.peers[$0].id == peer && $0 != index }
         let link = target.map { Link(from: index, to: $0) }
-        let isReachable = link.map { !network.blocked.contains($0) && !network.blocked.contains($0.reversed) } ?? false
+        let isReachable = link.map { !network.isBlocked($0) && !network.isBlocked($0.reversed) } ?? false
         guard let target, let link, isReachable, peers[target].isUp else {
+            if !isReachable && target != nil { hit(.dialBlocked) }
             let delay = isReachable ? Span.milliseconds(2) : network.settings.dialTimeout
             let reason = isReachable ? "connection refused" : "i/o timeout"
-            schedule(index, .connection(.dialFailed(peer, reason: reason)), after: delay)
-            return
+            return schedule(process, .connection(.dialFailed(peer, reason: reason)), after: delay)
         }
         if network.connection(index, target) != nil { return }  // both dialled at once: one connection serves
-        connect(index, target, link)
+        let connection = network.connect(index, target)
+        send(.connected(outbound: false), over: connection, link)
+        send(.introduction, over: connection, link)
+        send(.connected(outbound: true), over: connection, link.reversed)
+        send(.introduction, over: connection, link.reversed)
     }
 
-    private func connect(_ dialler: Int, _ listener: Int, _ link: Link) {
-        let number = network.number()
-        network.connections[number] = SimConnection(number: number, dialler: dialler, listener: listener)
-        network.connectionOf[SimNetwork.pair(dialler, listener)] = number
-        send(.connected(outbound: false), over: number, link)
-        send(.introduction, over: number, link)
-        send(.connected(outbound: true), over: number, link.reversed)
-        send(.introduction, over: number, link.reversed)
+    package func carryOut(_ index: Int, _ effect: StreamEffect) {
+        if let process = peers[index].process { carryOut(process, effect) }
     }
 
-    func carryOut(_ index: Int, _ effect: StreamEffect) {
+    func carryOut(_ process: Process, _ effect: StreamEffect) {
+        let index = process.index
         switch effect {
         case .open(let id, let peer, let protocols):
-            guard let other = indexOf(peer), let stream = network.open(id, from: index, to: other) else {
-                schedule(index, .stream(.failed(id, reason: "not connected to \(peer)")), after: .zero)
-                return
+            guard let other = indexes[peer], let connection = network.connection(index, other) else {
+                return schedule(process, .stream(.failed(id, reason: "not connected to \(peer)")), after: .zero)
             }
-            send(.open(stream: stream.number, protocols: protocols), on: stream, from: index)
+            let stream = SimStream(connection: connection, opener: index, accepter: other, cargo: cargo(protocols), openerID: id)
+            process.streams[id] = stream
+            connection.add(stream)
+            send(.open(stream, protocols: protocols), on: stream, from: index)
         case .send(let id, let bytes):
-            guard var stream = network.stream(id, of: index) else { return }
+            guard let stream = process.streams[id] else { return }
             if stream.opener == index { stream.inFlightFromOpener += 1 } else { stream.inFlightFromAccepter += 1 }
-            network.streams[stream.number] = stream
-            send(.data(stream: stream.number, bytes), on: stream, from: index)
+            send(.data(stream, bytes), on: stream, from: index)
         case .closeWrite(let id):
-            guard let stream = network.stream(id, of: index) else { return }
-            send(.closeWrite(stream: stream.number), on: stream, from: index)
+            guard let stream = process.streams[id] else { return }
+            send(.closeWrite(stream), on: stream, from: index)
         case .reset(let id):
-            guard let stream = network.stream(id, of: index) else { return }
-            // Nothing further is reported here; the number lives on until the other end has heard.
-            network.streamNumbers[SimNetwork.EndPoint(peer: index, stream: id)] = nil
-            send(.reset(stream: stream.number), on: stream, from: index)
+            // Nothing further is reported here; the stream lives on until the other end has heard.
+            guard let stream = process.streams.removeValue(forKey: id) else { return }
+            send(.reset(stream), on: stream, from: index)
         }
     }
 
-    private func schedule(_ index: Int, _ input: PeerInput, after delay: Span) {
-        queue.schedule(.input(peer: index, epoch: peers[index].epoch, input), at: now + delay.nanoseconds)
+    private func cargo(_ protocols: [String]) -> Cargo {
+        guard let first = protocols.first else { return .other }
+        return Gossip.protocols.contains(first) ? .gossip : Exchange.protocols.contains(first) ? .blocks : .other
     }
 
     // MARK: Packets
 
     private func send(_ packet: Packet, on stream: SimStream, from index: Int) {
-        let other = stream.opener == index ? stream.accepter : stream.opener
-        send(packet, over: stream.connection, Link(from: index, to: other))
+        send(packet, over: stream.connection, Link(from: index, to: stream.other(than: index)))
     }
 
-    private func send(_ packet: Packet, over connection: UInt64, _ link: Link) {
-        let number = network.number()
-        transits[number] = Transit(connection: connection, link: link, packet: packet)
-        queue.schedule(.transit(number: number), at: network.arrival(link, now: now, draws: draws), ordered: true)
-    }
-
-    func arrive(_ number: UInt64) {
-        if let transit = transits.removeValue(forKey: number) { take(transit) }
-    }
-
-    private func take(_ transit: Transit) {
-        guard network.connections[transit.connection]?.isAlive == true else { return }
-        if network.blocked.contains(transit.link) {
-            network.held[transit.link, default: []].append(transit)
-            return
+    private func send(_ packet: Packet, over connection: SimConnection, _ link: Link) {
+        if network[link].latencyFactor > 1 || network[link].bytesPerSecond > 0 || (network[link].blocksDelay > 0 && packet.stream?.cargo == .blocks) {
+            hit(.delayed)
         }
-        deliver(transit)
+        schedule(.packet(connection, link, packet), at: network.arrival(link, packet, now: now, tape: tape))
     }
 
-    private func deliver(_ transit: Transit) {
-        let (from, to) = (transit.link.from, transit.link.to)
-        switch transit.packet {
+    func take(_ connection: SimConnection, _ link: Link, _ packet: Packet) {
+        guard connection.isAlive else { return }
+        if connection.isVoid { return hit(.vanished) }
+        if network.isBlocked(link) {
+            hit(.heldUp)
+            return network[link].held.append((connection, packet, current))
+        }
+        deliver(connection, link, packet)
+    }
+
+    private func deliver(_ connection: SimConnection, _ link: Link, _ packet: Packet) {
+        let (from, to) = (link.from, link.to)
+        guard let process = peers[to].process else { return }
+        switch packet {
         case .connected(let outbound):
-            let address = Multiaddr.simulated(from)
-            feed(to, .connection(.connected(peers[from].id, address: address, outbound: outbound)))
+            feed(process, .connection(.connected(peers[from].id, address: .simulated(from), outbound: outbound)))
         case .introduction:
             let introduction = PeerIntroduction(
-                protocols: ClusterPeer.protocols, listenAddresses: [.simulated(from)], agent: "sim")
-            feed(to, .connection(.introduced(peers[from].id, introduction)))
-        case .open(let number, let protocols): deliverOpen(number, protocols, to)
-        case .accepted(let number, let chosen):
-            if let stream = network.streams[number] { feedStream(to, stream) { .opened($0, protocol: chosen) } }
-        case .refused(let number, let reason):
-            guard let stream = network.streams[number] else { return }
-            feedStream(to, stream) { .failed($0, reason: reason) }
-            network.forget(stream)
-        case .data(let number, let bytes): deliverData(number, bytes, from, to)
-        case .drained(let number):
-            if let stream = network.streams[number] { feedStream(to, stream) { .drained($0) } }
-        case .closeWrite(let number):
-            guard var stream = network.streams[number] else { return }
+                protocols: peers[from].protocols, listenAddresses: [.simulated(from)], agent: "sim")
+            feed(process, .connection(.introduced(peers[from].id, introduction)))
+        case .open(let stream, let protocols): deliverOpen(stream, protocols, process)
+        case .accepted(let stream, let chosen): feed(process, stream) { .opened($0, protocol: chosen) }
+        case .refused(let stream, let reason):
+            feed(process, stream) { .failed($0, reason: reason) }
+            forget(stream)
+        case .data(let stream, let bytes): deliverData(stream, bytes, link, process)
+        case .drained(let stream): feed(process, stream) { .drained($0) }
+        case .closeWrite(let stream):
             if to == stream.accepter { stream.openerEnded = true } else { stream.accepterEnded = true }
-            network.streams[number] = stream
-            if stream.openerEnded && stream.accepterEnded { network.forget(stream) }
-            feedStream(to, stream) { .remoteClosed($0) }
-        case .reset(let number):
-            guard let stream = network.streams[number] else { return }
-            let known = id(of: stream, at: to).flatMap { network.stream($0, of: to) } != nil
-            network.forget(stream)
-            if known { feedStream(to, stream) { .reset($0) } }
+            let isOver = stream.openerEnded && stream.accepterEnded
+            feed(process, stream) { .remoteClosed($0) }
+            if isOver { forget(stream) }
+        case .reset(let stream):
+            feed(process, stream) { .reset($0) }
+            forget(stream)
         }
     }
 
-    private func deliverOpen(_ number: UInt64, _ protocols: [String], _ to: Int) {
-        guard var stream = network.streams[number] else { return }
-        guard let chosen = protocols.first(where: { ClusterPeer.protocols.contains($0) }) else {
-            return send(.refused(stream: number, reason: "protocols not supported: \(protocols)"), on: stream, from: to)
+    private func deliverOpen(_ stream: SimStream, _ protocols: [String], _ process: Process) {
+        guard !stream.isForgotten else { return }
+        guard let chosen = protocols.first(where: { process.peer.protocols.contains($0) }) else {
+            return send(.refused(stream, reason: "protocols not supported: \(protocols)"), on: stream, from: process.index)
         }
-        peers[to].inboundStreams += 1
-        let id = StreamID(owner: 0, number: peers[to].inboundStreams)
+        process.inboundStreams += 1
+        let id = StreamID(owner: 0, number: process.inboundStreams)
         stream.accepterID = id
-        network.streams[number] = stream
-        network.streamNumbers[SimNetwork.EndPoint(peer: to, stream: id)] = number
-        send(.accepted(stream: number, protocol: chosen), on: stream, from: to)
-        feed(to, .stream(.incoming(id, from: peers[stream.opener].id, protocol: chosen)))
+        process.streams[id] = stream
+        send(.accepted(stream, protocol: chosen), on: stream, from: process.index)
+        feed(process, .stream(.incoming(id, from: peers[stream.opener].id, protocol: chosen)))
     }
 
-    private func deliverData(_ number: UInt64, _ bytes: Bytes, _ from: Int, _ to: Int) {
-        guard var stream = network.streams[number] else { return }
+    private func deliverData(_ stream: SimStream, _ bytes: Bytes, _ link: Link, _ process: Process) {
+        guard !stream.isForgotten else { return }
         let left: Int
-        if stream.opener == from {
+        if stream.opener == link.from {
             stream.inFlightFromOpener -= 1
             left = stream.inFlightFromOpener
         } else {
             stream.inFlightFromAccepter -= 1
             left = stream.inFlightFromAccepter
         }
-        network.streams[number] = stream
-        if left == 0 { send(.drained(stream: number), on: stream, from: to) }
-        feedStream(to, stream) { .received($0, bytes) }
+        if left == 0 { send(.drained(stream), on: stream, from: link.to) }
+        guard let bytes = tampered(bytes, of: stream, link) else { return }
+        feed(process, stream) { .received($0, bytes) }
     }
 
-    private func id(of stream: SimStream, at index: Int) -> StreamID? {
-        stream.opener == index ? stream.openerID : stream.accepterID
+    /// What faults make of a piece of a stream. Nil where it gets lost on the way.
+    private func tampered(_ bytes: Bytes, of stream: SimStream, _ link: Link) -> Bytes? {
+        switch stream.cargo {
+        case .gossip where network[link].mutedGossip > 0 && World.publishes(bytes):
+            hit(.gossipMuted)
+            return nil
+        case .blocks where network[link].withheldBlocks > 0:
+            hit(.blocksWithheld)
+            return nil
+        case .blocks where network[link].wrongBlocks > 0 && bytes.count > 100:
+            hit(.blocksSpoilt)
+            var spoilt = bytes
+            spoilt[bytes.count - 8] ^= 0x40
+            return spoilt
+        default: return bytes
+        }
     }
 
-    /// Nothing if that end has reset the stream.
-    private func feedStream(_ index: Int, _ stream: SimStream, _ event: (StreamID) -> StreamEvent) {
-        guard let id = id(of: stream, at: index) else { return }
-        if network.streams[stream.number] != nil, network.stream(id, of: index) == nil { return }
-        feed(index, .stream(event(id)))
+    /// A frame of gossipsub that carries messages: what a full queue drops. Subscriptions and control are told again, or once.
+    private static func publishes(_ bytes: Bytes) -> Bool {
+        var place = 0
+        while place < bytes.count, bytes[place] >= 0x80 { place += 1 }
+        return place + 1 < bytes.count && bytes[place + 1] == 0x12
+    }
+
+    /// Nothing if that end has reset the stream, or never heard of it.
+    private func feed(_ process: Process, _ stream: SimStream, _ event: (StreamID) -> StreamEvent) {
+        guard !stream.isForgotten, let id = stream.id(at: process.index), process.streams[id] === stream, id.owner != World.hostileOwner else { return }
+        feed(process, .stream(event(id)))
+    }
+
+    private func forget(_ stream: SimStream) {
+        stream.isForgotten = true
+        for end in [stream.opener, stream.accepter] {
+            if let id = stream.id(at: end), peers[end].process?.streams[id] === stream { peers[end].process?.streams[id] = nil }
+        }
     }
 
     // MARK: Loss
 
     /// Cuts a connection: both ends see their streams reset and the peer gone, each after a moment.
     package func breakConnection(_ a: Int, _ b: Int) {
-        if let connection = network.connection(a, b) { lose(connection) }
+        if a != b, let connection = network.connection(a, b) { lose(connection) }
+    }
+    /// From now on nothing passes; both ends notice after their keep-alive.
+    package func voidConnection(_ a: Int, _ b: Int) {
+        guard a != b, let connection = network.connection(a, b), !connection.isVoid else { return }
+        connection.isVoid = true
+        note(nil, "connection \(name(a))–\(name(b)) is dead, and neither has noticed")
+        schedule(.silence(connection), at: now + settings.network.silentConnectionLifetime.nanoseconds)
     }
 
-    func lose(_ number: UInt64) {
-        guard let connection = network.connections.removeValue(forKey: number) else { return }
-        network.connectionOf[SimNetwork.pair(connection.dialler, connection.listener)] = nil
-        network.held[Link(from: connection.dialler, to: connection.listener)] = nil
-        network.held[Link(from: connection.listener, to: connection.dialler)] = nil
-        note("connection \(name(connection.dialler))–\(name(connection.listener)) lost")
+    func lose(_ connection: SimConnection) {
+        guard connection.isAlive else { return }
+        connection.isAlive = false
+        network.remove(connection)
+        let link = Link(from: connection.dialler, to: connection.listener)
+        network[link].held = []
+        network[link.reversed].held = []
+        hit(.connectionLost)
+        note(nil, "connection \(name(connection.dialler))–\(name(connection.listener)) lost")
         for end in [connection.dialler, connection.listener] {
+            guard let process = peers[end].process else { continue }
             let other = end == connection.dialler ? connection.listener : connection.dialler
-            for stream in connection.streams.compactMap({ network.streams[$0] }) {
-                guard let id = id(of: stream, at: end), network.stream(id, of: end) != nil else { continue }
-                schedule(end, .stream(.reset(id)), after: .zero)
+            for stream in connection.streams where !stream.isForgotten {
+                guard let id = stream.id(at: end), process.streams[id] === stream, id.owner != World.hostileOwner else { continue }
+                schedule(process, .stream(.reset(id)), after: .zero)
             }
-            schedule(end, .connection(.disconnected(peers[other].id)), after: .milliseconds(1))
+            schedule(process, .connection(.disconnected(peers[other].id)), after: .milliseconds(1))
         }
-        for stream in connection.streams.compactMap({ network.streams[$0] }) { network.forget(stream) }
+        for stream in connection.streams where !stream.isForgotten { forget(stream) }
     }
 
     // MARK: Partitions
 
-    /// Nothing passes from one to the other until `unblock`. Connections live on for a while, then are lost.
+    /// Nothing passes from one to the other until `unblock`, once for each time. Connections live on for a while, then are lost.
     package func block(from: Int, to: Int) {
         let link = Link(from: from, to: to)
-        guard network.blocked.insert(link) else { return }
-        note("blocked \(name(from)) → \(name(to))")
+        network[link].blocks += 1
+        guard network[link].blocks == 1 else { return }
         if let connection = network.connection(from, to) {
-            queue.schedule(
-                .silence(connection: connection), at: now + settings.network.silentConnectionLifetime.nanoseconds)
+            schedule(.silence(connection), at: now + settings.network.silentConnectionLifetime.nanoseconds)
         }
     }
 
     package func unblock(from: Int, to: Int) {
         let link = Link(from: from, to: to)
-        guard network.blocked.remove(link) else { return }
-        note("unblocked \(name(from)) → \(name(to))")
+        guard network[link].blocks > 0 else { return }
+        network[link].blocks -= 1
+        guard network[link].blocks == 0 else { return }
         // At once: what is on its way was sent after them, and must not overtake them.
-        for transit in network.held.remove(link) ?? [] { take(transit) }
+        let held = network[link].held
+        network[link].held = []
+        let before = current
+        for (connection, packet, cause) in held {
+            setCurrent(cause)
+            take(connection, link, packet)
+        }
+        setCurrent(before)
     }
 
     package func partition(_ side: [Int], from others: [Int], oneWay: Bool = false) {
@@ -224,11 +260,21 @@ extension World {
         }
     }
 
-    package func heal() { for link in network.blocked.elements { unblock(from: link.from, to: link.to) } }
+    /// The whole network is well again.
+    package func heal() {
+        for link in network.blockedLinks {
+            network[link].blocks = 1
+            unblock(from: link.from, to: link.to)
+        }
+        network.forEachLink { state in
+            (state.latencyFactor, state.bytesPerSecond, state.blocksDelay) = (1, 0, 0)
+            (state.mutedGossip, state.withheldBlocks, state.wrongBlocks) = (0, 0, 0)
+        }
+    }
 
-    func onSilence(_ connection: UInt64) {
-        guard let found = network.connections[connection] else { return }
-        let link = Link(from: found.dialler, to: found.listener)
-        if network.blocked.contains(link) || network.blocked.contains(link.reversed) { lose(connection) }
+    func onSilence(_ connection: SimConnection) {
+        guard connection.isAlive else { return }
+        let link = Link(from: connection.dialler, to: connection.listener)
+        if connection.isVoid || network.isBlocked(link) || network.isBlocked(link.reversed) { lose(connection) }
     }
 }

@@ -11,13 +11,16 @@ extension World {
     /// Adds peers that know each other's addresses. They are down until started.
     package func addPeers(_ count: Int, settings shape: (inout PeerSettings) -> Void = { _ in }) {
         let first = peers.count
+        network.grow(to: first + count)
         for index in first..<first + count {
-            let id = SimPeer.identity(index, draws)
+            let id = SimPeer.identity(index, tape)
             var settings = PeerSettings(me: id)
             settings.peerName = name(index)
             shape(&settings)
-            let ipfs = SimIPFS(id: SimPeer.identity(index + 10_000, draws), storageMax: self.settings.ipfs.storageMax)
+            let ipfs = SimIPFS(id: SimPeer.identity(index + 10_000, tape), storageMax: self.settings.ipfs.storageMax)
             peers.append(SimPeer(index: index, id: id, settings: settings, ipfs: ipfs))
+            indexes[id] = index
+            peers[index].disk.onProbe = { [unowned self] in hit($0) }
         }
         for index in peers.indices {
             peers[index].settings.informers.peerName = name(index)
@@ -29,31 +32,31 @@ extension World {
 
     /// Starts a peer on what its disk holds.
     package func start(_ index: Int) {
-        guard !peers[index].isUp, !peers[index].isLost else { return }
-        peers[index].epoch += 1
-        peers[index].inboundStreams = 0
-        peers[index].suspended = nil
-        peers[index].ipfs.open = []
-        peers[index].jobs = [:]
-        note("\(name(index)) starts")
-        var choices = draws.stream(.peer, UInt64(index), UInt64(peers[index].epoch) << 40)
+        let peer = peers[index]
+        guard !peer.isUp, !peer.isLost else { return }
+        peer.lives += 1
+        record(.up, index, "starts")
+        var choices = tape.stream(.peer, UInt64(index), peer.lives << 40)
         var effects: [PeerEffect] = []
         do {
             let machine = try ClusterPeer(
-                settings: peers[index].settings, disk: peers[index].disk, signer: SimSigner(me: peers[index].id),
-                at: peers[index].clock.reading(now), choices: &choices, effects: &effects)
-            peers[index].machine = machine
-            for effect in effects { carryOut(index, effect) }
-            feed(index, .start)
-        } catch { fail("START: \(name(index)) cannot start: \(error)") }
+                settings: peer.settings, disk: peer.disk, signer: SimSigner(me: peer.id),
+                at: peer.clock.reading(now), choices: &choices, effects: &effects)
+            let process = Process(peer: peer, machine: machine)
+            peer.process = process
+            for effect in effects { carryOut(process, effect) }
+            feed(process, .start)
+        } catch where peer.disk.unreadable != nil { record(.down, index, "cannot start: \(error)") } catch {
+            fail(.start, "\(name(index)) cannot start: \(error)")
+        }
     }
 
     /// The process and its machine lose power: unsynced bytes are at the mercy of the disk.
     package func crash(_ index: Int) {
         guard peers[index].isUp else { return }
-        note("\(name(index)) crashes")
-        takeDown(index)
-        var choices = draws.stream(.disk, UInt64(index) | 1 << 32, UInt64(peers[index].epoch))
+        hit(.crashed)
+        takeDown(index, "crashes")
+        var choices = tape.stream(.crash, UInt64(index), peers[index].lives)
         peers[index].disk.crash(&choices)
     }
 
@@ -64,24 +67,25 @@ extension World {
     }
 
     /// An orderly end: what is accepted is flushed first.
-    package func stop(_ index: Int) { if peers[index].isUp { feed(index, .shutdown) } }
+    package func stop(_ index: Int) { if let process = peers[index].process { feed(process, .shutdown) } }
 
-    func takeDown(_ index: Int) {
-        peers[index].machine = nil
-        peers[index].epoch += 1
+    func takeDown(_ index: Int, _ how: String) {
+        record(.down, index, how)
+        peers[index].process = nil
         for other in peers.indices where other != index { breakConnection(index, other) }
+        onDown?(self, index)
     }
 
     /// The process is suspended: it does nothing, and all that comes waits for it.
     package func suspend(_ index: Int) {
-        guard peers[index].isUp, peers[index].suspended == nil else { return }
-        note("\(name(index)) is suspended")
-        peers[index].suspended = []
+        guard let process = peers[index].process, process.suspended == nil else { return }
+        note(index, "is suspended")
+        process.suspended = []
     }
     package func resume(_ index: Int) {
-        guard let waiting = peers[index].suspended else { return }
-        note("\(name(index)) resumes")
-        peers[index].suspended = nil
-        for input in waiting { feed(index, input) }
+        guard let process = peers[index].process, let waiting = process.suspended else { return }
+        note(index, "resumes")
+        process.suspended = nil
+        for input in waiting { feed(process, input) }
     }
 }

@@ -15,25 +15,32 @@ package struct WorldSettings: Sendable {
     package var sliceLatencyMin = Span.milliseconds(1)
     package var sliceLatencyMax = Span.milliseconds(50)
     package var ipfs = SimIPFSSettings()
-    /// One step in this many is cut off by a crash between two of its effects. 0 for never.
-    package var crashOneStepIn = 0
     package init() {}
 }
 
-package enum WorldEvent {
-    case input(peer: Int, epoch: Int, PeerInput)
-    case wake(peer: Int, epoch: Int, generation: UInt64)
-    case transit(number: UInt64)
-    case synced(peer: Int, epoch: Int, SyncTicket, SimDisk.PendingSync)
-    case ipfs(peer: Int, epoch: Int, SimIPFS.Task)
+/// One step in so many is cut off by a crash between two of its effects; or exactly one is.
+package enum StepCrashes: Equatable, Sendable {
+    case never
+    case oneIn(Int)
+    /// Of this peer's steps the one of that number, after so many of its effects.
+    case at(peer: Int, step: UInt64, effect: Int)
+}
+
+enum WorldEvent {
+    case input(Process, PeerInput)
+    case wake(Process, generation: UInt64)
+    case packet(SimConnection, Link, Packet)
+    case synced(Process, SyncTicket, SimDisk.PendingSync)
+    /// A request's time has come at the IPFS of that peer.
+    case ipfs(Process, SimIPFS.Task)
     /// A slice of a job begins; what the slice before had synced ends.
-    case job(peer: Int, epoch: Int, number: UInt64, syncs: [SimDisk.PendingSync])
-    case silence(connection: UInt64)
-    case action(Int)
+    case job(Process, number: UInt64, syncs: [SimDisk.PendingSync])
+    case silence(SimConnection)
+    case action((World) -> Void)
 }
 
 package final class World {
-    package let draws: Draws
+    package let tape: Tape
     package let settings: WorldSettings
     package private(set) var now: Int64 = 0
     package private(set) var digest = TraceDigest()
@@ -42,10 +49,9 @@ package final class World {
     private var eventsNow = 0
     private static let eventsNowMax = 100_000
     package var peers: [SimPeer] = []
-    var queue: EventQueue<WorldEvent>
+    var indexes: [PeerID: Int] = [:]
+    private var queue = EventQueue<WorldEvent>()
     var network: SimNetwork
-    var transits: [UInt64: Transit] = [:]
-    var actions: [(World) -> Void] = []
     var nextClient: UInt64 = 0
     /// How long a client that lists takes for each chunk.
     package var readerPause = Span.zero
@@ -53,17 +59,33 @@ package final class World {
     var onReply: [ClientID: (World, ClientReply) -> Void] = [:]
     /// Called after each step of a peer: the oracles.
     package var afterStep: ((World, Int, PeerInput, ArraySlice<PeerEffect>) -> Void)?
+    /// Called when a peer has gone down, by itself or not.
+    package var onDown: ((World, Int) -> Void)?
+    /// Called with the digest so far after each event: where two runs part.
+    package var onEvent: ((UInt64, Int64, TraceDigest) -> Void)?
     /// One line for each event, where anyone wants to read them.
     package var log: ((String) -> Void)?
+    /// What happened, where anyone wants to look at it. `cause` of what is to come is `current`.
+    package var entries: [TraceEntry]?
+    package var onEntry: ((TraceEntry) -> Void)?
+    package private(set) var current = -1
     package private(set) var failure: String?
-    private var mayCrashMidStep = true
-    /// No more crashes between effects: the run heals.
-    package func stopCrashing() { mayCrashMidStep = false }
+    package private(set) var failedOracle: Oracle?
+    /// Faults under way that end by themselves.
+    var striking = SortedSet<Int>()
+    package var stepCrashes = StepCrashes.never
+    /// Effects of each step, for whoever wants to crash between them: (peer, step, effects).
+    package var onStep: ((Int, UInt64, Int) -> Void)?
+    package private(set) var probes = ProbeCounts()
 
     package init(seed: UInt64, settings: WorldSettings = WorldSettings()) {
-        draws = Draws(seed: seed)
+        tape = Tape(seed: seed)
         self.settings = settings
-        queue = EventQueue(ties: draws.stream(.ties))
+        network = SimNetwork(settings: settings.network)
+    }
+    package init(tape: Tape, settings: WorldSettings = WorldSettings()) {
+        self.tape = tape
+        self.settings = settings
         network = SimNetwork(settings: settings.network)
     }
 
@@ -87,170 +109,220 @@ package final class World {
     }
 
     private func step() {
-        guard let (at, event) = queue.next() else { return }
+        guard let (at, event, cause) = queue.next() else { return }
         eventsNow = at > now ? 0 : eventsNow + 1
-        if eventsNow > World.eventsNowMax { return fail("SPIN: \(World.eventsNowMax) events without time passing, the last: \(event)") }
+        if eventsNow > World.eventsNowMax { return fail(.spin, "\(World.eventsNowMax) events without time passing, the last: \(event)") }
         now = max(now, at)
         eventCount += 1
+        current = cause
         switch event {
-        case .input(let peer, let epoch, let input): if peers[peer].epoch == epoch { feed(peer, input) }
-        case .wake(let peer, let epoch, let generation):
-            if peers[peer].epoch == epoch, peers[peer].wakeGeneration == generation { feed(peer, .wake) }
-        case .transit(let number): arrive(number)
-        case .synced(let peer, let epoch, let ticket, let pending):
-            guard peers[peer].epoch == epoch else { return }
-            let failure = peers[peer].disk.endSync(pending)
-            feed(peer, .disk(failure.map { .syncFailed(ticket, $0) } ?? .synced(ticket)))
-        case .ipfs(let peer, let epoch, let task): runIPFS(peer, epoch, task)
-        case .job(let peer, let epoch, let number, let syncs): if peers[peer].epoch == epoch { runJob(peer, number, syncs) }
+        case .input(let process, let input): if process.isCurrent { feed(process, input) }
+        case .wake(let process, let generation):
+            if process.isCurrent, process.wakeGeneration == generation { feed(process, .wake) }
+        case .packet(let connection, let link, let packet): take(connection, link, packet)
+        case .synced(let process, let ticket, let pending):
+            guard process.isCurrent else { return }
+            let failure = process.peer.disk.endSync(pending)
+            if failure != nil { hit(.syncFailed) }
+            feed(process, .disk(failure.map { .syncFailed(ticket, $0) } ?? .synced(ticket)))
+        case .ipfs(let process, let task): runIPFS(process, task)
+        case .job(let process, let number, let syncs): if process.isCurrent { runJob(process, number, syncs) }
         case .silence(let connection): onSilence(connection)
-        case .action(let index): actions[index](self)
+        case .action(let action): action(self)
         }
+        current = -1
+        onEvent?(eventCount, now, digest)
+    }
+
+    func schedule(_ event: WorldEvent, at: Int64, tie: UInt32 = 0) {
+        queue.schedule(event, at: at, tie: tie, cause: current)
+    }
+    /// An event of a peer's: a tie of its own.
+    func schedule(_ event: WorldEvent, of peer: SimPeer, at: Int64) {
+        peer.scheduled += 1
+        queue.schedule(event, at: at, tie: tape.tie(UInt64(peer.index), peer.scheduled), cause: current)
+    }
+    func schedule(_ process: Process, _ input: PeerInput, after delay: Span) {
+        schedule(.input(process, input), of: process.peer, at: now + delay.nanoseconds)
     }
 
     /// Does something at a virtual time.
-    package func at(_ time: Int64, _ action: @escaping (World) -> Void) {
-        actions.append(action)
-        queue.schedule(.action(actions.count - 1), at: max(now, time))
-    }
+    package func at(_ time: Int64, _ action: @escaping (World) -> Void) { schedule(.action(action), at: max(now, time)) }
     package func after(_ span: Span, _ action: @escaping (World) -> Void) { at(now + span.nanoseconds, action) }
 
     /// Stops the run. The first failure counts.
-    package func fail(_ message: String) {
+    package func fail(_ oracle: Oracle, _ text: String) {
         guard failure == nil else { return }
-        failure = message
-        note("!! " + message)
+        failure = "\(oracle.rawValue): \(text)"
+        failedOracle = oracle
+        record(.failure(oracle: oracle.rawValue), nil, "!! " + (failure ?? ""))
     }
 
-    package func note(_ line: @autoclosure () -> String) { log?("\(stamp) \(line())") }
+    package func hit(_ probe: Probe) { probes.hit(probe) }
+
+    // MARK: Records
+
+    package var isWatched: Bool { log != nil || entries != nil || onEntry != nil }
+
+    /// What is worth a line.
+    package func record(
+        _ kind: @autoclosure () -> TraceEntry.Kind, _ peer: Int?, _ text: @autoclosure () -> String, cids: @autoclosure () -> [CID] = []
+    ) {
+        guard isWatched else { return }
+        let text = text()
+        log?("\(stamp) \(peer.map { "\(name($0)) " } ?? "")\(text)")
+        guard entries != nil || onEntry != nil else { return }
+        let entry = TraceEntry(at: now, peer: peer, cause: current < 0 ? nil : current, kind: kind(), text: text, cids: cids())
+        onEntry?(entry)
+        entries?.append(entry)
+    }
+    package func note(_ peer: Int? = nil, _ line: @autoclosure () -> String) { record(.log(level: "note"), peer, line()) }
+
     private var stamp: String {
         let milliseconds = now / 1_000_000
         let text = "\(milliseconds / 1000).\(String(1000 + milliseconds % 1000).dropFirst())"
         return String(repeating: " ", count: max(0, 10 - text.count)) + text
     }
+    func setCurrent(_ entry: Int) { current = entry }
+    /// What is recorded from here on was brought about by the entry recorded last.
+    private func followLast() { if let entries { current = entries.count - 1 } }
 
     // MARK: Steps of a peer
 
     /// Hands one input to a peer's machine and carries out what comes of it.
-    func feed(_ index: Int, _ input: PeerInput) {
-        guard peers[index].isUp else { return }
-        if peers[index].suspended != nil {
-            peers[index].suspended?.append(input)
+    func feed(_ process: Process, _ input: PeerInput) {
+        if process.suspended != nil {
+            hit(.suspended)
+            process.suspended?.append(input)
             return
         }
-        peers[index].steps += 1
-        var choices = draws.stream(.peer, UInt64(index), peers[index].steps)
+        let peer = process.peer
+        peer.steps += 1
+        var choices = tape.stream(.peer, UInt64(peer.index), peer.steps)
         var effects: [PeerEffect] = []
-        mix(index, input)
-        log?("\(stamp) \(name(index)) ← \(describe(input))")
-        let reading = peers[index].clock.reading(now)
-        peers[index].machine?.step(input, at: reading, choices: &choices, effects: &effects)
-        let kept = crashPoint(index, effects.count) ?? effects.count
-        for effect in effects[..<kept] { carryOut(index, effect) }
-        afterStep?(self, index, input, effects[..<kept])
-        if kept < effects.count { crash(index) }
+        mix(peer.index, input)
+        if isWatched {
+            record(.input(label: input.label), peer.index, "← \(describe(input))", cids: mentioned(in: input))
+            followLast()
+        }
+        let reading = peer.clock.reading(now)
+        if peer.clock.isWrong { hit(.clockWrong) }
+        process.machine.step(input, at: reading, choices: &choices, effects: &effects)
+        onStep?(peer.index, peer.steps, effects.count)
+        let kept = crashPoint(peer, effects.count) ?? effects.count
+        for effect in effects[..<kept] { carryOut(process, effect) }
+        afterStep?(self, peer.index, input, effects[..<kept])
+        if kept < effects.count {
+            hit(.crashedBetweenEffects)
+            crash(peer.index)
+        }
     }
 
     /// A crash between two effects, where the run wants such.
-    private func crashPoint(_ index: Int, _ count: Int) -> Int? {
-        guard mayCrashMidStep, settings.crashOneStepIn > 0, count > 0 else { return nil }
-        var choices = draws.stream(.faults, UInt64(index), peers[index].steps)
-        return choices.chance(1, in: settings.crashOneStepIn) ? choices.below(count) : nil
+    private func crashPoint(_ peer: SimPeer, _ count: Int) -> Int? {
+        switch stepCrashes {
+        case .never: return nil
+        case .oneIn(let rate):
+            guard count > 0 else { return nil }
+            var choices = tape.stream(.faults, UInt64(peer.index), peer.steps)
+            return choices.chance(1, in: rate) ? choices.below(count) : nil
+        case .at(let index, let step, let effect): return index == peer.index && step == peer.steps && effect < count ? effect : nil
+        }
     }
 
-    func carryOut(_ index: Int, _ effect: PeerEffect) {
-        mix(index, effect)
+    func carryOut(_ process: Process, _ effect: PeerEffect) {
+        let peer = process.peer
+        mix(peer.index, effect)
         switch effect {
         case .wake(let at):
-            peers[index].wakeGeneration += 1
+            process.wakeGeneration += 1
             guard let at else { return }
-            let event = WorldEvent.wake(
-                peer: index, epoch: peers[index].epoch, generation: peers[index].wakeGeneration)
-            queue.schedule(event, at: max(now, peers[index].clock.trueTime(of: at)))
-        case .connection(let effect): carryOut(index, effect)
-        case .stream(let effect): carryOut(index, effect)
+            schedule(.wake(process, generation: process.wakeGeneration), of: peer, at: max(now, peer.clock.trueTime(of: at)))
+        case .connection(let effect): carryOut(process, effect)
+        case .stream(let effect): carryOut(process, effect)
         case .disk(.sync(let name, let ticket)):
-            var choices = draws.stream(.disk, UInt64(index), eventCount)
-            let delay = choices.span(settings.syncLatencyMin, settings.syncLatencyMax).nanoseconds
-            let pending = peers[index].disk.beginSync(name)
-            queue.schedule(.synced(peer: index, epoch: peers[index].epoch, ticket, pending), at: now + delay)
-        case .disk(let effect): peers[index].disk.apply(effect)
+            peer.syncs += 1
+            let delay = tape.span(.disk, UInt64(peer.index), peer.syncs, settings.syncLatencyMin, settings.syncLatencyMax)
+            let pending = peer.disk.beginSync(name)
+            if peer.diskSlowness > 1 { hit(.diskSlow) }
+            schedule(.synced(process, ticket, pending), of: peer, at: now + delay.nanoseconds * Int64(peer.diskSlowness))
+        case .disk(let effect): peer.disk.apply(effect)
         case .job(let job):
-            peers[index].jobs[job.number] = job
-            scheduleJob(index, job.number, [])
-        case .exchange(let effect): carryOut(index, effect)
+            process.jobs[job.number] = job
+            scheduleJob(process, job.number, [])
+        case .exchange(let effect): carryOut(process, effect)
         case .reply(let client, let reply):
-            log?("\(stamp) \(name(index)) → client \(client.number): \(describe(reply))")
+            record(.effect(label: "reply"), peer.index, "→ client \(client.number): \(describe(reply))", cids: mentioned(in: reply))
             onReply[client]?(self, reply)
             // Whoever lists takes all there is.
             switch reply {
             case .item(.pins), .item(.infos):
-                queue.schedule(.input(peer: index, epoch: peers[index].epoch, .clientInput(client, .more)), at: now + 1 + readerPause.nanoseconds)
+                schedule(.input(process, .clientInput(client, .more)), of: peer, at: now + 1 + readerPause.nanoseconds)
             default: break
             }
-        case .log(let line): log?("\(stamp) \(name(index))   \(line.level) \(line.component): \(line.message)")
-        case .ready: note("\(name(index)) is ready")
-        case .stopped:
-            note("\(name(index)) has stopped")
-            takeDown(index)
-        case .fatal(let reason):
-            note("\(name(index)) gives up: \(reason)")
-            takeDown(index)
+        case .log(let line):
+            record(.log(level: "\(line.level)"), peer.index, "  \(line.level) \(line.component): \(line.message)", cids: mentioned(in: line.message))
+        case .ready: note(peer.index, "is ready")
+        case .stopped: if process.isCurrent { takeDown(peer.index, "has stopped") }
+        case .fatal(let reason): if process.isCurrent { takeDown(peer.index, "gives up: \(reason)") }
         }
     }
 
     // MARK: Jobs
 
-    private func scheduleJob(_ index: Int, _ number: UInt64, _ syncs: [SimDisk.PendingSync]) {
-        var choices = draws.stream(.disk, UInt64(index) | 1 << 33, eventCount)
-        let delay = choices.span(settings.sliceLatencyMin, settings.sliceLatencyMax).nanoseconds
-        queue.schedule(.job(peer: index, epoch: peers[index].epoch, number: number, syncs: syncs), at: now + delay)
+    private func scheduleJob(_ process: Process, _ number: UInt64, _ syncs: [SimDisk.PendingSync]) {
+        let peer = process.peer
+        peer.slices += 1
+        let delay = tape.span(.job, UInt64(peer.index), peer.slices, settings.sliceLatencyMin, settings.sliceLatencyMax)
+        schedule(.job(process, number: number, syncs: syncs), of: peer, at: now + delay.nanoseconds * Int64(peer.diskSlowness))
     }
 
-    private func runJob(_ index: Int, _ number: UInt64, _ syncs: [SimDisk.PendingSync]) {
+    private func runJob(_ process: Process, _ number: UInt64, _ syncs: [SimDisk.PendingSync]) {
+        let disk = process.peer.disk
         for sync in syncs {
-            if let failure = peers[index].disk.endSync(sync) { return endJob(index, number, .failed(.disk(failure))) }
+            if let failure = disk.endSync(sync) { return endJob(process, number, .failed(.disk(failure))) }
         }
-        guard peers[index].jobs[number] != nil else { return }
-        let disk = peers[index].disk
+        guard process.jobs[number] != nil else { return }
         var effects: [DiskEffect] = []
         do throws(LogError) {
-            if let outcome = try peers[index].jobs[number]?.advance(reader: disk, effects: &effects) {
-                return endJob(index, number, outcome)
+            if let outcome = try process.jobs[number]?.advance(reader: disk, effects: &effects) {
+                return endJob(process, number, outcome)
             }
-        } catch { return endJob(index, number, .failed(error)) }
+        } catch { return endJob(process, number, .failed(error)) }
         var pending: [SimDisk.PendingSync] = []
         for effect in effects {
             if case .sync(let name, _) = effect { pending.append(disk.beginSync(name)) } else { disk.apply(effect) }
         }
-        scheduleJob(index, number, pending)
+        scheduleJob(process, number, pending)
     }
 
-    private func endJob(_ index: Int, _ number: UInt64, _ outcome: JobOutcome) {
-        peers[index].jobs[number] = nil
-        feed(index, .job(number, outcome))
+    private func endJob(_ process: Process, _ number: UInt64, _ outcome: JobOutcome) {
+        process.jobs[number] = nil
+        if case .failed = outcome { hit(.jobFailed) }
+        feed(process, .job(number, outcome))
     }
 
     package func name(_ index: Int) -> String { "p\(index)" }
 
     // MARK: Clients
 
-    /// Asks a peer as a client would. `each` takes every reply.
+    /// Asks a peer as a client would. `each` takes every reply. Whoever asks a peer that is down hears nothing.
     @discardableResult
     package func ask(_ index: Int, _ request: ClientRequest, each: @escaping (World, ClientReply) -> Void) -> ClientID {
         nextClient += 1
         let client = ClientID(nextClient)
         onReply[client] = each
-        queue.schedule(.input(peer: index, epoch: peers[index].epoch, .client(client, request)), at: now)
+        if let process = peers[index].process { schedule(process, .client(client, request), after: .zero) }
         return client
     }
     package func hangUp(_ index: Int, _ client: ClientID) {
-        queue.schedule(.input(peer: index, epoch: peers[index].epoch, .clientGone(client)), at: now)
+        if let process = peers[index].process { schedule(process, .clientGone(client), after: .zero) }
     }
     /// What follows an upload's request, in this order.
     package func send(_ index: Int, _ client: ClientID, _ inputs: [ClientInput]) {
+        guard let process = peers[index].process else { return }
         for (offset, input) in inputs.enumerated() {
-            queue.schedule(.input(peer: index, epoch: peers[index].epoch, .clientInput(client, input)), at: now + 1 + Int64(offset))
+            schedule(process, .clientInput(client, input), after: Span(nanoseconds: 1 + Int64(offset)))
         }
     }
 

@@ -144,7 +144,7 @@ import Tracking
         }
         stage.run(.minutes(3))
         #expect(stage.world.peers[0].ipfs.pins.count == 1200)
-        stage.world.peers[0].ipfs.forgetPins()
+        stage.world.peers[0].ipfs.forgetPins(at: stage.world.now)
         var most = 0
         stage.world.afterStep = { world, index, _, _ in most = max(most, world.peers[index].machine?.tracker.busyCount ?? 0) }
         #expect(infos(try stage.ask(0, .recoverAll(isLocal: true), within: .minutes(10))).count == 1200)

@@ -1,4 +1,4 @@
-// Listing pins to a client, one chunk at a time: what a listing holds does not grow with the pinset.
+// Listing pins to a client, one chunk at a time: a listing holds a bit for each pin, shared with the pinset until that changes.
 
 import Kernel
 import MerkleCRDT
@@ -16,13 +16,15 @@ package struct ListingSettings: Sendable {
 }
 
 extension ClusterPeer {
-    /// Where a listing goes on, in the order of the log.
+    /// The pinset as it was when the listing began, and where to go on in the order of the log.
     struct Listing: Sendable {
+        let live: LiveMap
         /// A bit for each type: asking a set would cost a tenth of the time.
         private let types: UInt64
         var cursor: LogAddress?
 
-        init(types: Set<PinType>) {
+        init(types: Set<PinType>, live: LiveMap) {
+            self.live = live
             self.types = PinType.allCases.filter(types.contains).reduce(0) { $0 | $1.rawValue }
         }
         func wants(_ type: PinType) -> Bool { types & type.rawValue != 0 }
@@ -31,7 +33,7 @@ extension ClusterPeer {
     package var listingCount: Int { pinListings.count }
 
     mutating func beginListing(_ client: ClientID, _ types: Set<PinType>) {
-        pinListings[client] = Listing(types: types)
+        pinListings[client] = Listing(types: types, live: replica.live)
         continueListing(client)
     }
 
@@ -52,10 +54,10 @@ extension ClusterPeer {
         }
     }
 
-    /// Where to go on, or nil at the end. What changes meanwhile is seen or not.
+    /// Where to go on, or nil at the end. What changes meanwhile is shown as it was: nothing is missing, nothing comes twice.
     private mutating func fill(_ pins: inout StoredPins, _ listing: Listing) throws -> LogAddress? {
         var damages: [LogDamage] = []
-        let next = try replica.scan(from: listing.cursor, bytes: settings.listing.bytesPerChunk, damages: &damages) { item in
+        let next = try replica.scan(from: listing.cursor, bytes: settings.listing.bytesPerChunk, among: listing.live, damages: &damages) { item in
             if item.isDerived, let parts = PinParts(item.value) {
                 if listing.wants(parts.type) { pins.append(item.value) }
             } else if let cid = CID(stateKey: item.key), let pin = try? Pin(protobuf: item.value, cid: cid), listing.wants(pin.type) {

@@ -280,7 +280,7 @@ extension ClusterPeer {
 
 extension PeerSettings {
     /// CRDT-110: base58 of the MD5 multihash of the cluster's name.
-    var replicaTopic: String {
+    package var replicaTopic: String {
         Multibase.base58btc.encode(Multihash(code: HashCode.md5, digest: md5(Bytes(clusterName.utf8))).bytes)
     }
 }

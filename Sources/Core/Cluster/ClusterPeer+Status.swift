@@ -32,7 +32,7 @@ extension ClusterPeer {
             let current = peer.storedPin(cid)
             let settled = peer.tracker.settledStatus(of: cid, pin: current, now: peer.turn.now)
             let info = settled ?? peer.tracker.status(of: current ?? pin, ipfs: ClusterPeer.pinStatus(result))
-            then(&peer, peer.decorated(peer.queued(info, peer.replica.address(of: cid))))
+            then(&peer, peer.decorated(peer.queued(info, try? peer.replica.address(of: cid))))
         }
     }
 

@@ -48,7 +48,8 @@ extension ClusterPeer {
     private mutating func listIPFS(_ reader: Survey.Reader) {
         let call = askIPFS(.pinLs([.recursive, .direct])) { peer, item in
             guard case .pinned(let cid, let status) = item, let kind = peer.surveys[reader]?.kind else { return }
-            if let address = peer.replica.address(of: cid) { peer.surveys[reader]?.hold(address, as: status) }
+            let address = peer.address(of: cid)
+            peer.surveys[reader]?.hold(cid, at: address, as: status)
             if kind == .recovery { peer.dropLeftover(cid) }
         } then: { peer, result in
             if case .failure(let failure) = result {
@@ -61,16 +62,25 @@ extension ClusterPeer {
         surveys[reader]?.calls.append(.ipfs(call))
     }
 
+    /// Where a pin's value is. What cannot be read is not absent: no survey says anything of this peer then.
+    private mutating func address(of cid: CID) -> LogAddress? {
+        do throws(LogError) { return try replica.address(of: cid) } catch {
+            mend(error)
+            for reader in surveys.keys { surveys[reader]?.failure = "the pinset cannot be read: \(error)" }
+            return nil
+        }
+    }
+
     /// What IPFS has pinned or unpinned since it was listed.
     mutating func tellSurveys(_ operation: IPFSOperation) {
         guard !surveys.isEmpty else { return }
         switch operation {
         case .pin(let pin):
-            guard let address = replica.address(of: pin.cid) else { return }
-            for reader in surveys.keys { surveys[reader]?.hold(address, as: pin.maxDepth == 0 ? .direct : .recursive) }
+            let address = address(of: pin.cid)
+            for reader in surveys.keys { surveys[reader]?.hold(pin.cid, at: address, as: pin.maxDepth == 0 ? .direct : .recursive) }
         case .unpin(let cid):
-            guard let address = replica.address(of: cid) else { return }
-            for reader in surveys.keys { surveys[reader]?.release(address) }
+            let address = address(of: cid)
+            for reader in surveys.keys { surveys[reader]?.release(cid, at: address) }
         default: break
         }
     }
@@ -83,7 +93,7 @@ extension ClusterPeer {
         let call = ask(peer, method, arguments) { cluster, bytes in
             do {
                 let info = try PinInfo(messagePack: bytes)
-                let address = cluster.replica.address(of: info.cid)
+                let address = cluster.address(of: info.cid)
                 cluster.surveys[reader]?.hear(info, at: address)
             } catch {
                 let failure = RPCFailure(.client, "undecodable reply of \(method.text): \(error)")
@@ -189,7 +199,7 @@ extension ClusterPeer {
         let isCurrent = replica.live.contains(address)
         guard let pin = isCurrent ? pin : storedPin(pin.cid) else { return nil }
         var entry = GlobalPinInfo(cid: pin.cid)
-        if let info = own(pin, at: address, survey.held(address), survey) { entry.add(signature.under(info)) }
+        if let info = own(pin, at: address, survey.held(pin.cid, address, isCurrent: isCurrent), survey) { entry.add(signature.under(info)) }
         for (peer, report) in survey.reports {
             guard let short = report.short(address, of: pin) else { continue }
             var info = blankInfo(pin.cid, pin, peer)

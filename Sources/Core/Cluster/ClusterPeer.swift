@@ -125,6 +125,11 @@ package struct ClusterPeer: Sendable {
     package var isReady: Bool { phase == .ready }
     /// Uploads that have not ended: each is still to write a pin.
     package var uploadCount: Int { adds.count }
+    /// Answers that it waits for, and work that waits for those.
+    package var unfinishedCount: Int {
+        writes.count + ipfsCalls.count + trackerCalls.count + rpcCalls.count + served.count + gathers.count + surveys.count + collections.count
+            + bulk.count + pinListings.count + adds.count
+    }
     /// What the peerstore file is to hold: other peers and their addresses, the most important first.
     package var knownPeers: [(peer: PeerID, addresses: [Multiaddr])] { book.known }
 

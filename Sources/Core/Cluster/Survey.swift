@@ -49,6 +49,8 @@ struct Survey: Sendable {
     /// What IPFS holds of `live`.
     var recursive = LiveMap()
     var direct = LiveMap()
+    /// What it holds of pins that have changed since: their values are not in `live`.
+    private var moved = SortedMap<CID, IPFSPinStatus>()
     /// Why this peer has nothing to say.
     var failure: String?
     var reports = SortedMap<PeerID, PeerReport>()
@@ -71,16 +73,26 @@ struct Survey: Sendable {
         return Tracker.needsState(filter) && Tracker.needsIPFS(filter)
     }
 
-    mutating func hold(_ address: LogAddress, as status: IPFSPinStatus) {
-        guard live.contains(address) else { return }
+    /// `address` is that of the CID's value in the state, if it is there.
+    mutating func hold(_ cid: CID, at address: LogAddress?, as status: IPFSPinStatus) {
+        guard let address, live.contains(address) else {
+            if moved.count < Survey.restMax || moved[cid] != nil { moved[cid] = status }
+            return
+        }
         if status == .direct { direct.insert(address) } else { recursive.insert(address) }
     }
-    mutating func release(_ address: LogAddress) {
+    mutating func release(_ cid: CID, at address: LogAddress?) {
+        guard let address, live.contains(address) else {
+            if moved.count < Survey.restMax || moved[cid] != nil { moved[cid] = .unpinned }
+            return
+        }
         recursive.remove(address)
         direct.remove(address)
     }
-    func held(_ address: LogAddress) -> IPFSPinStatus? {
-        recursive.contains(address) ? .recursive : direct.contains(address) ? .direct : nil
+    /// `isCurrent` is false where the value is not at that address any more.
+    func held(_ cid: CID, _ address: LogAddress, isCurrent: Bool) -> IPFSPinStatus? {
+        if !isCurrent, let status = moved[cid] { return status == .unpinned ? nil : status }
+        return recursive.contains(address) ? .recursive : direct.contains(address) ? .direct : nil
     }
 
     /// False where nobody has anything to say.

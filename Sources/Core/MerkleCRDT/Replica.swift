@@ -257,7 +257,7 @@ package struct Replica: Sendable {
         /// Where the value stands in the log, as long as it is the value.
         package var address: LogAddress { item.address }
     }
-    package func address(of cid: CID) -> LogAddress? { do { return try store.address(StoredName(cid)) } catch { return nil } }
+    package func address(of cid: CID) throws(LogError) -> LogAddress? { try store.address(StoredName(cid)) }
 
     /// Hands out keys and values, those of the blocks that begin within about so many bytes of the log from a cursor on; nil is
     /// the beginning. The order is that of the log. The next cursor, or nil at the end. Cursors stay good while things change:

@@ -1,0 +1,118 @@
+// Faults as data: what strikes whom, when and for how long. The catalogue says what each stands for; docs/faults.md is made of it.
+
+import Kernel
+
+package enum FaultFamily: String, CaseIterable, Sendable {
+    case network, blocks, ipfs, metrics, disk, process, clock, churn, hostile
+}
+
+package enum FaultKind: String, CaseIterable, Sendable {
+    case partition, oneWay = "one-way", isolate, bridge, ring, swizzle
+    case slowLink = "slow-link", thinLink = "thin-link", halfOpen = "half-open", connectionLoss = "connection-loss", flapping
+    case muteGossip = "mute-gossip"
+    case slowBlocks = "slow-blocks", withheldBlocks = "withheld-blocks", wrongBlocks = "wrong-blocks"
+    case ipfsDown = "ipfs-down", ipfsHang = "ipfs-hang", ipfsSlow = "ipfs-slow", ipfsLosesReplies = "ipfs-loses-replies"
+    case ipfsFull = "ipfs-full", ipfsReset = "ipfs-reset", ipfsCollects = "ipfs-collects", ipfsStale = "ipfs-stale", ipfsRestart = "ipfs-restart"
+    case lyingSpace = "lying-space", hiddenSpace = "hidden-space"
+    case diskFull = "disk-full", syncFailure = "sync-failure", slowDisk = "slow-disk", readError = "read-error", rot
+    case crash, restart, suspend, wipe, rollback
+    case clockOffset = "clock-offset", clockFreeze = "clock-freeze"
+    case leave, lose
+    case hostileGossip = "hostile-gossip", hostileBytes = "hostile-bytes"
+}
+
+package struct Fault: Equatable, Sendable {
+    /// Names it in a plan. Shrinking keeps it.
+    package var number: Int
+    package var kind: FaultKind
+    /// From the beginning of the storm; or after so many others when all has settled (`isLate`).
+    package var at: Span
+    /// Zero where it is over at once, or lasts until all is healed.
+    package var length: Span = .zero
+    package var peers: [Int]
+    package var others: [Int] = []
+    package var amount = 0
+    package var isLate = false
+
+    package init(number: Int, kind: FaultKind, at: Span, length: Span = .zero, peers: [Int], others: [Int] = [], amount: Int = 0, isLate: Bool = false) {
+        (self.number, self.kind, self.at, self.length) = (number, kind, at, length)
+        (self.peers, self.others, self.amount, self.isLate) = (peers, others, amount, isLate)
+    }
+}
+
+/// One row of the catalogue.
+package struct FaultRow: Sendable {
+    package let kind: FaultKind
+    package let family: FaultFamily
+    /// How many of them a run has at most where its family is on, at full intensity.
+    package let countMax: Int
+    /// Shortest and longest, in seconds; zeros where it is over at once.
+    package let lasts: ClosedRange<Int>
+    package let amounts: ClosedRange<Int>
+    /// What it does, and what in the world it stands for.
+    package let what: String
+    package let incident: String
+    package let probe: Probe
+}
+
+extension FaultKind {
+    package var row: FaultRow { FaultKind.rows[self] ?? FaultKind.catalogue[0] }
+    private static let rows = Dictionary(uniqueKeysWithValues: catalogue.map { ($0.kind, $0) })
+
+    private static func row(
+        _ kind: FaultKind, _ family: FaultFamily, _ countMax: Int, _ lasts: ClosedRange<Int>, _ amounts: ClosedRange<Int>,
+        _ what: String, _ incident: String, _ probe: Probe
+    ) -> FaultRow {
+        FaultRow(kind: kind, family: family, countMax: countMax, lasts: lasts, amounts: amounts, what: what, incident: incident, probe: probe)
+    }
+    private static func row(
+        _ kind: FaultKind, _ family: FaultFamily, _ countMax: Int, _ lasts: ClosedRange<Int>, _ what: String, _ incident: String, _ probe: Probe
+    ) -> FaultRow { row(kind, family, countMax, lasts, 0...0, what, incident, probe) }
+
+    package static let catalogue: [FaultRow] = [
+        row(.partition, .network, 4, 5...90, "Two sides; nothing passes between them, what is sent waits.",
+            "A switch fails, a cable is cut (Bailis and Kingsbury, The network is reliable).", .heldUp),
+        row(.oneWay, .network, 3, 5...90, "The same in one direction.", "Cloudflare, November 2020: a switch that drops one way.", .heldUp),
+        row(.isolate, .network, 3, 5...90, "One peer is cut off from all others.", "A node's network card hangs.", .heldUp),
+        row(.bridge, .network, 2, 10...90, "Two halves that only one peer sees both of.", "Jepsen's bridge: a partial partition.", .heldUp),
+        row(.ring, .network, 2, 10...90, "Every peer sees its neighbours in a ring, no two the same.", "Jepsen's majorities ring.", .heldUp),
+        row(.swizzle, .network, 2, 10...60, "Peers are cut off one by one and come back in another order.", "FoundationDB's swizzle clog: a rolling change of firewalls.", .heldUp),
+        row(.slowLink, .network, 3, 10...120, 5...60, "One link takes so many times as long.", "A congested or rerouted path.", .delayed),
+        row(.thinLink, .network, 2, 10...120, 200...5000, "One link carries so many bytes a second.", "A home uplink; traffic shaping.", .delayed),
+        row(.halfOpen, .network, 4, 0...0, "A connection is dead, and neither end has noticed.", "A NAT or firewall forgets a flow.", .vanished),
+        row(.connectionLoss, .network, 6, 0...0, "A connection is reset.", "Restarts of proxies; idle time-outs.", .connectionLost),
+        row(.flapping, .network, 2, 10...40, 2...9, "A connection is reset every so many seconds.", "A flapping link or interface.", .connectionLost),
+        row(.muteGossip, .network, 3, 20...150, "Pubsub silently stops delivering from one peer to another.", "go-libp2p-pubsub #589: a mesh that freezes.", .gossipMuted),
+        row(.slowBlocks, .blocks, 2, 20...120, 5...150, "Blocks take so many seconds from one peer to all others.", "A holder behind a slow disk: found after the time-out.", .delayed),
+        row(.withheldBlocks, .blocks, 3, 20...150, "One peer answers no want for a block.", "boxo #432, #629: wants that vanish.", .blocksWithheld),
+        row(.wrongBlocks, .blocks, 2, 20...120, "Blocks of one peer arrive with a bit changed.", "Bad memory in a holder; a hostile one.", .blocksSpoilt),
+        row(.ipfsDown, .ipfs, 3, 5...60, "The IPFS daemon refuses connections.", "A daemon crashes or is upgraded (cluster #1733).", .ipfsRefused),
+        row(.ipfsHang, .ipfs, 2, 5...60, "It takes requests and never answers.", "Kubo's pinner lock held by a stuck request.", .ipfsHung),
+        row(.ipfsSlow, .ipfs, 2, 20...120, 5...40, "Requests take so many times as long.", "A busy datastore.", .ipfsSlow),
+        row(.ipfsLosesReplies, .ipfs, 1, 60...180, 3...12, "One request in so many is carried out, and its answer lost.", "A reverse proxy times out.", .ipfsReplyLost),
+        row(.ipfsFull, .ipfs, 2, 10...90, "No pin has room.", "Kubo's StorageMax is reached, or its disk full (cluster #1120).", .ipfsFull),
+        row(.ipfsReset, .ipfs, 2, 0...0, "It has forgotten all its pins.", "The repository is set up anew (cluster 9f660ba3).", .ipfsForgot),
+        row(.ipfsCollects, .ipfs, 1, 60...180, 3...9, "One new pin in so many is gone at once.", "Garbage collection races a pin.", .ipfsForgot),
+        row(.ipfsStale, .ipfs, 2, 20...120, "It lists the pins of some time ago.", "A cached listing behind a proxy.", .ipfsStale),
+        row(.ipfsRestart, .ipfs, 3, 0...0, "What it had under way is cut short.", "An upgrade of the daemon in mid-pin.", .ipfsCutShort),
+        row(.lyingSpace, .metrics, 2, 30...180, 0...2, "It tells more free space than there is, or none, or 2⁶⁴ - 1.", "cluster #1120: free space underflows.", .factsFalse),
+        row(.hiddenSpace, .metrics, 2, 30...180, "It does not say how much space it has.", "repo/stat that times out: an absent metric.", .factsFalse),
+        row(.diskFull, .disk, 2, 5...60, 0...2000, "So many bytes more fit on the disk.", "A full volume.", .diskFull),
+        row(.syncFailure, .disk, 2, 0...0, 1...2, "So many syncs fail.", "PostgreSQL's fsyncgate: an error told once.", .syncFailed),
+        row(.slowDisk, .disk, 2, 10...120, 5...100, "Syncs and jobs take so many times as long.", "A noisy neighbour; a degraded array.", .diskSlow),
+        row(.readError, .disk, 1, 10...60, 0...1, "Reads of the log, or of the index, fail.", "Latent sector errors.", .readFailed),
+        row(.rot, .disk, 3, 0...0, 0...3, "A bit of a file rots.", "Silent corruption (Bairavasundaram et al., 2008).", .rotRead),
+        row(.crash, .process, 5, 1...60, "The process and its machine lose power.", "kill -9; a power cut. Unsynced bytes are lost, kept or torn.", .crashed),
+        row(.restart, .process, 3, 0...0, "It crashes and is back at once.", "A supervisor; while others still wait for it.", .crashed),
+        row(.suspend, .process, 3, 1...60, "It does nothing for a while; all that comes waits.", "A virtual machine is moved; a long swap.", .suspended),
+        row(.wipe, .process, 1, 1...60, "It comes back with an empty disk and the same name.", "A disk is replaced.", .diskReplaced),
+        row(.rollback, .process, 1, 1...60, "It comes back with the disk of some time ago.", "A restored backup or snapshot.", .diskReplaced),
+        row(.clockOffset, .clock, 2, 10...120, -900...900, "The wall clock is so many seconds off.", "A wrong time zone; a step of NTP.", .clockWrong),
+        row(.clockFreeze, .clock, 2, 10...90, "The wall clock stands still.", "A virtual machine without a time source.", .clockWrong),
+        row(.leave, .churn, 3, 5...60, "It stops in good order and comes back.", "An upgrade.", .leftInOrder),
+        row(.lose, .churn, 1, 0...0, "It goes for good, with its disk.", "Hardware that is not replaced.", .lostForGood),
+        row(.hostileGossip, .hostile, 4, 0...0, 0...4, "An untrusted member announces heads that nobody has, garbage, too much, and in others' names.",
+            "go-ds-crdt 4d32f9e, #199; an open swarm.", .hostileSent),
+        row(.hostileBytes, .hostile, 4, 0...0, 0...3, "It opens a stream of each protocol and sends noise.", "Scanners; foreign software on the port.", .hostileSent),
+    ]
+}

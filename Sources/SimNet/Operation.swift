@@ -1,0 +1,200 @@
+// What clients ask, as data: one operation is one line of a plan.
+
+import Kernel
+import Multiformats
+import Pinset
+
+package enum OperationKind: String, CaseIterable, Sendable {
+    case pin, unpin
+    case pinAll = "pin-all", unpinAll = "unpin-all", pinPath = "pin-path", unpinPath = "unpin-path"
+    case add
+    case get, list
+    case status, statuses, statusAll = "status-all"
+    case recover, recoverAll = "recover-all"
+    case metrics, metricNames = "metric-names", alerts, graph, bandwidth
+    case id, version, peers, peerAdd = "peer-add", peerRemove = "peer-remove", gc
+
+    var isWrite: Bool {
+        switch self {
+        case .pin, .unpin, .pinAll, .unpinAll, .pinPath, .unpinPath, .add: true
+        default: false
+        }
+    }
+}
+
+package struct Operation: Equatable, Sendable {
+    /// Names it in a plan. Shrinking keeps it.
+    package var number: Int
+    /// From the beginning of the storm.
+    package var at: Span
+    /// Who is asked: each of them, at the same time. One that is down is passed over for the next that is up.
+    package var peers: [Int]
+    package var kind: OperationKind
+    /// What it is about: small numbers, so that operations meet. In runs with embedded nodes, numbers of `add`s.
+    package var contents: [Int] = []
+    /// Its options, each a word: see `Words`.
+    package var words: [String] = []
+
+    package init(number: Int, at: Span, peers: [Int], kind: OperationKind, contents: [Int] = [], words: [String] = []) {
+        (self.number, self.at, self.peers) = (number, at, peers)
+        (self.kind, self.contents, self.words) = (kind, contents, words)
+    }
+
+    /// What this run covers of all that could be asked: the kind, with each of its options, and each two of them.
+    var features: [String] {
+        let names = words.map { word in word.split(separator: "=").first.map(String.init) ?? word }
+        var found = [kind.rawValue]
+        for (place, name) in names.enumerated() {
+            found.append("\(kind.rawValue) \(name)")
+            for other in names[(place + 1)...] { found.append("\(kind.rawValue) \([name, other].sorted().joined(separator: "+"))") }
+        }
+        return found
+    }
+}
+
+/// The options of an operation, legal or not.
+struct Words {
+    /// What each kind of operation may carry.
+    static func known(_ kind: OperationKind) -> [String] {
+        switch kind {
+        case .pin, .pinPath: pinWords
+        case .pinAll: ["min", "max"]
+        case .add: ["local", "shard", "no-pin", "wrap", "raw", "v1", "trickle", "bytes", "min", "max", "name", "chunk", "break-off"]
+        case .status, .statuses, .recover, .recoverAll, .gc: ["local"]
+        case .statusAll: ["local", "filter", "hang-up"]
+        case .list: ["types", "hang-up"]
+        case .peerAdd, .peerRemove: ["whom"]
+        case .metrics: ["metric"]
+        default: []
+        }
+    }
+    static let pinWords = [
+        "name", "min", "max", "direct", "expire", "update", "alloc", "meta", "origin", "depth", "shard-size", "long-name",
+    ]
+
+    private var values: [String: String] = [:]
+    init(_ words: [String]) {
+        for word in words {
+            let parts = word.split(separator: "=", maxSplits: 1).map(String.init)
+            values[parts[0]] = parts.count > 1 ? parts[1] : ""
+        }
+    }
+    func has(_ name: String) -> Bool { values[name] != nil }
+    func text(_ name: String) -> String? { values[name] }
+    func number(_ name: String) -> Int? { values[name].flatMap { Int($0) } }
+}
+
+extension Operation {
+    /// The plan's line is wrong, and how.
+    package var fault: String? {
+        if peers.isEmpty { return "it names no peer" }
+        for word in words {
+            let name = word.split(separator: "=").first.map(String.init) ?? word
+            if !Words.known(kind).contains(name) { return "\(kind.rawValue) knows no option \(name); it knows \(Words.known(kind).joined(separator: ", "))" }
+        }
+        switch kind {
+        case .pin, .unpin, .get, .status, .recover, .pinPath, .unpinPath: if contents.isEmpty { return "\(kind.rawValue) needs content, such as c3" }
+        default: break
+        }
+        return nil
+    }
+}
+
+// MARK: Drawing
+
+extension Operation {
+    /// Draws the workload of a run. Kinds and options are weighted anew for each run, so that some are rare in one and common in
+    /// another.
+    static func workload(_ options: RunOptions, _ tape: Tape, count: Int) -> [Operation] {
+        var swarm = tape.stream(.swarm)
+        let weights = OperationKind.allCases.map { kind -> Int in
+            if options.isEmbedded && [.pinAll, .unpinAll, .pinPath, .unpinPath].contains(kind) { return 0 }
+            if kind == .add { return options.isEmbedded ? 60 : 0 }
+            let weight = [0, 1, 3, 8][swarm.below(4)]
+            switch kind {
+            case .pin: return 40 + weight * 6
+            case .unpin: return 8 + weight * 3
+            case .pinAll, .unpinAll: return weight * 2
+            default: return weight
+            }
+        }
+        let rates = Words.pinWords.map { _ in [0, 0, 6, 12, 30][swarm.below(5)] }
+        let bursts = swarm.below(4)
+        let total = weights.reduce(0, +)
+        let peers = options.peers + (options.hasOutsider ? 1 : 0)
+        var adds: [Int] = []
+        var drawn: [Operation] = []
+        for number in 1...max(1, count) {
+            var choices = tape.stream(.workload, UInt64(number))
+            var pick = choices.below(max(1, total))
+            var kind = OperationKind.pin
+            for (place, weight) in weights.enumerated() {
+                if pick < weight { kind = OperationKind.allCases[place]; break }
+                pick -= weight
+            }
+            if options.isEmbedded && adds.isEmpty { kind = .add }
+            let span = choices.span(.zero, options.workloadLength)
+            var one = Operation(number: number, at: span, peers: [choices.below(peers)], kind: kind)
+            one.shape(options, adds, rates, &choices)
+            // Often several at once: values of one height meet, and who removes the same upon the same heads makes the same block.
+            if (kind == .pin || kind == .unpin), choices.chance(bursts, in: 8) { one.peers = Array(0..<peers) }
+            if kind == .add { adds.append(number) }
+            drawn.append(one)
+        }
+        return drawn
+    }
+
+    private mutating func shape(_ options: RunOptions, _ adds: [Int], _ rates: [Int], _ choices: inout Choices) {
+        func content(_ choices: inout Choices) -> Int {
+            options.isEmbedded ? adds.isEmpty ? 0 : adds[choices.below(adds.count)] : choices.below(options.contents)
+        }
+        let local = choices.chance(1, in: 2) ? ["local"] : []
+        switch kind {
+        case .pin, .pinPath:
+            contents = [content(&choices)]
+            words = ["name=n\(number)"]
+            for (word, rate) in zip(Words.pinWords.dropFirst(), rates.dropFirst()) where choices.chance(rate, in: 100) {
+                if let drawn = Operation.word(word, options, &choices, content) { words.append(drawn) }
+            }
+            if choices.chance(1, in: 4), !words.contains(where: { $0.hasPrefix("min=") || $0.hasPrefix("max=") }) { words += ["min=-1", "max=-1"] }
+        case .unpin, .unpinPath, .get: contents = [content(&choices)]
+        case .pinAll, .unpinAll:
+            contents = choices.permuted(Array(0..<options.contents)).prefix(1 + choices.below(5)).map { $0 }
+            if kind == .pinAll, choices.chance(1, in: 2) { words = ["min=-1", "max=-1"] }
+        case .add:
+            words = ["bytes=\(choices.chance(1, in: 10) ? 100_000 : choices.below(4000))", "chunk=512"]
+            for word in ["local", "raw", "v1", "trickle", "wrap", "no-pin", "break-off"] where choices.chance(word == "raw" ? 4 : 1, in: 9) { words.append(word) }
+            if choices.chance(1, in: 4) { words += ["min=-1", "max=-1"] }
+        case .status, .recover:
+            contents = [content(&choices)]
+            words = local
+        case .statuses:
+            contents = (0..<1 + choices.below(4)).map { _ in content(&choices) }
+            words = local
+        case .statusAll:
+            words = local
+            if choices.chance(1, in: 3) { words.append("filter=\(["pinned", "error", "queued", "remote"][choices.below(4)])") }
+            if choices.chance(1, in: 8) { words.append("hang-up=\(choices.below(400))") }
+        case .list: if choices.chance(1, in: 6) { words.append("hang-up=\(choices.below(400))") }
+        case .recoverAll, .gc: words = local
+        case .metrics: words = ["metric=\(["ping", "freespace", "pinqueue", "nonsense"][choices.below(4)])"]
+        case .peerAdd, .peerRemove: words = ["whom=p\(choices.below(options.peers))"]
+        default: break
+        }
+    }
+
+    private static func word(_ name: String, _ options: RunOptions, _ choices: inout Choices, _ content: (inout Choices) -> Int) -> String? {
+        switch name {
+        case "min": return "min=\(choices.below(options.peers + 3) - 1)"
+        case "max": return "max=\(choices.below(options.peers + 3) - 1)"
+        case "expire": return "expire=\(choices.chance(1, in: 6) ? -60 : 30 + choices.below(270))"
+        case "update": return options.isEmbedded ? nil : "update=c\(content(&choices))"
+        case "alloc": return "alloc=" + choices.permuted(Array(0..<options.peers)).prefix(1 + choices.below(2)).map { "p\($0)" }.joined(separator: "+")
+        case "meta": return "meta=key\(choices.below(3)):value\(choices.below(3))"
+        case "depth": return "depth=\(choices.below(3) - 1)"
+        case "shard-size": return "shard-size=\(choices.below(1 << 20))"
+        case "long-name": return "long-name=\(200 + choices.below(200))"
+        default: return name
+        }
+    }
+}

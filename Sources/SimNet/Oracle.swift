@@ -1,0 +1,61 @@
+// What must hold of every run. The names are those of the bug zoo where it has one; they are used in failures, in tests, in
+// docs and by `sweep --until`.
+
+package enum Oracle: String, CaseIterable, Sendable {
+    // The CRDT.
+    case digest = "DIGEST"
+    case refold = "REFOLD"
+    case heads = "HEADS"
+    case fetchable = "FETCHABLE"
+    case cover = "COVER"
+    case min = "MIN"
+    // What clients were told.
+    case durable = "DURABLE"
+    case accepted = "ACCEPTED"
+    case answer = "ANSWER"
+    case add = "ADD"
+    // Pinning.
+    case truth = "TRUTH"
+    case intent = "INTENT"
+    case settle = "SETTLE"
+    case count = "COUNT"
+    case expiry = "EXPIRY"
+    // Allocation and trust.
+    case alloc = "ALLOC"
+    case repin = "REPIN"
+    case trust = "TRUST"
+    // Progress and bounds.
+    case live = "LIVE"
+    case circle = "CIRCLE"
+    case bound = "BOUND"
+    case spin = "SPIN"
+    case start = "START"
+
+    package var statement: String {
+        switch self {
+        case .digest: "Peers with the same heads and nothing missing have the same state, at all times."
+        case .refold: "The state is what a naive fold of the DAG gives."
+        case .heads: "Heads are an antichain, and every merged block is below one of them."
+        case .fetchable: "Every block below the heads can be read."
+        case .cover: "Healed, every peer comes to have what the others have: the same heads, the same state."
+        case .min: "No block removes what a block below it has removed."
+        case .durable: "What a client was told is accepted survives every crash."
+        case .accepted: "Every accepted operation is committed in bounded time."
+        case .answer: "Every answer to a client is what the peer holds at that time; every request ends, once."
+        case .add: "What was added is held in full by each of its allocations."
+        case .truth: "What a peer says of a pin is what its IPFS daemon holds, where that did not change meanwhile."
+        case .intent: "IPFS pins with the mode that the pinset has."
+        case .settle: "At rest, IPFS pins exactly what is allocated to it."
+        case .count: "Counters are folds over what they count, never negative."
+        case .expiry: "Nothing stays that has expired."
+        case .alloc: "Allocations obey the factors, name each peer once, and nobody unknown."
+        case .repin: "A pin below its minimum is re-pinned by somebody in bounded time, once for each loss."
+        case .trust: "A peer that nobody trusts changes nothing."
+        case .live: "A peer that runs is ready in bounded time, and sees who is there."
+        case .circle: "A healed cluster does not go round in circles, nor wait for nothing."
+        case .bound: "Memory and queues stay within their limits."
+        case .spin: "Time passes."
+        case .start: "A peer starts on whatever a crash has left of its disk."
+        }
+    }
+}

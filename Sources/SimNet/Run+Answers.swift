@@ -1,0 +1,189 @@
+// Every answer to a client is judged as it comes.
+
+import Cluster
+import Kernel
+import Multiformats
+import Pinset
+import Seams
+
+/// A request that has not ended.
+struct Asked {
+    let peer: Int
+    let at: Int64
+    let request: ClientRequest
+    /// What the peer held when it took up a listing, and what it has listed.
+    var snapshot: SortedSet<CID>?
+    var listed = SortedSet<CID>()
+    /// Whom the pin was allocated to before.
+    var before: [PeerID] = []
+}
+
+extension Run {
+    /// No answer may take longer, whatever hangs: RPCs and IPFS have time-outs.
+    static let answerMax = Span.minutes(10)
+    /// How long after it went down a peer may still be taken for alive: its last ping, and what clocks are off.
+    static let pingGrace = Span.seconds(90)
+
+    @discardableResult
+    func ask(_ index: Int, _ operation: Operation, _ request: ClientRequest, each: ((ClientReply) -> Void)? = nil) -> ClientID {
+        let client = ClientID(world.nextClient + 1)
+        oracles.asked[client] = Asked(peer: index, at: world.now, request: request)
+        world.ask(index, request) { [unowned self] _, reply in
+            each?(reply)
+            judge(client, reply)
+        }
+        if let after = Words(operation.words).number("hang-up") {
+            world.after(.milliseconds(Int64(max(0, after)))) { [unowned self] world in
+                guard oracles.asked[client] != nil else { return }
+                world.hangUp(index, client)
+            }
+        }
+        return client
+    }
+
+    /// Nobody waits for a peer that has gone.
+    func forgetAsked(_ index: Int) {
+        for (client, asked) in oracles.asked where asked.peer == index { oracles.asked.remove(client) }
+        oracles.downSince[index] = world.now
+    }
+
+    /// A listing shows what was there when it was asked for.
+    func noteListing(_ index: Int, _ input: PeerInput) {
+        switch input {
+        case .start: oracles.downSince.remove(index)
+        case .clientGone(let client): oracles.asked.remove(client)
+        case .client(let client, .pins), .client(let client, .statusAll(.undefined, _)):
+            guard var asked = oracles.asked[client], let process = world.peers[index].process else { return }
+            asked.snapshot = SortedSet(pins(of: process.machine).map(\.cid))
+            oracles.asked[client] = asked
+        case .client(let client, .pin(let pin)):
+            guard let process = world.peers[index].process, let held = try? process.machine.readPin(pin.cid) else { return }
+            oracles.asked[client]?.before = held.allocations ?? []
+        default: break
+        }
+    }
+
+    private func judge(_ client: ClientID, _ reply: ClientReply) {
+        guard let asked = oracles.asked[client] else { return world.fail(.answer, "client \(client.number) is answered after the end: \(describe(reply))") }
+        oracles.judged += 1
+        switch reply {
+        case .item(let item): judge(item, client, asked)
+        case .end:
+            oracles.asked.remove(client)
+            if asked.request.isWrite { oracles.acknowledged += 1 }
+            judgeListing(asked)
+        case .failed(let failure):
+            oracles.asked.remove(client)
+            if case .pinGet(let cid) = asked.request, failure.kind == .notFound, let pin = try? world.peers[asked.peer].process?.machine.readPin(cid) {
+                world.fail(.answer, "\(world.name(asked.peer)) says that it has no pin of \(pin.cid), and has one")
+            }
+        case .pause, .resume: break
+        }
+    }
+
+    private func judge(_ item: ClientItem, _ client: ClientID, _ asked: Asked) {
+        switch (item, asked.request) {
+        case (.pin(let pin), .pinGet(let cid)):
+            let held = try? world.peers[asked.peer].process?.machine.readPin(cid)
+            if pin.cid != cid || held.map({ $0 != pin }) == true { world.fail(.answer, "\(world.name(asked.peer)) shows a pin of \(cid) that is not the one it has") }
+        case (.pins(let pins), .pins): for pin in pins.pins { list(pin.cid, client) }
+        case (.infos(let infos), .statusAll(let filter, _)):
+            for info in infos {
+                list(info.cid, client)
+                judge(info, asked)
+                guard filter != .undefined, !info.peers.contains(where: { !$0.value.status.isDisjoint(with: filter) }) else { continue }
+                world.fail(.answer, "\(world.name(asked.peer)) lists \(info.cid), which does not match the filter")
+            }
+        case (.infos(let infos), _): for info in infos { judge(info, asked) }
+        case (.info(let info), .status(let cid, _)), (.info(let info), .recover(let cid, _)):
+            if info.cid != cid { world.fail(.answer, "\(world.name(asked.peer)) tells the status of \(info.cid), asked for \(cid)") }
+            judge(info, asked)
+        case (.info(let info), _): judge(info, asked)
+        default: break
+        }
+    }
+
+    private func list(_ cid: CID, _ client: ClientID) {
+        guard var asked = oracles.asked[client] else { return }
+        if !asked.listed.insert(cid) { world.fail(.answer, "\(world.name(asked.peer)) lists \(cid) twice") }
+        oracles.asked[client] = asked
+    }
+
+    private func judgeListing(_ asked: Asked) {
+        guard let snapshot = asked.snapshot else { return }
+        oracles.judged += 1
+        let isExact = if case .pins = asked.request { true } else { false }
+        // Statuses leave out what has been unpinned meanwhile.
+        let kept = isExact ? snapshot : SortedSet(world.peers[asked.peer].process.map { pins(of: $0.machine).map(\.cid) } ?? [])
+        if let missing = snapshot.first(where: { !asked.listed.contains($0) && kept.contains($0) }) {
+            return world.fail(.answer, "\(world.name(asked.peer)) does not list \(missing), which it had when it was asked")
+        }
+        guard isExact, let extra = asked.listed.first(where: { !snapshot.contains($0) }) else { return }
+        world.fail(.answer, "\(world.name(asked.peer)) lists \(extra), which it did not have when it was asked")
+    }
+
+    /// TRUTH: what is said of a pin is what IPFS held all the time since it was asked.
+    private func judge(_ info: GlobalPinInfo, _ asked: Asked) {
+        guard !options.isEmbedded else { return }
+        for (name, said) in info.peers {
+            guard let index = world.indexes[name] else { continue }
+            guard !plan.has(.ipfsStale, at: index), let holds = world.peers[index].ipfs.held(info.cid, since: asked.at) else { continue }
+            oracles.judged += 1
+            let isWrong = said.status == .pinned ? !holds : said.status == .unexpectedlyUnpinned && holds
+            guard isWrong else { continue }
+            world.fail(.truth, "\(world.name(asked.peer)) says that \(world.name(index)) has \(info.cid) \(said.status.text), which IPFS \(holds ? "pins" : "does not pin")")
+        }
+    }
+
+    // MARK: Pins
+
+    /// ALLOC, ANSWER: what a client is told of its pin.
+    func judge(_ pin: Pin, asked: Pin, before: [PeerID], at index: Int) {
+        oracles.judged += 1
+        if pin.cid != asked.cid || pin.options.name != asked.options.name
+            || pin.options.mode != asked.options.mode && asked.options.pinUpdate == nil {
+            return world.fail(.answer, "\(world.name(index)) has pinned \(pin.cid) as \(pin.options.name), asked for \(asked.cid) as \(asked.options.name)")
+        }
+        let allocations = pin.allocations ?? []
+        // ALC-07: what suffices stays as it is, with whom it has.
+        guard !pin.isPinnedEverywhere, allocations.sorted() != before.sorted() else { return }
+        if allocations.count > pin.options.replicationFactorMax || allocations.count < pin.options.replicationFactorMin {
+            return world.fail(.alloc, "\(pin.cid) has \(allocations.count) allocations, factors \(pin.options.replicationFactorMin) to \(pin.options.replicationFactorMax)")
+        }
+        guard !plan.has(.clock) else { return }
+        for peer in allocations {
+            guard let other = world.indexes[peer], let since = oracles.downSince[other] else { continue }
+            guard world.now - since > Run.pingGrace.nanoseconds else { continue }
+            return world.fail(.alloc, "\(world.name(index)) allocates \(pin.cid) to \(world.name(other)), which has been down for \(Span(nanoseconds: world.now - since).seconds)")
+        }
+    }
+
+    // MARK: At the end
+
+    /// ANSWER: no request is left without an end.
+    func checkRequests() {
+        for (client, asked) in oracles.asked where world.now - asked.at > Run.answerMax.nanoseconds {
+            return world.fail(.answer, "\(world.name(asked.peer)) has not ended its answer to client \(client.number) in \(Span(nanoseconds: world.now - asked.at).seconds): \(asked.request)")
+        }
+    }
+
+    /// BOUND: at rest nothing is left lying about.
+    func checkBounds() {
+        for index in present {
+            guard let process = world.peers[index].process else { continue }
+            let streams = process.streams.count, most = 16 * world.peers.count + 16
+            if streams > most { return world.fail(.bound, "\(world.name(index)) has \(streams) streams open at rest, of \(most)") }
+            let waiting = process.machine.unfinishedCount
+            if waiting > 64 { return world.fail(.bound, "\(world.name(index)) waits for \(waiting) answers at rest") }
+        }
+    }
+}
+
+extension ClientRequest {
+    var isWrite: Bool {
+        switch self {
+        case .pin, .pinAll, .unpinAll, .pinPath, .unpin, .unpinPath, .add: true
+        default: false
+        }
+    }
+}

@@ -1,0 +1,157 @@
+// Clients ask what the plan says.
+
+import Cluster
+import Crypto
+import Encoding
+import IPFSConnector
+import Kernel
+import Multiformats
+import Pinset
+import Seams
+
+extension Run {
+    static let outsiderName = "from outside"
+
+    /// A small set of CIDs, so that operations meet; or what an earlier `add` made.
+    func content(_ number: Int) -> CID? {
+        if options.isEmbedded && number < 1000 { return oracles.uploads.last { $0.operation == number }?.root }
+        return CID(v1: Codec.raw, .sha2_256(of: Bytes("content \(number)".utf8)))
+    }
+
+    func perform(_ operation: Operation) {
+        for peer in operation.peers {
+            let count = world.peers.count
+            guard let index = (0..<count).lazy.map({ (peer + $0) % count }).first(where: { self.world.peers[$0].isUp }) else { return }
+            if operation.peers.count > 1, index != peer { continue }
+            perform(operation, at: index)
+        }
+    }
+
+    private func perform(_ operation: Operation, at index: Int) {
+        let words = Words(operation.words)
+        let cids = operation.contents.compactMap(content)
+        let isLocal = words.has("local")
+        if operation.kind.isWrite { for cid in cids { oracles.askedWrites.append((index, cid, world.now)) } }
+        func first(_ request: (CID) -> ClientRequest) { if let cid = cids.first { ask(index, operation, request(cid)) } }
+        switch operation.kind {
+        case .pin: if let cid = cids.first { pin(index, operation, Pin.asked(cid, pinOptions(operation, index, words), words)) }
+        case .pinPath:
+            if let cid = cids.first { ask(index, operation, .pinPath(PinPath(path: "/ipfs/\(cid)", options: pinOptions(operation, index, words)))) }
+        case .unpin: first { .unpin($0) }
+        case .unpinPath: first { .unpinPath(PinPath(path: "/ipfs/\($0)")) }
+        case .pinAll: pinAll(index, operation, cids, words)
+        case .unpinAll: if !cids.isEmpty { ask(index, operation, .unpinAll(cids)) }
+        case .add: upload(index, operation, words)
+        case .get: first { .pinGet($0) }
+        case .list: ask(index, operation, .pins([.data]))
+        case .status: first { .status($0, isLocal: isLocal) }
+        case .statuses: ask(index, operation, .statuses(cids, isLocal: isLocal))
+        case .statusAll:
+            let filters: [String: TrackerStatus] = ["pinned": .pinned, "error": .error, "queued": .queued, "remote": .remote]
+            ask(index, operation, .statusAll(words.text("filter").flatMap { filters[$0] } ?? .undefined, isLocal: isLocal))
+        case .recover: first { .recover($0, isLocal: isLocal) }
+        case .recoverAll: ask(index, operation, .recoverAll(isLocal: isLocal))
+        case .metrics: ask(index, operation, .metrics(name: words.text("metric") ?? "ping"))
+        case .metricNames: ask(index, operation, .metricNames)
+        case .alerts: ask(index, operation, .alerts)
+        case .graph: ask(index, operation, .connectGraph)
+        case .bandwidth: ask(index, operation, .bandwidth)
+        case .id: ask(index, operation, .id)
+        case .version: ask(index, operation, .version)
+        case .peers: ask(index, operation, .peers)
+        case .peerAdd, .peerRemove:
+            let whom = words.text("whom").flatMap { Int(peer: $0) }.flatMap { world.peers.indices.contains($0) ? world.peers[$0].id : nil }
+            guard let whom else { return }
+            ask(index, operation, operation.kind == .peerAdd ? .peerAdd(whom) : .peerRemove(whom))
+        case .gc: ask(index, operation, .repoGC(isLocal: isLocal))
+        }
+    }
+
+    private func pinOptions(_ operation: Operation, _ index: Int, _ words: Words) -> PinOptions {
+        var options = PinOptions()
+        options.name = index == outsider ? Run.outsiderName : words.text("name") ?? ""
+        if let count = words.number("long-name") { options.name += String(repeating: "x", count: max(0, min(count, 10_000))) }
+        if let min = words.number("min") { options.replicationFactorMin = min }
+        if let max = words.number("max") { options.replicationFactorMax = max }
+        if words.has("direct") { options.mode = .direct }
+        if let seconds = words.number("expire") { options.expireAt = world.peers[index].clock.reading(world.now).wall + .seconds(Int64(seconds)) }
+        if let from = words.text("update"), from.hasPrefix("c"), let number = Int(from.dropFirst()) { options.pinUpdate = content(number) }
+        if let names = words.text("alloc") {
+            options.userAllocations = names.split(separator: "+").compactMap { Int(peer: $0) }.compactMap { world.peers.indices.contains($0) ? world.peers[$0].id : nil }
+        }
+        if let pair = words.text("meta")?.split(separator: ":"), pair.count == 2 {
+            var metadata = Metadata()
+            metadata[String(pair[0])] = String(pair[1])
+            options.metadata = metadata
+        }
+        if words.has("origin") { options.origins = (try? Multiaddr(text: "/ip4/192.0.2.1/tcp/4001/p2p/\(world.peers[0].ipfs.id)")).map { [$0] } }
+        if let size = words.number("shard-size") { options.shardSize = UInt64(max(0, size)) }
+        return options
+    }
+
+    private func pin(_ index: Int, _ operation: Operation, _ pin: Pin) {
+        let asked = world.now
+        let client = ClientID(world.nextClient + 1)
+        ask(index, operation, .pin(pin)) { [unowned self] reply in
+            guard case .item(.pin(let answer)) = reply else { return }
+            oracles.acknowledgedPins.append((index, asked, answer))
+            judge(answer, asked: pin, before: oracles.asked[client]?.before ?? [], at: index)
+        }
+    }
+
+    /// All of them or none.
+    private func pinAll(_ index: Int, _ operation: Operation, _ cids: [CID], _ words: Words) {
+        var batch = PinBatch()
+        if let min = words.number("min") { batch.options.replicationFactorMin = min }
+        if let max = words.number("max") { batch.options.replicationFactorMax = max }
+        let pins = cids.enumerated().map { (cid: $1, name: index == outsider ? Run.outsiderName : "bulk \(operation.number).\($0)") }
+        for pin in pins { batch.append(pin.cid, name: pin.name) }
+        let asked = world.now
+        ask(index, operation, .pinAll(batch)) { [unowned self] reply in
+            if case .end = reply { oracles.acknowledgedBulk.append((index, asked, pins)) }
+        }
+    }
+
+    /// A small file; what was acknowledged is pinned and unpinned later.
+    private func upload(_ index: Int, _ operation: Operation, _ words: Words) {
+        var parameters = AddParameters()
+        parameters.options.name = index == outsider ? Run.outsiderName : "file"
+        parameters.chunker = "size-\(words.number("chunk") ?? 512)"
+        parameters.rawLeaves = words.has("raw")
+        parameters.isLocal = words.has("local")
+        parameters.noPin = words.has("no-pin")
+        parameters.wrapWithDirectory = words.has("wrap")
+        if words.has("v1") { parameters.cidVersion = 1 }
+        if words.has("trickle") { parameters.layout = .trickle }
+        if let min = words.number("min") { parameters.options.replicationFactorMin = min }
+        if let max = words.number("max") { parameters.options.replicationFactorMax = max }
+        let asked = world.now
+        var root: CID?
+        let client = ask(index, operation, .add(parameters)) { [unowned self] reply in
+            switch reply {
+            case .item(.added(let line)): root = line.cid
+            case .end: if let root { oracles.uploads.append((index, asked, root, operation.number, parameters.noPin)) }
+            default: break
+            }
+        }
+        var choices = world.tape.stream(.workload, 1 << 40 | UInt64(operation.number))
+        let size = max(0, min(words.number("bytes") ?? 1000, 10 << 20))
+        let pieces = (0..<4).map { _ in ClientInput.data(choices.bytes(size / 4)) }
+        let end: [ClientInput] = words.has("break-off") ? [.failed("the client went away")] : [.endOfFile, .end]
+        world.send(index, client, [.file(name: "file")] + pieces + end)
+    }
+
+    /// In an open batch a later write of the same peer replaces an earlier one before it is ever published.
+    func isSuperseded(_ index: Int, _ cid: CID, askedAt time: Int64) -> Bool {
+        (options.isBatching || options.isSkewed) && oracles.askedWrites.contains { $0.at == index && $0.cid == cid && $0.when > time }
+    }
+}
+
+extension Pin {
+    fileprivate static func asked(_ cid: CID, _ options: PinOptions, _ words: Words) -> Pin {
+        var pin = Pin(cid: cid, options: options)
+        if options.mode == .direct { pin.maxDepth = 0 }
+        if let depth = words.number("depth") { pin.maxDepth = depth }
+        return pin
+    }
+}

@@ -1,0 +1,118 @@
+// What shapes a run beside its workload and its faults. Each option has a name, by which plans write it down.
+
+import Kernel
+
+/// What heals a cluster by itself. Each can be off, so that it does not hide what the others fail to do.
+package enum Healer: String, CaseIterable, Sendable { case rebroadcast, repair, repin, recover, stateSync = "state-sync" }
+
+package struct RunOptions: Equatable, Sendable {
+    package var peers = 3
+    package var workloadLength = Span.minutes(3)
+    package var factorMin = 2
+    package var factorMax = 3
+    package var isBatching = false
+    /// One step in so many is cut off by a crash between two of its effects, during the storm. 0 for never.
+    package var stepCrashOneIn = 0
+    /// One of the trusted peers is there only from the middle of the storm on.
+    package var hasLatecomer = false
+    /// Parts per million by which clocks run fast or slow, at most.
+    package var clockDriftMax = 0
+    /// One more peer, which nobody else trusts: it may listen, be allocated to, and change nothing.
+    package var hasOutsider = false
+    /// How many CIDs are written: with few, many writes meet.
+    package var contents = 12
+    /// Peers hold content themselves, and clients upload it.
+    package var isEmbedded = false
+    package var healersOff: [Healer] = []
+    /// After the storm so many peers are down, and the others must do without them before they come back.
+    package var absentees = 0
+    /// The last so many peers are of an older version, and know no lists of blocks.
+    package var oldPeers = 0
+    /// Every other peer has another configuration: batches or not, other factors.
+    package var isSkewed = false
+    /// Entries in the index's memory, and bytes in a segment of the log: small ones see many checkpoints, merges and files.
+    package var indexEntries = 512 << 10
+    package var segmentBytes = 64 << 20
+    /// What is read of the log before a peer opens; the rest is read while it runs.
+    package var replayBytesAtOpen = 64 << 20
+    /// What is appended can be read when it has been synced, no earlier.
+    package var writesLate = false
+    /// How long clients that list take for each chunk, in milliseconds at most.
+    package var readerPause = 1
+    /// At most so many pins at once.
+    package var concurrentPins = 3
+    /// Pins of IPFS that take longer are given up.
+    package var pinTimeout = Span.seconds(20)
+    package init() {}
+
+    func heals(_ healer: Healer) -> Bool { !healersOff.contains(healer) }
+
+    // MARK: As text
+
+    package struct Field: Sendable {
+        package let name: String
+        let get: @Sendable (RunOptions) -> String
+        let set: @Sendable (inout RunOptions, String) -> Bool
+    }
+    private static func int(_ name: String, _ path: any WritableKeyPath<RunOptions, Int> & Sendable) -> Field {
+        Field(name: name, get: { "\($0[keyPath: path])" }) { options, text in
+            guard let value = Int(text) else { return false }
+            options[keyPath: path] = value
+            return true
+        }
+    }
+    private static func bool(_ name: String, _ path: any WritableKeyPath<RunOptions, Bool> & Sendable) -> Field {
+        Field(name: name, get: { $0[keyPath: path] ? "yes" : "no" }) { options, text in
+            guard text == "yes" || text == "no" else { return false }
+            options[keyPath: path] = text == "yes"
+            return true
+        }
+    }
+    private static func span(_ name: String, _ path: any WritableKeyPath<RunOptions, Span> & Sendable) -> Field {
+        Field(name: name, get: { $0[keyPath: path].seconds }) { options, text in
+            guard let value = Span(seconds: text) else { return false }
+            options[keyPath: path] = value
+            return true
+        }
+    }
+    package static let fields: [Field] = [
+        int("peers", \.peers), span("storm", \.workloadLength), int("factor-min", \.factorMin), int("factor-max", \.factorMax),
+        bool("batching", \.isBatching), int("step-crash-one-in", \.stepCrashOneIn), bool("latecomer", \.hasLatecomer),
+        int("clock-drift", \.clockDriftMax), bool("outsider", \.hasOutsider), int("contents", \.contents), bool("embedded", \.isEmbedded),
+        Field(name: "healers-off", get: { $0.healersOff.isEmpty ? "none" : $0.healersOff.map(\.rawValue).joined(separator: "+") }) { options, text in
+            let names = text == "none" ? [] : text.split(separator: "+").map(String.init)
+            options.healersOff = names.compactMap { Healer(rawValue: $0) }
+            return options.healersOff.count == names.count
+        },
+        int("absentees", \.absentees), int("old-peers", \.oldPeers), bool("skewed", \.isSkewed),
+        int("index-entries", \.indexEntries), int("segment-bytes", \.segmentBytes), int("replay-at-open", \.replayBytesAtOpen),
+        bool("writes-late", \.writesLate), int("reader-pause", \.readerPause), int("concurrent-pins", \.concurrentPins),
+        span("pin-timeout", \.pinTimeout),
+    ]
+    /// name=value for what is not as usual.
+    package var words: [String] {
+        let usual = RunOptions()
+        return RunOptions.fields.compactMap { field in field.get(self) == field.get(usual) ? nil : "\(field.name)=\(field.get(self))" }
+    }
+}
+
+extension Span {
+    /// "12.345s". Exact to the millisecond; plans draw nothing finer.
+    package var seconds: String {
+        let milliseconds = nanoseconds / 1_000_000
+        let rest = milliseconds % 1000
+        return "\(milliseconds / 1000)" + (rest == 0 ? "s" : ".\(String(1000 + rest).dropFirst())s")
+    }
+    package init?(seconds text: some StringProtocol) {
+        guard text.hasSuffix("s") else { return nil }
+        let parts = text.dropLast().split(separator: ".", omittingEmptySubsequences: false)
+        guard let whole = Int64(parts[0]), parts.count <= 2, whole >= 0 else { return nil }
+        var milliseconds: Int64 = 0
+        if parts.count == 2 {
+            guard (1...3).contains(parts[1].count), let value = Int64(parts[1] + String(repeating: "0", count: 3 - parts[1].count)), value >= 0 else { return nil }
+            milliseconds = value
+        }
+        self = .milliseconds(whole * 1000 + milliseconds)
+    }
+    var wholeMilliseconds: Span { .milliseconds(nanoseconds / 1_000_000) }
+}

@@ -1,0 +1,180 @@
+// A run as data: options, workload, faults and the tape. Drawn from a seed, written down, read back, shrunk; the same plan is the
+// same run.
+
+import Kernel
+
+package struct RunPlan: Equatable, Sendable {
+    package var tape: Tape
+    package var options = RunOptions()
+    package var operations: [Operation] = []
+    package var faults: [Fault] = []
+    /// Instead of the random ones: one crash between two effects.
+    package var stepCrash: (peer: Int, step: UInt64, effect: Int)?
+    /// What it is about, and which oracle it is to fail by; for those that read it.
+    package var story: [String] = []
+    package var expected: Oracle?
+
+    package var seed: UInt64 { tape.seed }
+    package init(tape: Tape) { self.tape = tape }
+
+    package static func == (a: Self, b: Self) -> Bool {
+        a.tape == b.tape && a.options == b.options && a.operations == b.operations && a.faults == b.faults
+            && a.stepCrash.map { [UInt64($0.peer), $0.step, UInt64($0.effect)] } == b.stepCrash.map { [UInt64($0.peer), $0.step, UInt64($0.effect)] }
+    }
+}
+
+extension RunPlan {
+    /// Files may hold what nobody wrote.
+    var spoilsDisks: Bool { faults.contains { $0.kind == .rot || $0.kind == .readError } }
+    /// One try of IPFS may not be enough.
+    var mayFailAtIPFS: Bool { options.isEmbedded || faults.contains { $0.kind.row.family == .ipfs } }
+    /// What a pin has may be more than it asks for.
+    var lowersFactors: Bool { options.isSkewed || operations.contains { $0.words.contains { $0.hasPrefix("max=") } } }
+    func has(_ kind: FaultKind, at peer: Int) -> Bool { faults.contains { $0.kind == kind && $0.peers.contains(peer) } }
+    func has(_ family: FaultFamily) -> Bool { faults.contains { $0.kind.row.family == family } }
+}
+
+/// What a sweep asks of the runs it draws.
+package struct Drawing: Equatable, Sendable {
+    /// Crashes between effects, full disks, failing syncs and rotting bits in every run.
+    package var diskFaults = false
+    /// Families that no run has: for finding out which a failure needs.
+    package var without: [FaultFamily] = []
+    package init(diskFaults: Bool = false, without: [FaultFamily] = []) { (self.diskFaults, self.without) = (diskFaults, without) }
+}
+
+extension RunPlan {
+    /// The run of a seed.
+    package static func random(_ seed: UInt64, _ drawing: Drawing = Drawing()) -> RunPlan {
+        let tape = Tape(seed: seed)
+        var plan = RunPlan(tape: tape)
+        var choices = tape.stream(.options)
+        plan.options.draw(&choices)
+        if drawing.diskFaults {
+            var more = tape.stream(.options, 1)
+            plan.options.stepCrashOneIn = 4000
+            plan.options.indexEntries = [1, 4, 16, 64][more.below(4)]
+            plan.options.segmentBytes = [2 << 10, 20 << 10][more.below(2)]
+            plan.options.replayBytesAtOpen = [1, 4 << 10, 64 << 20][more.below(3)]
+        }
+        plan.operations = Operation.workload(plan.options, tape, count: 20 + choices.below(60))
+        plan.drawFaults(drawing)
+        plan.round()
+        return plan
+    }
+
+    /// To what a text can say.
+    private mutating func round() {
+        for place in operations.indices { operations[place].at = operations[place].at.wholeMilliseconds }
+        for place in faults.indices {
+            (faults[place].at, faults[place].length) = (faults[place].at.wholeMilliseconds, faults[place].length.wholeMilliseconds)
+        }
+        operations.sort { ($0.at, $0.number) < ($1.at, $1.number) }
+        faults.sort { ($0.isLate ? 1 : 0, $0.at, $0.number) < ($1.isLate ? 1 : 0, $1.at, $1.number) }
+    }
+}
+
+extension RunOptions {
+    mutating func draw(_ choices: inout Choices) {
+        peers = 2 + choices.below(4)
+        factorMin = 1 + choices.below(2)
+        factorMax = factorMin + choices.below(2)
+        isBatching = choices.chance(1, in: 2)
+        stepCrashOneIn = choices.chance(1, in: 3) ? 4000 : 0
+        clockDriftMax = choices.chance(1, in: 2) ? choices.below(500) : 0
+        hasOutsider = choices.chance(1, in: 4)
+        contents = [2, 4, 12][choices.below(3)]
+        isEmbedded = choices.chance(1, in: 5)
+        if choices.chance(2, in: 3) {
+            indexEntries = [1, 4, 16, 64][choices.below(4)]
+            segmentBytes = [2 << 10, 20 << 10, 64 << 20][choices.below(3)]
+            replayBytesAtOpen = [1, 4 << 10, 64 << 20][choices.below(3)]
+        }
+        hasLatecomer = peers > 2 && choices.chance(1, in: 4)
+        writesLate = choices.chance(1, in: 2)
+        readerPause = choices.chance(1, in: 2) ? 1 : 1 + choices.below(2000)
+        concurrentPins = 1 + choices.below(4)
+        oldPeers = choices.chance(1, in: 5) ? 1 + choices.below(peers) : 0
+        isSkewed = choices.chance(1, in: 6)
+        if peers > 2, choices.chance(1, in: 4) { absentees = 1 + choices.below(peers - 2) }
+        for healer in Healer.allCases where choices.chance(1, in: 8) { healersOff.append(healer) }
+    }
+}
+
+// MARK: Faults
+
+extension RunPlan {
+    /// Families of faults are on or off for a whole run; half of the runs see few kinds of them, at high intensity.
+    private mutating func drawFaults(_ drawing: Drawing) {
+        var choices = tape.stream(.faults)
+        let families = FaultFamily.allCases.filter { family in
+            let isOn = choices.chance(1, in: family == .process || family == .network ? 2 : 3)
+            return isOn && !drawing.without.contains(family) && (family != .hostile || options.hasOutsider)
+        }
+        let isFocused = choices.chance(1, in: 2)
+        var budget = LossBudget(options)
+        for (place, row) in FaultKind.catalogue.enumerated() {
+            let isForced = drawing.diskFaults && [.crash, .diskFull, .syncFailure, .rot].contains(row.kind)
+            guard families.contains(row.family) || isForced, !drawing.without.contains(row.family) else { continue }
+            var choices = tape.stream(.faults, UInt64(place) + 1)
+            guard isForced || choices.chance(1, in: isFocused ? 3 : 2) else { continue }
+            let most = isFocused ? row.countMax * 2 : row.countMax
+            for count in 0..<1 + choices.below(most) {
+                var own = tape.stream(.faults, UInt64(place) + 1, UInt64(count) + 1)
+                if let fault = draw(row, 100 * (place + 1) + count, &own), budget.allows(fault) { faults.append(fault) }
+            }
+        }
+        // Peers that go, and bits that rot, when all has settled.
+        let spare = options.peers - max(2, options.factorMin)
+        if spare > 0, choices.chance(1, in: 2), !drawing.without.contains(.churn) {
+            for number in 0..<1 + choices.below(min(2, spare)) {
+                let fault = Fault(number: 9000 + number, kind: .lose, at: .zero, peers: [choices.below(everyone.count)], isLate: true)
+                if budget.allows(fault) { faults.append(fault) }
+            }
+        }
+        if choices.chance(drawing.diskFaults ? 1 : 1, in: drawing.diskFaults ? 1 : 3), !drawing.without.contains(.disk) {
+            let index = choices.below(options.peers)
+            for number in 0..<1 + choices.below(3) {
+                let fault = Fault(number: 9100 + number, kind: .rot, at: .zero, peers: [index], amount: choices.below(4), isLate: true)
+                if budget.allows(fault) { faults.append(fault) }
+            }
+        }
+    }
+
+    private var everyone: [Int] { Array(0..<options.peers + (options.hasOutsider ? 1 : 0)) }
+
+    private func draw(_ row: FaultRow, _ number: Int, _ choices: inout Choices) -> Fault? {
+        let everyone = everyone
+        let at = choices.span(.zero, options.workloadLength)
+        let length = row.lasts.upperBound == 0 ? Span.zero : choices.span(.seconds(Int64(row.lasts.lowerBound)), .seconds(Int64(row.lasts.upperBound)))
+        var fault = Fault(number: number, kind: row.kind, at: at, length: length, peers: [choices.below(everyone.count)])
+        fault.amount = row.amounts.lowerBound + choices.below(row.amounts.count)
+        let order = choices.permuted(everyone)
+        switch row.kind {
+        case .partition, .oneWay, .bridge:
+            let cut = 1 + choices.below(max(1, everyone.count - 1))
+            (fault.peers, fault.others) = (Array(order[..<cut]), Array(order[cut...]))
+        case .isolate: (fault.peers, fault.others) = ([order[0]], Array(order[1...]))
+        case .ring, .swizzle: fault.peers = order
+        case .slowLink, .thinLink, .halfOpen, .connectionLoss, .flapping, .muteGossip: (fault.peers, fault.others) = ([order[0]], [order[1]])
+        case .ipfsLosesReplies, .ipfsCollects: fault.peers = everyone
+        case .hostileGossip, .hostileBytes: fault.peers = [options.peers]
+        default: break
+        }
+        return fault
+    }
+}
+
+/// What may strike together, and still leave what was promised: of the peers that are trusted at least one keeps its disk as it
+/// was, to the bit, and without an old one put in its place. Beyond that everything may combine.
+struct LossBudget {
+    private let trusted: Int
+    private var struck: Set<Int> = []
+    init(_ options: RunOptions) { trusted = options.peers - (options.hasLatecomer ? 1 : 0) }
+    mutating func allows(_ fault: Fault) -> Bool {
+        guard [.lose, .wipe, .rollback, .rot].contains(fault.kind), let index = fault.peers.first, index < trusted else { return true }
+        guard struck.contains(index) || struck.count + 1 < trusted else { return false }
+        struck.insert(index)
+        return true
+    }
+}

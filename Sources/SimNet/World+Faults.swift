@@ -1,0 +1,255 @@
+// Faults strike and end.
+
+import Cluster
+import Encoding
+import Exchange
+import Gossip
+import IPFSConnector
+import Kernel
+import MerkleCRDT
+import Monitoring
+import Multiformats
+import Pinset
+import RPC
+import Seams
+import Storage
+
+extension World {
+    /// Owns the streams of hostile members, which are no machine's.
+    static let hostileOwner: UInt8 = 0xee
+
+    /// A fault strikes now. What lasts ends by itself, or with `healAll`.
+    package func strike(_ fault: Fault) {
+        let names = fault.peers.map(name).joined(separator: " ") + (fault.others.isEmpty ? "" : " | " + fault.others.map(name).joined(separator: " "))
+        record(
+            .fault(fault.number, name: fault.kind.rawValue, peers: fault.peers, others: fault.others), nil,
+            "-- fault \(fault.number): \(fault.kind.rawValue) \(names)\(fault.amount == 0 ? "" : " \(fault.amount)") --")
+        begin(fault)
+        guard fault.length > .zero else { return }
+        after(fault.length) { world in
+            guard world.striking.remove(fault.number) else { return }
+            world.record(.healed(fault.number), nil, "-- fault \(fault.number) ends --")
+            world.end(fault)
+        }
+        striking.insert(fault.number)
+    }
+
+    private var everyone: [Int] { Array(peers.indices) }
+
+    /// The directions that a partition of that kind blocks.
+    private func blockedLinks(_ fault: Fault) -> [Link] {
+        func both(_ a: Int, _ b: Int) -> [Link] { [Link(from: a, to: b), Link(from: b, to: a)] }
+        switch fault.kind {
+        case .partition, .isolate, .swizzle: return fault.peers.flatMap { a in fault.others.flatMap { both(a, $0) } }
+        case .oneWay: return fault.peers.flatMap { a in fault.others.map { Link(from: a, to: $0) } }
+        case .bridge:
+            // The first of the one side sees both.
+            return fault.peers.dropFirst().flatMap { a in fault.others.flatMap { both(a, $0) } }
+        case .ring:
+            let count = fault.peers.count
+            return fault.peers.indices.flatMap { i in
+                fault.peers.indices.filter { $0 != i && ($0 + 1) % count != i && (i + 1) % count != $0 }
+                    .map { Link(from: fault.peers[i], to: fault.peers[$0]) }
+            }
+        default: return []
+        }
+    }
+
+    private func begin(_ fault: Fault) {
+        guard let first = fault.peers.first else { return }
+        let peer = peers[first]
+        switch fault.kind {
+        case .partition, .isolate, .oneWay, .bridge, .ring: for link in blockedLinks(fault) { block(from: link.from, to: link.to) }
+        case .swizzle: swizzle(fault)
+        case .slowLink: for other in fault.others { change(first, other) { $0.latencyFactor *= fault.amount } }
+        case .thinLink: for other in fault.others { change(first, other) { $0.bytesPerSecond = fault.amount } }
+        case .halfOpen: for other in fault.others { voidConnection(first, other) }
+        case .connectionLoss: for other in fault.others { breakConnection(first, other) }
+        case .flapping: flap(fault)
+        case .muteGossip: for other in fault.others { network[Link(from: first, to: other)].mutedGossip += 1 }
+        case .slowBlocks: eachLink(from: first) { $0.blocksDelay += Span.seconds(Int64(fault.amount)).nanoseconds }
+        case .withheldBlocks: eachLink(from: first) { $0.withheldBlocks += 1 }
+        case .wrongBlocks: eachLink(from: first) { $0.wrongBlocks += 1 }
+        case .ipfsDown: peer.ipfs.isDown = true
+        case .ipfsHang: peer.ipfs.hangs = true
+        case .ipfsSlow: peer.ipfs.slowness = max(1, fault.amount)
+        case .ipfsLosesReplies: for index in fault.peers { peers[index].ipfs.losesReplyOneIn = fault.amount }
+        case .ipfsFull: peer.ipfs.isFull = true
+        case .ipfsReset:
+            peer.ipfs.forgetPins(at: now)
+            hit(.ipfsForgot)
+        case .ipfsCollects: for index in fault.peers { peers[index].ipfs.collectsOneIn = fault.amount }
+        case .ipfsStale: peer.ipfs.listing = peer.ipfs.pins
+        case .ipfsRestart: peer.ipfs.restart()
+        case .lyingSpace: peer.ipfs.claimedFree = [10 << 40, 0, UInt64.max][min(2, max(0, fault.amount))]
+        case .hiddenSpace: peer.ipfs.hidesSpace = true
+        case .diskFull: peer.disk.capacityBytes = peer.disk.usedBytes + fault.amount
+        case .syncFailure: peer.disk.failSyncs += fault.amount
+        case .slowDisk: peer.diskSlowness = max(1, fault.amount)
+        case .readError: peer.disk.unreadable = fault.amount == 0 ? ".log" : ".run"
+        case .rot: rot(fault)
+        case .crash, .restart: crash(first)
+        case .suspend: suspend(first)
+        case .wipe: loseDisk(first, nil)
+        case .rollback: loseDisk(first, peer.backup)
+        case .clockOffset: peer.clock.wallOffset = peer.clock.wallOffset + .seconds(Int64(fault.amount))
+        case .clockFreeze: peer.clock.frozenAt = now
+        case .leave:
+            hit(.leftInOrder)
+            stop(first)
+        case .lose:
+            hit(.lostForGood)
+            note(first, "is lost for good")
+            lose(first)
+        case .hostileGossip: gossipAsHostile(fault)
+        case .hostileBytes: sendNoise(fault)
+        }
+        if fault.kind == .restart { start(first) }
+    }
+
+    private func end(_ fault: Fault) {
+        guard let first = fault.peers.first else { return }
+        let peer = peers[first]
+        switch fault.kind {
+        case .partition, .isolate, .oneWay, .bridge, .ring: for link in blockedLinks(fault) { unblock(from: link.from, to: link.to) }
+        case .slowLink:
+            for other in fault.others { change(first, other) { $0.latencyFactor = max(1, $0.latencyFactor / max(1, fault.amount)) } }
+        case .thinLink: for other in fault.others { change(first, other) { $0.bytesPerSecond = 0 } }
+        case .muteGossip:
+            for other in fault.others { lower(&network[Link(from: first, to: other)].mutedGossip) }
+        case .slowBlocks: eachLink(from: first) { $0.blocksDelay = max(0, $0.blocksDelay - Span.seconds(Int64(fault.amount)).nanoseconds) }
+        case .withheldBlocks: eachLink(from: first) { lower(&$0.withheldBlocks) }
+        case .wrongBlocks: eachLink(from: first) { lower(&$0.wrongBlocks) }
+        case .ipfsDown: peer.ipfs.isDown = false
+        case .ipfsHang: peer.ipfs.hangs = false
+        case .ipfsSlow: peer.ipfs.slowness = 1
+        case .ipfsLosesReplies: for index in fault.peers { peers[index].ipfs.losesReplyOneIn = 0 }
+        case .ipfsFull: peer.ipfs.isFull = false
+        case .ipfsCollects: for index in fault.peers { peers[index].ipfs.collectsOneIn = 0 }
+        case .ipfsStale: peer.ipfs.listing = nil
+        case .lyingSpace: peer.ipfs.claimedFree = nil
+        case .hiddenSpace: peer.ipfs.hidesSpace = false
+        case .diskFull: peer.disk.capacityBytes = .max
+        case .slowDisk: peer.diskSlowness = 1
+        case .readError: peer.disk.unreadable = nil
+        case .crash, .wipe, .rollback, .leave: start(first)
+        case .suspend: resume(first)
+        case .clockOffset: peer.clock.wallOffset = peer.clock.wallOffset - .seconds(Int64(fault.amount))
+        case .clockFreeze: peer.clock.frozenAt = nil
+        case .swizzle, .halfOpen, .connectionLoss, .flapping, .ipfsReset, .ipfsRestart, .syncFailure, .rot, .restart, .lose, .hostileGossip,
+            .hostileBytes: break
+        }
+    }
+
+    /// All faults end, whatever is under way.
+    package func healAll() {
+        striking = SortedSet()
+        heal()
+        for peer in peers {
+            (peer.ipfs.isDown, peer.ipfs.hangs, peer.ipfs.isFull, peer.ipfs.hidesSpace) = (false, false, false, false)
+            (peer.ipfs.slowness, peer.ipfs.losesReplyOneIn, peer.ipfs.collectsOneIn) = (1, 0, 0)
+            (peer.ipfs.listing, peer.ipfs.claimedFree) = (nil, nil)
+            (peer.disk.capacityBytes, peer.disk.failSyncs, peer.disk.unreadable, peer.diskSlowness) = (.max, 0, nil, 1)
+            peer.clock.frozenAt = nil
+            if peer.clock.isWrong { peer.clock.wallOffset = .zero }
+            resume(peer.index)
+        }
+    }
+
+    // MARK: Kinds that take more than a line
+
+    private func lower(_ count: inout Int) { count = max(0, count - 1) }
+    private func change(_ a: Int, _ b: Int, _ body: (inout LinkState) -> Void) {
+        body(&network[Link(from: a, to: b)])
+        body(&network[Link(from: b, to: a)])
+    }
+    private func eachLink(from index: Int, _ body: (inout LinkState) -> Void) {
+        for other in peers.indices where other != index { body(&network[Link(from: index, to: other)]) }
+    }
+
+    /// One after another is cut off from the rest; they come back in another order.
+    private func swizzle(_ fault: Fault) {
+        var choices = tape.stream(.faults, 1 << 50 | UInt64(fault.number))
+        let part = fault.length.nanoseconds / Int64(2 * max(1, fault.peers.count))
+        func cut(_ peer: Int) -> Fault {
+            Fault(number: fault.number, kind: .isolate, at: .zero, peers: [peer], others: everyone.filter { $0 != peer })
+        }
+        for (place, peer) in fault.peers.enumerated() { after(Span(nanoseconds: part * Int64(place))) { $0.begin(cut(peer)) } }
+        for (place, peer) in choices.permuted(fault.peers).enumerated() {
+            after(Span(nanoseconds: part * Int64(fault.peers.count + place))) { $0.end(cut(peer)) }
+        }
+    }
+
+    private func flap(_ fault: Fault) {
+        guard let first = fault.peers.first, fault.amount > 0 else { return }
+        for beat in 0..<Int(fault.length.nanoseconds / Span.seconds(Int64(fault.amount)).nanoseconds) {
+            after(.seconds(Int64(beat * fault.amount))) { world in for other in fault.others { world.breakConnection(first, other) } }
+        }
+    }
+
+    /// A bit rots somewhere in the log, less often in an index that can be made anew.
+    private func rot(_ fault: Fault) {
+        guard let first = fault.peers.first else { return }
+        var choices = tape.stream(.faults, 1 << 51 | UInt64(fault.number))
+        guard let (file, offset) = peers[first].disk.rot(fault.amount < 3 ? ".log" : ".run", &choices) else { return }
+        note(first, "a bit rots in \(file) at \(offset)")
+    }
+
+    private func loseDisk(_ index: Int, _ copy: SimDisk.Copy?) {
+        crash(index)
+        peers[index].disk.replace(with: copy)
+        peers[index].losses.append(now)
+        hit(.diskReplaced)
+        note(index, copy == nil ? "has an empty disk" : "has an old disk")
+    }
+
+    // MARK: Hostile members
+
+    /// What nobody trusts says to all who listen: heads that nobody has, far too many of them, garbage, other topics, forgeries.
+    private func gossipAsHostile(_ fault: Fault) {
+        guard let index = fault.peers.first, let process = peers[index].process else { return }
+        var choices = tape.stream(.faults, 1 << 52 | UInt64(fault.number))
+        var message = GossipMessage()
+        message.from = process.peer.id.bytes
+        message.sequence = choices.bytes(8)
+        let topic = peers[index].settings.replicaTopic
+        message.topic = Bytes(topic.utf8)
+        let block = Multihash.sha2_256(of: choices.bytes(8))
+        switch fault.amount {
+        case 0: message.data = choices.bytes(choices.below(200))
+        case 1: message.data = Announcement.encode((0..<1200).map { _ in CID(v1: Codec.dagPB, .sha2_256(of: choices.bytes(8))) })
+        case 2: message.data = Announcement.encode([CID(v1: Codec.dagPB, block)])
+        case 3:
+            message.topic = Bytes(Monitor.topic.utf8)
+            message.data = choices.bytes(choices.below(300))
+        default:
+            // In the name of one who is trusted.
+            let other = peers.first { $0.index != index }?.id ?? process.peer.id
+            message.from = other.bytes
+            message.data = Announcement.encode([CID(v1: Codec.dagPB, block)])
+        }
+        message.signature = SimSigner(me: process.peer.id).sign(message.signedBytes)
+        var writer = ProtobufWriter()
+        writer.explicit(2, bytes: message.encoded)
+        let frame = varint(UInt64(writer.bytes.count)) + writer.bytes
+        hostileStreams(process, Gossip.protocols, fault.number) { _ in frame }
+    }
+
+    private func sendNoise(_ fault: Fault) {
+        guard let index = fault.peers.first, let process = peers[index].process else { return }
+        var choices = tape.stream(.faults, 1 << 53 | UInt64(fault.number))
+        let protocols = [[RPC.protocolID], Gossip.protocols, Exchange.protocols, ClusterPeer.protocols][min(3, max(0, fault.amount))]
+        hostileStreams(process, protocols, fault.number) { _ in choices.bytes(1 + choices.below(600)) }
+    }
+
+    private func hostileStreams(_ process: Process, _ protocols: [String], _ number: Int, _ bytes: (Int) -> Bytes) {
+        for other in peers.indices where other != process.index {
+            guard network.connection(process.index, other) != nil else { continue }
+            let id = StreamID(owner: World.hostileOwner, number: UInt64(number) << 16 | UInt64(other))
+            carryOut(process, StreamEffect.open(id, to: peers[other].id, protocols: protocols))
+            carryOut(process, StreamEffect.send(id, bytes(other)))
+            carryOut(process, StreamEffect.closeWrite(id))
+            hit(.hostileSent)
+        }
+    }
+}
