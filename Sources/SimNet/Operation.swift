@@ -69,7 +69,7 @@ struct Words {
         }
     }
     static let pinWords = [
-        "name", "min", "max", "direct", "expire", "update", "alloc", "meta", "origin", "depth", "shard-size", "long-name",
+        "name", "min", "max", "direct", "expire", "update", "alloc", "meta", "origin", "shard-size", "long-name",
     ]
 
     private var values: [String: String] = [:]
@@ -191,7 +191,6 @@ extension Operation {
         case "update": return options.isEmbedded ? nil : "update=c\(content(&choices))"
         case "alloc": return "alloc=" + choices.permuted(Array(0..<options.peers)).prefix(1 + choices.below(2)).map { "p\($0)" }.joined(separator: "+")
         case "meta": return "meta=key\(choices.below(3)):value\(choices.below(3))"
-        case "depth": return "depth=\(choices.below(3) - 1)"
         case "shard-size": return "shard-size=\(choices.below(1 << 20))"
         case "long-name": return "long-name=\(200 + choices.below(200))"
         default: return name

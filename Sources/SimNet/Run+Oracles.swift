@@ -199,7 +199,7 @@ extension Run {
                 wanted[pin.cid] = pin.options.mode == .direct && !isCovered ? .direct : .recursive
             }
             // What another life with another disk has pinned may be somebody else's.
-            if !process.peer.losses.isEmpty { for (cid, status) in pins where wanted[cid] == nil { wanted[cid] = status } }
+            if !process.peer.losses.isEmpty || plan.rotsInStorm(index) { for (cid, status) in pins where wanted[cid] == nil { wanted[cid] = status } }
             guard wanted != pins else { continue }
             let missing = wanted.keys.filter { pins[$0] == nil }
             let extra = pins.keys.filter { wanted[$0] == nil }
@@ -243,7 +243,7 @@ extension Run {
             guard seen.insert(cid).inserted else { continue }
             guard let bytes = block(cid, of: replica), let block = try? DeltaBlock(decoding: bytes) else {
                 if !replica.has(cid) && !isHeld(cid) && mayHaveLostBlocks { continue }
-                world.fail(.fetchable, "block \(cid) below the heads cannot be read")
+                world.fail(.fetchable, "block \(cid) below the heads cannot be read: \(unreadable(cid, replica))")
                 return found
             }
             found.append(block)
@@ -253,6 +253,12 @@ extension Run {
             }
         }
         return found
+    }
+
+    private func unreadable(_ cid: CID, _ replica: Replica) -> String {
+        let holders = trusted.filter { world.peers[$0].process?.machine.replica.has(cid) == true }.map(world.name)
+        let who = holders.isEmpty ? "nobody has it" : "\(holders.joined(separator: " ")) have it"
+        do throws(LogError) { return try replica.block(cid) == nil ? who : "it is no block; \(who)" } catch { return "\(error); \(who)" }
     }
 
     /// What has rotted is found by whoever needs it next, and made good from the others. Where nobody sweeps, nobody may have
@@ -272,8 +278,9 @@ extension Run {
         guard options.heals(.repin) else { return }
         guard let replica = trusted.first.flatMap({ world.peers[$0].process?.machine.replica }) else { return }
         let old = Set(before.map(\.cid))
+        let poked = Set((1000..<1000 + world.peers.count).compactMap { content($0)?.stateKey })
         var seen: Set<String> = []
-        for element in history(replica).filter({ !old.contains($0.cid) }).flatMap(\.delta.elements) {
+        for element in history(replica).filter({ !old.contains($0.cid) }).flatMap(\.delta.elements) where !poked.contains(element.key) {
             guard seen.insert(element.key).inserted else { return world.fail(.repin, "\(element.key) was re-pinned twice for one loss") }
         }
     }
@@ -314,7 +321,7 @@ extension Run {
     private func check(_ info: GlobalPinInfo, by index: Int) {
         let holds = pinned(by: index)[info.cid] != nil
         for (_, said) in info.peers {
-            let isWrong = said.status == .pinned ? !holds : said.status == .remote && holds && world.peers[index].losses.isEmpty && (options.heals(.recover) || !plan.mayFailAtIPFS)
+            let isWrong = said.status == .pinned ? !holds : said.status == .remote && holds && world.peers[index].losses.isEmpty && !plan.rotsInStorm(index) && (options.heals(.recover) || !plan.mayFailAtIPFS)
             if isWrong { world.fail(.truth, "\(world.name(index)) says \(said.status.text) of \(info.cid), which its IPFS \(holds ? "pins" : "does not pin")") }
         }
     }
@@ -349,9 +356,9 @@ extension Run {
 
     /// What the lost had told nobody is lost with them; all that anyone heard is below the heads.
     private func isForgiven(_ index: Int, _ asked: Int64) -> Bool {
-        world.peers[index].isLost || index == outsider || world.peers[index].losses.contains { $0 > asked }
+        world.peers[index].isLost || index == outsider || world.peers[index].losses.contains { $0 > asked } || plan.rotsInStorm(index)
     }
-    private var mayHaveLostBlocks: Bool { world.peers.contains { $0.isLost || !$0.losses.isEmpty } || !absent.isEmpty }
+    private var mayHaveLostBlocks: Bool { world.peers.contains { $0.isLost || !$0.losses.isEmpty || plan.rotsInStorm($0.index) } || !absent.isEmpty }
 
     /// DURABLE: every pin that a client was told is accepted is in the DAG.
     private func checkDurable(_ blocks: [DeltaBlock]) {

@@ -34,7 +34,7 @@ extension Run {
         if operation.kind.isWrite { for cid in cids { oracles.askedWrites.append((index, cid, world.now)) } }
         func first(_ request: (CID) -> ClientRequest) { if let cid = cids.first { ask(index, operation, request(cid)) } }
         switch operation.kind {
-        case .pin: if let cid = cids.first { pin(index, operation, Pin.asked(cid, pinOptions(operation, index, words), words)) }
+        case .pin: if let cid = cids.first { pin(index, operation, Pin.asked(cid, pinOptions(operation, index, words))) }
         case .pinPath:
             if let cid = cids.first { ask(index, operation, .pinPath(PinPath(path: "/ipfs/\(cid)", options: pinOptions(operation, index, words)))) }
         case .unpin: first { .unpin($0) }
@@ -148,10 +148,9 @@ extension Run {
 }
 
 extension Pin {
-    fileprivate static func asked(_ cid: CID, _ options: PinOptions, _ words: Words) -> Pin {
+    fileprivate static func asked(_ cid: CID, _ options: PinOptions) -> Pin {
         var pin = Pin(cid: cid, options: options)
         if options.mode == .direct { pin.maxDepth = 0 }
-        if let depth = words.number("depth") { pin.maxDepth = depth }
         return pin
     }
 }

@@ -28,6 +28,8 @@ extension RunPlan {
     var spoilsDisks: Bool { faults.contains { $0.kind == .rot || $0.kind == .readError } }
     /// One try of IPFS may not be enough.
     var mayFailAtIPFS: Bool { options.isEmbedded || faults.contains { $0.kind.row.family == .ipfs } }
+    /// What a peer alone had may be gone before anybody else had it.
+    func rotsInStorm(_ peer: Int) -> Bool { faults.contains { $0.kind == .rot && !$0.isLate && $0.peers.contains(peer) } }
     /// What a pin has may be more than it asks for.
     var lowersFactors: Bool { options.isSkewed || operations.contains { $0.words.contains { $0.hasPrefix("max=") } } }
     func has(_ kind: FaultKind, at peer: Int) -> Bool { faults.contains { $0.kind == kind && $0.peers.contains(peer) } }

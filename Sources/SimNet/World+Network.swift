@@ -81,7 +81,12 @@ extension World {
         if network[link].latencyFactor > 1 || network[link].bytesPerSecond > 0 || (network[link].blocksDelay > 0 && packet.stream?.cargo == .blocks) {
             hit(.delayed)
         }
-        schedule(.packet(connection, link, packet), at: network.arrival(link, packet, now: now, tape: tape))
+        let arrival = network.arrival(link, packet, now: now, tape: tape)
+        // So long a queue does not answer a keep-alive in time.
+        if network[link].bytesPerSecond > 0, arrival - now > 2 * settings.network.silentConnectionLifetime.nanoseconds {
+            return after(.zero) { $0.lose(connection) }
+        }
+        schedule(.packet(connection, link, packet), at: arrival)
     }
 
     func take(_ connection: SimConnection, _ link: Link, _ packet: Packet) {
@@ -207,8 +212,11 @@ extension World {
         connection.isAlive = false
         network.remove(connection)
         let link = Link(from: connection.dialler, to: connection.listener)
-        network[link].held = []
-        network[link.reversed].held = []
+        for link in [link, link.reversed] {
+            // What it had under way is lost with it; the next one starts with empty queues.
+            network[link].held = []
+            (network[link].lastArrival, network[link].lastBlocksArrival) = (now, now)
+        }
         hit(.connectionLost)
         note(nil, "connection \(name(connection.dialler))–\(name(connection.listener)) lost")
         for end in [connection.dialler, connection.listener] {

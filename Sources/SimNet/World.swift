@@ -111,7 +111,7 @@ package final class World {
     private func step() {
         guard let (at, event, cause) = queue.next() else { return }
         eventsNow = at > now ? 0 : eventsNow + 1
-        if eventsNow > World.eventsNowMax { return fail(.spin, "\(World.eventsNowMax) events without time passing, the last: \(event)") }
+        if eventsNow > World.eventsNowMax { return fail(.spin, "\(World.eventsNowMax) events without time passing; \(whoIsBusy)") }
         now = max(now, at)
         eventCount += 1
         current = cause
@@ -132,6 +132,13 @@ package final class World {
         }
         current = -1
         onEvent?(eventCount, now, digest)
+    }
+
+    private var whoIsBusy: String {
+        let due = peers.compactMap { peer in
+            peer.process.map { "\(name(peer.index)): \($0.machine.due(at: peer.clock.reading(now).monotonic).joined(separator: " "))" }
+        }
+        return "due are \(due.joined(separator: ", "))"
     }
 
     func schedule(_ event: WorldEvent, at: Int64, tie: UInt32 = 0) {

@@ -188,6 +188,17 @@ package struct ClusterPeer: Sendable {
         turn.effects.append(.wake(at: next))
     }
 
+    /// Whose deadlines have passed: who asks for a wake-up at once, over and over, is one of them.
+    package func due(at now: Instant) -> [String] { deadlines.filter { $0.at.map { $0 <= now } ?? false }.map(\.name) }
+
+    private var deadlines: [(name: String, at: Instant?)] {
+        [
+            ("replica", replica.nextDeadline), ("gossip", gossip.nextDeadline), ("exchange", exchange.nextDeadline),
+            ("lists", dagList.nextDeadline), ("rpc", rpc.nextDeadline), ("ipfs", ipfs.nextDeadline), ("book", book.nextDeadline),
+            ("monitor", monitor.nextDeadline), ("informers", informers.nextDeadline), ("surveys", surveysDue), ("loops", loops.nextDeadline),
+        ]
+    }
+
     private var nextDeadline: Instant? {
         var next = earliest(replica.nextDeadline, gossip.nextDeadline)
         next = earliest(next, exchange.nextDeadline)

@@ -313,7 +313,7 @@ package struct Replica: Sendable {
         next = earliest(next, replayAt)
         next = earliest(next, jobRetryAt)
         next = earliest(next, telling.nextAt)
-        for (_, want) in wanted { next = earliest(next, want.until) }
+        for (_, want) in wanted where !want.isArriving { next = earliest(next, want.until) }
         return next
     }
 

@@ -7,16 +7,9 @@ import SimNet
 func runOne(_ arguments: inout Arguments) {
     let isQuiet = arguments.flag("--quiet")
     let drawing = arguments.drawing()
-    let seed = arguments.number("--seed")
-    let path = arguments.text("--plan")
+    let (plan, _) = planOf(&arguments, drawing)
     let writing = arguments.text("--write-plan")
     arguments.done()
-    let plan: RunPlan
-    switch (seed, path) {
-    case (let seed?, nil): plan = .random(seed, drawing)
-    case (nil, let path?): plan = readPlan(path)
-    default: fail("run needs either --seed N or --plan FILE")
-    }
     if let writing { write(plan.text, to: writing) }
     let verdict = Run(plan, log: isQuiet ? nil : { print($0) }).execute()
     report(verdict)

@@ -15,6 +15,10 @@ let usage = """
                                           K runs from seed N (default 1), or as many as M minutes allow: failures, probes and figures
           --until ORACLES                 ends with the first failure by one of them (DURABLE|COVER, say), and names
                                           each seed on standard error before it is run
+      ipfs-cluster-sim shrink (--seed N | --plan FILE) [--to FILE] [--minutes M]
+                                          the least that fails in the same way, as a plan, and which faults it needs
+
+      with sweep:
           --ledger FILE                   appends a line of JSON for each run
           --without FAMILIES              without these families of faults (network+disk, say)
           --disk-faults                   crashes between effects, full disks, failing syncs and rotting bits in every run
@@ -28,6 +32,7 @@ var arguments = Arguments(Array(CommandLine.arguments.dropFirst()))
 switch arguments.command {
 case "run": runOne(&arguments)
 case "sweep": sweep(&arguments)
+case "shrink": shrinkCommand(&arguments)
 case "--help", "-h", "help": print(usage)
 case nil: fail("a command is needed")
 case .some(let other): fail("unknown command \(other)")
