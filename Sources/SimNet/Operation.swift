@@ -197,3 +197,20 @@ extension Operation {
         }
     }
 }
+
+// MARK: Coverage
+
+/// All that a workload could ask: a sweep tells what of it was never generated.
+package enum Coverage {
+    package static let single: Set<String> = Set(OperationKind.allCases.flatMap { kind in
+        [kind.rawValue] + Words.known(kind).filter(isDrawn).map { "\(kind.rawValue) \($0)" }
+    })
+    package static let pairs: Set<String> = Set(OperationKind.allCases.flatMap { kind in
+        let words = Words.known(kind).filter(isDrawn)
+        return words.enumerated().flatMap { place, first in
+            words[(place + 1)...].map { "\(kind.rawValue) \([first, $0].sorted().joined(separator: "+"))" }
+        }
+    })
+    /// Scripted plans know some that are not drawn.
+    private static func isDrawn(_ word: String) -> Bool { !["shard", "types"].contains(word) }
+}

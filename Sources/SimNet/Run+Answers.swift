@@ -148,7 +148,7 @@ extension Run {
         let allocations = pin.allocations ?? []
         // ALC-07: what suffices stays as it is, with whom it has.
         guard !pin.isPinnedEverywhere, allocations.sorted() != before.sorted() else { return }
-        if allocations.count > pin.options.replicationFactorMax || allocations.count < pin.options.replicationFactorMin {
+        if allocations.count > pin.options.replicationFactorMax && !plan.lowersFactors || allocations.count < pin.options.replicationFactorMin {
             return world.fail(.alloc, "\(pin.cid) has \(allocations.count) allocations, factors \(pin.options.replicationFactorMin) to \(pin.options.replicationFactorMax)")
         }
         guard !plan.has(.clock) else { return }

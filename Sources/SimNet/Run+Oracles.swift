@@ -229,6 +229,8 @@ extension Run {
         checkOutsider(blocks)
         if !options.isBatching && !options.isSkewed { checkTombstones(blocks) }
         checkStatus()
+        guard world.failure == nil else { return }
+        world.run(for: .minutes(3))
         checkRequests()
         checkBounds()
     }

@@ -46,6 +46,8 @@ package final class Run {
     var absent: [Int] = []
     private var latecomer: Int? { options.hasLatecomer ? options.peers - 1 : nil }
     var outsider: Int? { options.hasOutsider ? options.peers : nil }
+    /// Called when the storm begins.
+    package var onStorm: (() -> Void)?
     /// When the storm begins: the zero of a plan's times.
     static let warmUp = Span.seconds(40)
 
@@ -107,7 +109,7 @@ package final class Run {
         world.run(for: Run.warmUp)
         storm()
         world.run(for: options.workloadLength)
-        if world.failure == nil { settle() }
+        if world.failure == nil && !world.isAbandoned { settle() }
         return Verdict(
             plan: plan, failure: world.failure, oracle: world.failedOracle, digest: world.digest, events: world.eventCount,
             virtualTime: Span(nanoseconds: world.now), settleTime: settledAfter, settleBound: settleBound,
@@ -125,6 +127,7 @@ package final class Run {
                 for index in fault.peers { world.peers[index].backup = world.peers[index].disk.copy() }
             }
         }
+        onStorm?()
         if let (peer, step, effect) = plan.stepCrash { world.stepCrashes = .at(peer: peer, step: step, effect: effect) }
         else if options.stepCrashOneIn > 0 { world.stepCrashes = .oneIn(options.stepCrashOneIn) }
         if let latecomer { world.after(options.workloadLength / 2) { $0.start(latecomer) } }

@@ -31,7 +31,7 @@ package struct RunOptions: Equatable, Sendable {
     /// Every other peer has another configuration: batches or not, other factors.
     package var isSkewed = false
     /// Entries in the index's memory, and bytes in a segment of the log: small ones see many checkpoints, merges and files.
-    package var indexEntries = 512 << 10
+    package var indexEntries = 4 << 10
     package var segmentBytes = 64 << 20
     /// What is read of the log before a peer opens; the rest is read while it runs.
     package var replayBytesAtOpen = 64 << 20

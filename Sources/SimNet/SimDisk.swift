@@ -207,4 +207,15 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
         for (name, bytes) in copy?.files ?? [] { files[name] = File(bytes: bytes, syncedCount: bytes.count, isEntrySynced: true) }
         usedBytes = files.values.reduce(0) { $0 + $1.bytes.count }
     }
+
+    /// Of all that it holds.
+    var contentDigest: UInt64 {
+        var digest = TraceDigest()
+        for (name, file) in files {
+            digest.mix(name)
+            digest.mix(file.bytes)
+            digest.mix(UInt64(file.syncedCount))
+        }
+        return digest.value
+    }
 }

@@ -76,6 +76,11 @@ package final class World {
     package var stepCrashes = StepCrashes.never
     /// Effects of each step, for whoever wants to crash between them: (peer, step, effects).
     package var onStep: ((Int, UInt64, Int) -> Void)?
+    /// After a crash between two effects.
+    package var onStepCrash: ((World) -> Void)?
+    /// The run is of no further interest.
+    package private(set) var isAbandoned = false
+    package func abandon() { isAbandoned = true }
     package private(set) var probes = ProbeCounts()
 
     package init(seed: UInt64, settings: WorldSettings = WorldSettings()) {
@@ -93,7 +98,7 @@ package final class World {
 
     /// Handles everything up to that virtual time.
     package func run(until end: Int64) {
-        while failure == nil, let next = queue.nextTime, next <= end { step() }
+        while failure == nil, !isAbandoned, let next = queue.nextTime, next <= end { step() }
         now = max(now, failure == nil ? end : now)
     }
     package func run(for span: Span) { run(until: now + span.nanoseconds) }
@@ -101,7 +106,7 @@ package final class World {
     /// Runs until the condition holds, looking every `interval`. False if it never did within the limit.
     package func run(until condition: (World) -> Bool, within limit: Span, every interval: Span = .milliseconds(500)) -> Bool {
         let end = now + limit.nanoseconds
-        while failure == nil && !condition(self) {
+        while failure == nil && !isAbandoned && !condition(self) {
             if now >= end { return false }
             run(until: min(end, now + interval.nanoseconds))
         }
@@ -222,6 +227,7 @@ package final class World {
         if kept < effects.count {
             hit(.crashedBetweenEffects)
             crash(peer.index)
+            onStepCrash?(self)
         }
     }
 

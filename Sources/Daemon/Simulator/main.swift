@@ -18,6 +18,12 @@ let usage = """
       ipfs-cluster-sim shrink (--seed N | --plan FILE) [--to FILE] [--minutes M]
                                           the least that fails in the same way, as a plan, and which faults it needs
 
+      ipfs-cluster-sim explore [--operations N] [--peers N] [--contents N] [--batching] [--part K/N]
+                                          every plan of so few operations with at most one partition, and in each a crash
+                                          between any two effects
+      ipfs-cluster-sim verify --seeds K [--from N]
+                                          each run twice, in two processes: the same to the last bit, or where they part
+
       with sweep:
           --ledger FILE                   appends a line of JSON for each run
           --without FAMILIES              without these families of faults (network+disk, say)
@@ -33,6 +39,8 @@ switch arguments.command {
 case "run": runOne(&arguments)
 case "sweep": sweep(&arguments)
 case "shrink": shrinkCommand(&arguments)
+case "explore": explore(&arguments)
+case "verify": verify(&arguments)
 case "--help", "-h", "help": print(usage)
 case nil: fail("a command is needed")
 case .some(let other): fail("unknown command \(other)")
