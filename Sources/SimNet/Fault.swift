@@ -116,3 +116,19 @@ extension FaultKind {
         row(.hostileBytes, .hostile, 4, 0...0, 0...3, "It opens a stream of each protocol and sends noise.", "Scanners; foreign software on the port.", .hostileSent),
     ]
 }
+
+extension FaultKind {
+    /// The catalogue as docs/faults.md has it.
+    package static var table: String {
+        var lines = ["| fault | what it does | what it stands for | at most | lasts | amount | seen by |", "|---|---|---|---|---|---|---|"]
+        for family in FaultFamily.allCases {
+            for row in catalogue where row.family == family {
+                let lasts = row.lasts.upperBound == 0 ? "–" : "\(row.lasts.lowerBound) to \(row.lasts.upperBound) s"
+                let amount = row.amounts == 0...0 ? "–" : "\(row.amounts.lowerBound) to \(row.amounts.upperBound)"
+                lines.append(
+                    "| \(family.rawValue): `\(row.kind.rawValue)` | \(row.what) | \(row.incident) | \(row.countMax) | \(lasts) | \(amount) | `\(row.probe.rawValue)` |")
+            }
+        }
+        return lines.joined(separator: "\n") + "\n"
+    }
+}

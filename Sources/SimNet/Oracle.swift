@@ -18,7 +18,6 @@ package enum Oracle: String, CaseIterable, Sendable {
     case truth = "TRUTH"
     case intent = "INTENT"
     case settle = "SETTLE"
-    case count = "COUNT"
     case expiry = "EXPIRY"
     // Allocation and trust.
     case alloc = "ALLOC"
@@ -30,6 +29,9 @@ package enum Oracle: String, CaseIterable, Sendable {
     case bound = "BOUND"
     case spin = "SPIN"
     case start = "START"
+    // Told by whoever watches the process of a run.
+    case trap = "TRAP"
+    case endless = "ENDLESS"
 
     package var statement: String {
         switch self {
@@ -46,7 +48,6 @@ package enum Oracle: String, CaseIterable, Sendable {
         case .truth: "What a peer says of a pin is what its IPFS daemon holds, where that did not change meanwhile."
         case .intent: "IPFS pins with the mode that the pinset has."
         case .settle: "At rest, IPFS pins exactly what is allocated to it."
-        case .count: "Counters are folds over what they count, never negative."
         case .expiry: "Nothing stays that has expired."
         case .alloc: "Allocations obey the factors, name each peer once, and nobody unknown."
         case .repin: "A pin below its minimum is re-pinned by somebody in bounded time, once for each loss."
@@ -56,6 +57,8 @@ package enum Oracle: String, CaseIterable, Sendable {
         case .bound: "Memory and queues stay within their limits."
         case .spin: "Time passes."
         case .start: "A peer starts on whatever a crash has left of its disk."
+        case .trap: "No invariant of a machine breaks: counters are folds over what they count, nothing is known twice."
+        case .endless: "Every step ends."
         }
     }
 }

@@ -63,7 +63,7 @@ extension Run {
         }
     }
 
-    private func judge(_ client: ClientID, _ reply: ClientReply) {
+    func judge(_ client: ClientID, _ reply: ClientReply) {
         guard let asked = oracles.asked[client] else { return world.fail(.answer, "client \(client.number) is answered after the end: \(describe(reply))") }
         oracles.judged += 1
         switch reply {
@@ -124,7 +124,7 @@ extension Run {
     }
 
     /// TRUTH: what is said of a pin is what IPFS held all the time since it was asked.
-    private func judge(_ info: GlobalPinInfo, _ asked: Asked) {
+    func judge(_ info: GlobalPinInfo, _ asked: Asked) {
         guard !options.isEmbedded else { return }
         for (name, said) in info.peers {
             guard let index = world.indexes[name] else { continue }

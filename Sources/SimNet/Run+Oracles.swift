@@ -152,14 +152,14 @@ extension Run {
     func isHeld(_ block: CID) -> Bool { trusted.contains { world.peers[$0].process?.machine.replica.has(block) == true } }
 
     /// EXPIRY: nothing stays that has expired, by any clock.
-    private func expired(_ pins: [Pin]) -> Unsettled? {
+    func expired(_ pins: [Pin]) -> Unsettled? {
         guard options.heals(.stateSync) else { return nil }
         let now = SimClock().reading(world.now - Span.seconds(3).nanoseconds).wall
         return pins.first { $0.isExpired(at: now) }.map { Unsettled(.expiry, "\($0.cid) has expired, and is in the pinset") }
     }
 
     /// REPIN: where a peer is gone for good, every pin has its minimum among those who are left, as far as they suffice.
-    private func endangered(_ pins: [Pin]) -> Unsettled? {
+    func endangered(_ pins: [Pin]) -> Unsettled? {
         guard options.heals(.repin), present.count < world.peers.count else { return nil }
         let alive = SortedSet(present.map { world.peers[$0].id })
         for pin in pins {
@@ -187,7 +187,7 @@ extension Run {
     }
 
     /// SETTLE, INTENT: IPFS pins exactly what is allocated, as far as anyone alive has it, and as the pinset says.
-    private func unpinned() -> Unsettled? {
+    func unpinned() -> Unsettled? {
         for index in present {
             guard let process = world.peers[index].process else { continue }
             let pins = pinned(by: index)
@@ -219,9 +219,7 @@ extension Run {
     func checkEnd() {
         guard let replica = trusted.first.flatMap({ world.peers[$0].process?.machine.replica }) else { return }
         let blocks = history(replica)
-        if blocks.count != replica.blockCount {
-            world.fail(.heads, "\(replica.blockCount) blocks were merged, \(blocks.count) are below the heads")
-        }
+        checkHeads(blocks, replica)
         checkRefold(blocks, replica)
         checkDurable(blocks)
         checkAllocations()
@@ -233,6 +231,12 @@ extension Run {
         world.run(for: .minutes(3))
         checkRequests()
         checkBounds()
+    }
+
+    /// HEADS: all that was merged is below the heads.
+    func checkHeads(_ blocks: [DeltaBlock], _ replica: Replica) {
+        guard blocks.count != replica.blockCount else { return }
+        world.fail(.heads, "\(replica.blockCount) blocks were merged, \(blocks.count) are below the heads")
     }
 
     /// All below the heads that anyone still has.
@@ -288,7 +292,7 @@ extension Run {
     }
 
     /// TRUST: nothing of an untrusted peer's is in the DAG.
-    private func checkOutsider(_ blocks: [DeltaBlock]) {
+    func checkOutsider(_ blocks: [DeltaBlock]) {
         for element in blocks.flatMap(\.delta.elements) {
             guard let cid = CID(stateKey: element.key), let pin = try? Pin(protobuf: element.value, cid: cid) else { continue }
             if pin.options.name.hasPrefix(Run.outsiderName) { return world.fail(.trust, "a pin of \(cid) by an untrusted peer was accepted") }
@@ -296,7 +300,7 @@ extension Run {
     }
 
     /// MIN: no block removes what a block below it has removed already.
-    private func checkTombstones(_ blocks: [DeltaBlock]) {
+    func checkTombstones(_ blocks: [DeltaBlock]) {
         var removedBelow: [CID: Set<Delta.Tombstone>] = [:]
         for block in blocks.sorted(by: { $0.delta.priority < $1.delta.priority }) {
             var removed: Set<Delta.Tombstone> = []
@@ -309,7 +313,7 @@ extension Run {
     }
 
     /// TRUTH: what each peer says of its pins is what its IPFS daemon holds.
-    private func checkStatus() {
+    func checkStatus() {
         for index in present where world.failure == nil {
             var isOver = false
             world.ask(index, .statusAll(.undefined, isLocal: true)) { [unowned self] world, reply in
@@ -329,7 +333,7 @@ extension Run {
     }
 
     /// REFOLD: the state is what a naive fold of the DAG gives.
-    private func checkRefold(_ blocks: [DeltaBlock], _ replica: Replica) {
+    func checkRefold(_ blocks: [DeltaBlock], _ replica: Replica) {
         var tombstones: Set<Delta.Tombstone> = []
         for block in blocks { tombstones.formUnion(block.delta.tombstones) }
         var best = SortedMap<String, (UInt64, Bytes)>()
@@ -363,7 +367,7 @@ extension Run {
     private var mayHaveLostBlocks: Bool { world.peers.contains { $0.isLost || !$0.losses.isEmpty || plan.rotsInStorm($0.index) } || !absent.isEmpty }
 
     /// DURABLE: every pin that a client was told is accepted is in the DAG.
-    private func checkDurable(_ blocks: [DeltaBlock]) {
+    func checkDurable(_ blocks: [DeltaBlock]) {
         var stored: Set<Delta.Tombstone> = []  // (key, hash of the value)
         for block in blocks {
             for element in block.delta.elements {
@@ -391,7 +395,7 @@ extension Run {
     }
 
     /// ALLOC: the factors are obeyed, and nobody unknown is named.
-    private func checkAllocations() {
+    func checkAllocations() {
         guard let machine = trusted.first.flatMap({ world.peers[$0].process?.machine }) else { return }
         let known = SortedSet(world.peers.map(\.id))
         for pin in pins(of: machine) {

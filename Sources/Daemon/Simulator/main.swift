@@ -24,6 +24,9 @@ let usage = """
       ipfs-cluster-sim verify --seeds K [--from N]
                                           each run twice, in two processes: the same to the last bit, or where they part
 
+      ipfs-cluster-sim faults             the catalogue of faults
+      ipfs-cluster-sim oracles            what must hold
+
       with sweep:
           --ledger FILE                   appends a line of JSON for each run
           --without FAMILIES              without these families of faults (network+disk, say)
@@ -41,6 +44,8 @@ case "sweep": sweep(&arguments)
 case "shrink": shrinkCommand(&arguments)
 case "explore": explore(&arguments)
 case "verify": verify(&arguments)
+case "faults": print(FaultKind.table, terminator: "")
+case "oracles": for oracle in Oracle.allCases { print(oracle.rawValue.padding(toLength: 10, withPad: " ", startingAt: 0) + oracle.statement) }
 case "--help", "-h", "help": print(usage)
 case nil: fail("a command is needed")
 case .some(let other): fail("unknown command \(other)")

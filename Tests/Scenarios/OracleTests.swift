@@ -1,0 +1,217 @@
+// Each oracle can fail: a run at rest is spoiled by hand, and the oracle says so.
+
+import Cluster
+import Kernel
+import MerkleCRDT
+import Multiformats
+import Pinset
+import RPC
+import Seams
+@testable import SimNet
+import Testing
+
+/// A small run that has come to rest.
+private final class Rest {
+    let run: Run
+    var world: World { run.world }
+    init(_ lines: String = "at 5s p0 pin c1 name=n1 min=-1 max=-1\nat 8s p1 pin c2 name=n2", options: String = "") throws {
+        run = Run(try RunPlan(text: "run seed=5\noptions peers=3 storm=20s factor-max=2\(options)\n\(lines)\n"))
+        let verdict = run.execute()
+        try #require(verdict.failure == nil, "\(verdict.failure ?? "")")
+    }
+    func replica(_ index: Int = 0) throws -> Replica { try #require(world.peers[index].machine).replica }
+    func pin(_ content: Int, _ words: [String] = []) {
+        run.perform(Operation(number: 900, at: .zero, peers: [0], kind: .pin, contents: [content], words: words))
+    }
+    func expect(_ oracle: Oracle, _ location: SourceLocation = #_sourceLocation) {
+        #expect(world.failedOracle == oracle, "\(world.failure ?? "nothing failed")", sourceLocation: location)
+    }
+    func expectUnsettled(_ oracle: Oracle, _ location: SourceLocation = #_sourceLocation) {
+        #expect(run.unsettled()?.oracle == oracle, "\(run.unsettled()?.text ?? "settled")", sourceLocation: location)
+    }
+}
+
+@Suite struct OracleTests {
+    static let blockCID = Stage.content(77)
+
+    @Test func digest() throws {
+        let rest = try Rest()
+        rest.run.oracles.seen[1]?.state = StateDigest()
+        rest.run.oracles.seen[0] = nil
+        rest.run.checkStep(0, .wake, [])
+        rest.expect(.digest)
+    }
+    @Test func refold() throws {
+        let rest = try Rest()
+        let replica = try rest.replica()
+        rest.run.checkRefold(Array(rest.run.history(replica).dropLast()), replica)
+        rest.expect(.refold)
+    }
+    @Test func heads() throws {
+        let rest = try Rest()
+        let replica = try rest.replica()
+        rest.run.checkHeads(Array(rest.run.history(replica).dropLast()), replica)
+        rest.expect(.heads)
+    }
+    @Test func fetchable() throws {
+        let rest = try Rest()
+        let file = try #require(try rest.world.peers[0].disk.list("crdt/").first { $0.hasSuffix(".log") })
+        rest.world.peers[0].disk.flipBit(file, at: 100)
+        _ = rest.run.history(try rest.replica())
+        rest.expect(.fetchable)
+    }
+    @Test func cover() throws {
+        let rest = try Rest()
+        rest.world.partition([0], from: [1, 2])
+        rest.pin(3)
+        rest.world.run(for: .seconds(1))
+        rest.expectUnsettled(.cover)
+    }
+    @Test func min() throws {
+        let rest = try Rest("at 2s p0 pin c1 name=n1\nat 8s p0 unpin c1")
+        var blocks = rest.run.history(try rest.replica())
+        let removing = try #require(blocks.first { !$0.delta.tombstones.isEmpty })
+        var again = removing.delta
+        again.priority += 1
+        blocks.append(DeltaBlock(delta: again, links: [removing.cid]))
+        rest.run.checkTombstones(blocks)
+        rest.expect(.min)
+    }
+    @Test func durable() throws {
+        let rest = try Rest()
+        var pin = Pin(cid: Stage.content(5))
+        pin.options.name = "nobody has it"
+        rest.run.oracles.acknowledgedPins.append((0, 0, pin))
+        rest.run.checkDurable(rest.run.history(try rest.replica()))
+        rest.expect(.durable)
+    }
+    @Test func accepted() throws {
+        let rest = try Rest(options: " batching=yes")
+        rest.pin(3)
+        rest.world.run(for: .seconds(1))
+        rest.expectUnsettled(.accepted)
+    }
+    @Test func answer() throws {
+        let rest = try Rest()
+        var client: ClientID?
+        client = rest.run.ask(0, Operation(number: 1, at: .zero, peers: [0], kind: .version), .version)
+        rest.world.run(for: .seconds(1))
+        rest.run.judge(try #require(client), .end)
+        rest.expect(.answer)
+    }
+    @Test func anAnswerThatNeverEnds() throws {
+        let rest = try Rest()
+        rest.run.oracles.asked[ClientID(99_999)] = Asked(peer: 0, at: 0, request: .version)
+        rest.world.run(for: .minutes(11))
+        rest.run.checkRequests()
+        rest.expect(.answer)
+    }
+    @Test func add() throws {
+        let rest = try Rest("at 2s p0 add bytes=3000 chunk=512 min=-1 max=-1", options: " embedded=yes")
+        rest.run.perform(Operation(number: 900, at: .zero, peers: [0], kind: .add, words: ["bytes=3000", "chunk=512", "min=-1", "max=-1", "local"]))
+        _ = rest.world.run(until: { [run = rest.run] _ in run.oracles.uploads.count == 2 }, within: .seconds(10), every: .milliseconds(1))
+        _ = rest.world.run(until: { [run = rest.run] world in
+            guard let root = run.oracles.uploads.last?.root else { return false }
+            return (try? world.peers[1].machine?.readPin(root)) != nil
+        }, within: .seconds(10), every: .milliseconds(1))
+        rest.run.checkUploads()
+        rest.expect(.add)
+    }
+    @Test func truth() throws {
+        let rest = try Rest()
+        var info = GlobalPinInfo(cid: try #require(rest.run.content(9)))
+        var own = PinInfo(cid: info.cid, peer: rest.world.peers[1].id)
+        own.short.status = .pinned
+        info.add(own)
+        rest.run.judge(info, Asked(peer: 0, at: rest.world.now, request: .status(info.cid, isLocal: false)))
+        rest.expect(.truth)
+    }
+    @Test func intent() throws {
+        let rest = try Rest()
+        rest.world.peers[0].ipfs.pins[try #require(rest.run.content(1))] = .direct
+        rest.expectUnsettled(.intent)
+    }
+    @Test func settle() throws {
+        let rest = try Rest()
+        rest.world.peers[1].ipfs.forget(try #require(rest.run.content(1)))
+        rest.expectUnsettled(.settle)
+    }
+    @Test func expiry() throws {
+        let rest = try Rest()
+        rest.pin(3, ["expire=30"])
+        rest.world.run(for: .seconds(36))
+        let pins = rest.run.pins(of: try #require(rest.world.peers[0].machine))
+        #expect(rest.run.expired(pins)?.oracle == .expiry)
+    }
+    @Test func alloc() throws {
+        let rest = try Rest()
+        var pin = Pin(cid: Stage.content(2))
+        (pin.options.replicationFactorMin, pin.options.replicationFactorMax) = (1, 1)
+        pin.allocations = rest.world.peers.map(\.id)
+        rest.run.judge(pin, asked: pin, before: [], at: 0)
+        rest.expect(.alloc)
+    }
+    @Test func theDeadAreNotAllocated() throws {
+        let rest = try Rest()
+        rest.world.crash(2)
+        rest.world.run(for: .minutes(3))
+        var pin = Pin(cid: Stage.content(2))
+        (pin.options.replicationFactorMin, pin.options.replicationFactorMax) = (1, 1)
+        pin.allocations = [rest.world.peers[2].id]
+        rest.run.judge(pin, asked: pin, before: [], at: 0)
+        rest.expect(.alloc)
+    }
+    @Test func repin() throws {
+        let rest = try Rest()
+        let pins = rest.run.pins(of: try #require(rest.world.peers[0].machine))
+        let holder = try #require(pins.first { !$0.isPinnedEverywhere }?.allocations?.first)
+        rest.world.lose(try #require(rest.world.indexes[holder]))
+        #expect(rest.run.endangered(pins)?.oracle == .repin)
+    }
+    @Test func trust() throws {
+        let rest = try Rest("at 5s p0 pin c1 name=n1")
+        var pin = Pin(cid: Stage.content(1))
+        pin.options.name = Run.outsiderName
+        var delta = try #require(rest.run.history(try rest.replica()).first).delta
+        delta.elements[0].value = pin.protobuf
+        rest.run.checkOutsider([DeltaBlock(delta: delta, links: [])])
+        rest.expect(.trust)
+    }
+    @Test func live() throws {
+        let rest = try Rest()
+        rest.world.crash(1)
+        rest.expectUnsettled(.live)
+    }
+    @Test func circle() {
+        var watch = CircleWatch()
+        let reason = Unsettled(.cover, "somewhat")
+        #expect(watch.look(1, at: 0, reason) == nil)
+        #expect(watch.look(1, at: Span.minutes(26).nanoseconds, reason)?.hasPrefix("nothing has happened for 1500s") == true)
+        var other = CircleWatch()
+        let told = (0..<30).compactMap { other.look(UInt64($0 % 2), at: Int64($0), reason) }
+        #expect(told.first?.hasPrefix("the same state has come back 10 times") == true)
+    }
+    @Test func bound() throws {
+        let rest = try Rest()
+        for number in 0..<200 {
+            rest.world.carryOut(0, .open(StreamID(owner: World.hostileOwner, number: UInt64(number)), to: rest.world.peers[1].id, protocols: [RPC.protocolID]))
+        }
+        rest.run.checkBounds()
+        rest.expect(.bound)
+    }
+    @Test func spin() throws {
+        let rest = try Rest()
+        func again(_ world: World) { world.after(.zero, again) }
+        again(rest.world)
+        rest.world.run(for: .seconds(1))
+        rest.expect(.spin)
+    }
+    @Test func start() throws {
+        let rest = try Rest()
+        rest.world.crash(0)
+        let file = try #require(try rest.world.peers[0].disk.list("crdt/").first { $0.hasSuffix(".log") })
+        rest.world.peers[0].disk.flipBit(file, at: 1)
+        rest.world.start(0)
+        rest.expect(.start)
+    }
+}
