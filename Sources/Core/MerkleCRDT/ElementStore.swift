@@ -234,12 +234,14 @@ struct ElementStore: Sendable {
         return try elect(element.hash, others.filter { $0.block != base } + [mine], before: others) ? name : nil
     }
 
-    /// A tombstone came before this block's element: both have done their work.
+    /// A tombstone came before this block's element: both have done their work. It takes all that the block says of the key, though a
+    /// second element of it, which upstream may write, finds the tombstone's work done.
     private mutating func isCancelled(_ name: StoredName, _ hash: UInt64, _ words: [IndexWord], _ block: Multihash) throws(LogError) -> Bool {
         var isCancelled = false
-        for word in words where word.kind == Kind.tombstone {
+        for word in words where word.kind == Kind.tombstone || word.kind == Kind.removed {
             guard try names(word.address, name, block) else { continue }
             isCancelled = true
+            guard word.kind == Kind.tombstone else { continue }
             index.erase(hash, word)
             index.put(hash, IndexWord(kind: Kind.removed, word.address))
         }

@@ -78,6 +78,28 @@ private func history(_ replica: Replica) throws -> [CID: Bytes] {
         #expect(try naiveFold(Array(history(room.members[0].replica).values)).keys.sorted() == cids[10...].map(\.stateKey).sorted())
     }
 
+    /// Upstream's batches may hold two values of a key. A tombstone takes both, whether it comes after them or before.
+    @Test(arguments: [true, false]) func twoValuesOfAKeyInOneBlockAreRemovedTogether(isRemovedFirst: Bool) throws {
+        var added = Delta()
+        added.elements = [.init(key: "/a", value: [1]), .init(key: "/a", value: [2])]
+        added.priority = 1
+        let first = DeltaBlock.encode(added, heads: [])
+        var removed = Delta()
+        removed.tombstones = [.init(key: "/a", block: DeltaBlock.cid(of: first).multihash)]
+        removed.priority = 2
+        let second = DeltaBlock.encode(removed, heads: [DeltaBlock.cid(of: first)])
+
+        var room = try Room(1)
+        room.fetches = false
+        room.deliver(Announcement.encode([first, second].map { DeltaBlock.cid(of: $0) }), to: 0)
+        for block in isRemovedFirst ? [second, first] : [first, second] {
+            room.act(0) { $0.onBlock(DeltaBlock.cid(of: block), block, now: $1, effects: &$3) }
+        }
+        #expect(room.members[0].replica.heads.map(\.cid) == [DeltaBlock.cid(of: second)])
+        #expect(room.values(0).isEmpty)
+        #expect(room.members[0].replica.digest == StateDigest())
+    }
+
     @Test func whoeverIsBehindIsToldWithinASecond() throws {
         var room = try Room(2)
         room.put(0, "/a", [1])
