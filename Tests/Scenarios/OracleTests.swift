@@ -73,7 +73,7 @@ private final class Rest {
         let removing = try #require(blocks.first { !$0.delta.tombstones.isEmpty })
         var again = removing.delta
         again.priority += 1
-        blocks.append(DeltaBlock(delta: again, links: [removing.cid]))
+        blocks.append(try DeltaBlock(decoding: DeltaBlock.encode(again, heads: [removing.cid])))
         rest.run.checkTombstones(blocks)
         rest.expect(.min)
     }
@@ -174,7 +174,7 @@ private final class Rest {
         pin.options.name = Run.outsiderName
         var delta = try #require(rest.run.history(try rest.replica()).first).delta
         delta.elements[0].value = pin.protobuf
-        rest.run.checkOutsider([DeltaBlock(delta: delta, links: [])])
+        rest.run.checkOutsider([try DeltaBlock(decoding: DeltaBlock.encode(delta, heads: []))])
         rest.expect(.trust)
     }
     @Test func live() throws {
