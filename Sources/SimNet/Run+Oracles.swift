@@ -162,8 +162,10 @@ extension Run {
     func endangered(_ pins: [Pin]) -> Unsettled? {
         guard options.heals(.repin), present.count < world.peers.count else { return nil }
         let alive = SortedSet(present.map { world.peers[$0].id })
+        let now = SimClock().reading(world.now + Span.seconds(3).nanoseconds).wall
         for pin in pins {
-            guard !pin.isPinnedEverywhere, pin.options.replicationFactorMin <= alive.count else { continue }
+            // What has expired is not pinned anew.
+            guard !pin.isPinnedEverywhere, pin.options.replicationFactorMin <= alive.count, !pin.isExpired(at: now) else { continue }
             let count = (pin.allocations ?? []).filter { alive.contains($0) }.count
             if count < pin.options.replicationFactorMin {
                 return Unsettled(.repin, "\(pin.cid) has \(count) living allocations of at least \(pin.options.replicationFactorMin), long after a peer was lost")

@@ -81,7 +81,8 @@ package final class Run {
             if options.indexEntries < 100 { peer.replica.replayBytesPerStep = 1 }
             peer.tracker.concurrentPins = max(1, options.concurrentPins)
             var kubo = KuboSettings()
-            (kubo.pinTimeout, kubo.unpinTimeout) = (options.pinTimeout, options.pinTimeout)
+            // What hangs is to be over before the run is.
+            (kubo.pinTimeout, kubo.unpinTimeout, kubo.repoGCTimeout) = (options.pinTimeout, options.pinTimeout, .minutes(2))
             peer.ipfs = options.isEmbedded ? .embedded(EmbeddedSettings()) : .kubo(kubo)
             peer.recoverInterval = options.heals(.recover) ? .minutes(2) : .hours(24)
             peer.stateSyncInterval = options.heals(.stateSync) ? .minutes(3) : .hours(24)

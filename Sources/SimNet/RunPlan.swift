@@ -31,7 +31,7 @@ extension RunPlan {
     /// What a peer alone had may be gone before anybody else had it.
     func rotsInStorm(_ peer: Int) -> Bool { faults.contains { $0.kind == .rot && !$0.isLate && $0.peers.contains(peer) } }
     /// What a pin has may be more than it asks for.
-    var lowersFactors: Bool { options.isSkewed || operations.contains { $0.words.contains { $0.hasPrefix("max=") } } }
+    var lowersFactors: Bool { options.isSkewed || operations.contains { $0.words.contains { $0.hasPrefix("max=") && $0 != "max=-1" } } }
     func has(_ kind: FaultKind, at peer: Int) -> Bool { faults.contains { $0.kind == kind && $0.peers.contains(peer) } }
     func has(_ family: FaultFamily) -> Bool { faults.contains { $0.kind.row.family == family } }
 }
