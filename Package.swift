@@ -16,8 +16,9 @@ func core(_ name: String, knows: [String] = []) -> Target {
             swiftSettings: strict, linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))])
 }
 
-func module(_ name: String, at path: String, knows: [String]) -> Target {
-    .target(name: name, dependencies: knows.map { .init(stringLiteral: $0) }, path: path, swiftSettings: strict)
+func module(_ name: String, at path: String, knows: [String], embeds: [String] = []) -> Target {
+    .target(name: name, dependencies: knows.map { .init(stringLiteral: $0) }, path: path,
+            resources: embeds.map { .embedInCode($0) }, swiftSettings: strict)
 }
 
 func program(_ name: String, at path: String, knows: [String], exclude: [String] = []) -> Target {
@@ -81,7 +82,8 @@ let package = Package(
         core("API", knows: floor1),
 
         // Floor 5: the worlds that interpret a peer's effects.
-        module("SimNet", at: "Sources/SimNet", knows: wholeCore),
+        module("SimNet", at: "Sources/SimNet", knows: wholeCore,
+               embeds: ["page.css", "body.html", "trace.js", "diagram.js", "events.js", "page.js"].map { "Page/" + $0 }),
         .systemLibrary(name: "CEvents", path: "Sources/RealNet/CEvents"),
         .target(name: "RealNet", dependencies: (wholeCore + ["Transport", "COpenSSL", "CEvents"]).map { .init(stringLiteral: $0) },
                 path: "Sources/RealNet", exclude: ["CEvents"], swiftSettings: strict,
@@ -123,6 +125,7 @@ let package = Package(
               knows: floor1 + ["ControlCommands", "TestSupport"]),
         tests("ServiceTests", at: "Tests/Property/Service",
               knows: wholeCore + ["CommandLine", "Configuration", "ServiceCommands", "TestSupport"]),
+        tests("SimulatorTests", at: "Tests/Property/Simulator", knows: wholeCore + ["SimNet", "TestSupport"]),
         tests("TidyTests", at: "Tests/Property/Tidy", knows: ["TestSupport"]),
         tests("Scenarios", at: "Tests/Scenarios", knows: wholeCore + ["SimNet", "TestSupport"]),
     ]
