@@ -180,8 +180,11 @@ package struct Lines {
     private func clean(_ text: String) -> String {
         guard text.unicodeScalars.contains(where: isControl) else { return text }
         return text.unicodeScalars.reduce(into: "") { out, scalar in
-            if !isControl(scalar) { out.unicodeScalars.append(scalar) } else if scalar == "\n" { out += "\\n" } else if scalar == "\t" { out += " " } else {
-                out += "\\u{\(String(scalar.value, radix: 16))}"
+            switch scalar {
+            case "\n": out += "\\n"
+            case "\t": out += " "
+            case _ where isControl(scalar): out += "\\u{\(String(scalar.value, radix: 16))}"
+            default: out.unicodeScalars.append(scalar)
             }
         }
     }
@@ -209,7 +212,10 @@ package struct Lines {
 
     // MARK: Colours
 
-    private enum Colour: String { case plain = "0", dim = "2", bold = "1", failed = "1;31", red = "31", green = "32", yellow = "33", blue = "34", magenta = "35", cyan = "36" }
+    private enum Colour: String {
+        case plain = "0", bold = "1", dim = "2", red = "31", green = "32", yellow = "33", magenta = "35", cyan = "36"
+        case failed = "1;31"
+    }
 
     private func colour(of entry: TraceEntry) -> Colour {
         switch entry.kind {
@@ -246,6 +252,18 @@ package struct Lines {
 }
 
 extension Trace {
+    /// Why content fared as it did: the slice about it as lines, below one that says what it is. `name` is what `TraceContents.find` takes.
+    package func lines(why name: String, style: LineStyle = LineStyle(), throughTimers: Bool = true) throws(TraceContentError) -> [String] {
+        let contents = TraceContents(self)
+        let cid = try contents.find(name)
+        let slice = slice(about: cid, throughTimers: throughTimers)
+        let count = slice.count { entries[$0].isAbout(cid) }
+        var out = ["\(contents.short(cid)) is \(cid): \(count) entries about it, \(slice.count - count) more that led to them, of \(entries.count)"]
+        var lines = Lines(self, style: style, contents: contents)
+        lines.write(slice) { out.append($0) }
+        return out
+    }
+
     /// All entries, or those given, as lines.
     package func lines(_ indices: [Int]? = nil, style: LineStyle = LineStyle()) -> [String] {
         var lines = Lines(self, style: style)

@@ -18,7 +18,8 @@ extension Trace {
     package func writePage(to emit: (Bytes) -> Void) {
         emit(Bytes("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n".utf8))
         // Nothing is fetched, whatever stands in the page.
-        emit(Bytes("<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'\"/>\n".utf8))
+        let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+        emit(Bytes("<meta http-equiv=\"Content-Security-Policy\" content=\"\(policy)\"/>\n".utf8))
         emit(Bytes("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>\(Trace.escaped(title))</title>\n<style>\n".utf8))
         emit(PackageResources.page_css)
         emit(Bytes("</style>\n</head>\n".utf8))

@@ -5,8 +5,9 @@ const $ = id => document.getElementById(id);
 let C = {};
 function readColours() {
   const style = getComputedStyle(document.documentElement);
-  const names = ['paper', 'panel', 'raised', 'line', 'ink', 'soft', 'faint', 'accent', 'accent-soft', 'rail', 'lane', 'message', 'activity', 'failed', 'failed-soft', 'held',
-    'accepted', 'merged', 'pinning', 'pinned', 'unpinned', 'removed', 'pin-failed', 'pin-other', 'partition', 'fault-1', 'fault-2', 'fault-3', 'fault-4', 'fault-5', 'fault-6', 'sans', 'mono'];
+  const names = `paper panel line ink soft faint accent rail lane message activity failed held sans
+    accepted merged pinning pinned unpinned removed pin-failed pin-other
+    partition fault-1 fault-2 fault-3 fault-4 fault-5 fault-6`.split(/\s+/);
   C = Object.fromEntries(names.map(n => [n, style.getPropertyValue('--' + n).trim()]));
 }
 readColours();
@@ -54,7 +55,7 @@ const xOf = i => px(X(i));
 const DEPTH = 9;
 const depthMax = () => Math.max(0, Math.floor(laneHeight * .52 / DEPTH) - 1);
 function yOf(i) {
-  if (T.peer[i] < 0) return AXIS + PHASES;
+  if (T.peer[i] < 0) return AXIS + PHASES + 8;
   return railOf(T.peer[i]) + (detail && !byOrder ? Math.min(T.depth[i], depthMax()) * DEPTH : 0);
 }
 const isDrawn = i => T.peer[i] < 0 || laneOf[T.peer[i]] >= 0;
@@ -150,7 +151,11 @@ function drawFaults(c, w) {
     for (const [side, peers] of [f.peers, f.others].entries()) for (const p of peers) {
       if (laneOf[p] < 0) continue;
       const top = laneTop(laneOf[p]), inset = Math.min(f.row * 2, 8);
-      if (f.others.length) { c.fillStyle = hatch(c, colour, side); c.globalAlpha = 1; c.fillRect(e.from, top, e.to - e.from, laneHeight); c.fillStyle = colour; c.globalAlpha = .07; } else if (e.fades) {
+      if (f.others.length) {
+        c.fillStyle = hatch(c, colour, side); c.globalAlpha = 1;
+        c.fillRect(e.from, top, e.to - e.from, laneHeight);
+        c.fillStyle = colour; c.globalAlpha = .07;
+      } else if (e.fades) {
         const g = c.createLinearGradient(e.from, 0, e.to, 0);
         g.addColorStop(0, colour); g.addColorStop(1, 'transparent');
         c.fillStyle = g; c.globalAlpha = .3;
@@ -194,7 +199,8 @@ function drawFaultNames(c, w) {
           c.font = font; c.textAlign = 'left'; c.textBaseline = 'middle'; c.fillStyle = C[f.colour];
           c.fillText(text, x, y + 6.5);
         }
-        faultBoxes.push({ fault: f, x0: Math.max(e.from, GUTTER) - 2, x1: roomy ? Math.max(x + width + 3, GUTTER) : Math.max(e.to, e.from + 5), y0: y - 3, y1: y + 13 });
+        const x1 = roomy ? Math.max(x + width + 3, GUTTER) : Math.max(e.to, e.from + 5);
+        faultBoxes.push({ fault: f, x0: Math.max(e.from, GUTTER) - 2, x1, y0: y - 3, y1: y + 13 });
       }
     }
   }
@@ -274,17 +280,24 @@ function drawMessages(c, w, dim) {
       if (counts[slot] < 65535 && ++counts[slot] > most) most = counts[slot];
     }
   }
-  // Slanted ones are lines. Where a pixel holds many and all look upright, they are a wash, the stronger the more there are.
-  const lines = [], washes = [[], [], [], []];
+  // Slanted ones are lines. Where pixels hold many and all look upright, they are a shade between the lines they cross.
+  const lines = [], shades = new Float32Array(bins * lanes.length);
+  let darkest = 0;
   for (let slot = 0; slot < counts.length; slot++) if (counts[slot]) {
     const i = which[slot];
-    if (detail || Math.abs(xOf(i) - xOf(T.cause[i])) > 5) lines.push(i); else washes[Math.min(3, Math.floor(4 * counts[slot] / (most + 1)))].push(i);
+    if (detail || Math.abs(xOf(i) - xOf(T.cause[i])) > 5) { lines.push(i); continue; }
+    const l0 = laneOf[T.peer[T.cause[i]]], l1 = laneOf[T.peer[i]], bucket = slot % bins;
+    for (let l = Math.min(l0, l1); l < Math.max(l0, l1); l++) darkest = Math.max(darkest, shades[l * bins + bucket] += counts[slot]);
   }
   c.strokeStyle = c.fillStyle = C.message;
-  c.lineWidth = bin;
-  for (const [s, list] of washes.entries()) {
-    c.globalAlpha = (s + 1) * .3 * Math.max(.05, Math.min(1, 150 / drawn)) * dim;
-    for (const i of list) { const y0 = yOf(T.cause[i]), y1 = yOf(i); c.fillRect(GUTTER + ((xOf(i) - GUTTER) / bin | 0) * bin, Math.min(y0, y1), bin, Math.abs(y1 - y0)); }
+  if (darkest) for (let step = 1; step <= 6; step++) {
+    c.globalAlpha = step * .035 * dim;
+    c.beginPath();
+    for (let l = 0; l + 1 < lanes.length; l++) {
+      const y = railOf(lanes[l]);
+      for (let k = 0; k < bins; k++) if (Math.ceil(6 * shades[l * bins + k] / darkest) === step) c.rect(GUTTER + k * bin, y, bin, laneHeight);
+    }
+    c.fill();
   }
   c.globalAlpha = (detail ? .8 : .5) * Math.max(.25, Math.min(1, 700 / lines.length)) * dim;
   c.lineWidth = 1;
@@ -327,7 +340,10 @@ function drawActivity(c, w, dim) {
   c.beginPath();
   for (let l = 0; l < lanes.length; l++) {
     const y = railOf(lanes[l]);
-    for (let b = 0; b < bins; b++) { const n = counts[l * bins + b]; if (n) { const size = Math.max(1, Math.sqrt(n / most) * up); c.rect(GUTTER + b * bin, y - 1 - size, bin, size); } }
+    for (let b = 0; b < bins; b++) if (counts[l * bins + b]) {
+      const size = Math.max(1, Math.sqrt(counts[l * bins + b] / most) * up);
+      c.rect(GUTTER + b * bin, y - 1 - size, bin, size);
+    }
   }
   c.fill();
   c.globalAlpha = dim;
@@ -385,7 +401,10 @@ function drawPin(c, x, y, name, r) {
   switch (name) {
     case 'accepted': c.moveTo(x, y - r * 1.2); c.lineTo(x + r * 1.2, y); c.lineTo(x, y + r * 1.2); c.lineTo(x - r * 1.2, y); c.closePath(); c.fill(); break;
     case 'merged': c.rect(x - r * .85, y - r * .85, r * 1.7, r * 1.7); c.fill(); break;
-    case 'pinning': c.fillStyle = C.panel; c.arc(x, y, r * .95, 0, 7); c.fill(); c.stroke(); c.beginPath(); c.fillStyle = c.strokeStyle; c.arc(x, y, r, Math.PI / 2, Math.PI * 1.5); c.fill(); break;
+    case 'pinning':
+      c.fillStyle = C.panel; c.arc(x, y, r * .95, 0, 7); c.fill(); c.stroke();
+      c.fillStyle = c.strokeStyle; c.beginPath(); c.arc(x, y, r, Math.PI / 2, Math.PI * 1.5); c.fill();
+      break;
     case 'pinned': c.arc(x, y, r * 1.1, 0, 7); c.fill(); break;
     case 'unpinned': c.fillStyle = C.panel; c.arc(x, y, r * .95, 0, 7); c.fill(); c.stroke(); break;
     case 'removed': c.moveTo(x - r, y); c.lineTo(x + r, y); c.lineWidth = 3; c.stroke(); break;
@@ -490,7 +509,7 @@ function drawAxis(c, w) {
   }
   const x = px(state.cursor);
   if (x >= GUTTER - 1 && x <= w + 1) {
-    const text = moment(timeAt(state.cursor), Math.min(1e6, step / 10)), width = widthOf(c, text, `600 11px ${C.sans}`) + 14;
+    const text = moment(timeAt(state.cursor), byOrder ? 1e6 : Math.min(1e6, step / 10)), width = widthOf(c, text, `600 11px ${C.sans}`) + 14;
     const left = Math.max(GUTTER, Math.min(w - width, x - width / 2));
     c.fillStyle = C.accent; c.beginPath(); c.roundRect(left, 3, width, AXIS - 6, 5); c.fill();
     c.beginPath(); c.moveTo(x - 5, AXIS - 4); c.lineTo(x + 5, AXIS - 4); c.lineTo(x, AXIS + 2); c.fill();
@@ -512,7 +531,10 @@ function drawGutter(c, h) {
     let note = up ? '' : 'down', colour = C.faint;
     if (filter.cid >= 0) {
       let pin = -1;
-      for (const i of T.byContent[filter.cid]) { if (T.at[i] > time) break; if (T.peer[i] === p && T.letterOf(i) === PIN && T.about(i)[0] === filter.cid) pin = i; }
+      for (const i of T.byContent[filter.cid]) {
+        if (T.at[i] > time) break;
+        if (T.peer[i] === p && T.letterOf(i) === PIN && T.about(i)[0] === filter.cid) pin = i;
+      }
       if (pin >= 0) { note = T.labelOf(pin); colour = pinColour(note); }
     }
     if (note && laneHeight > 34) { c.font = `10.5px ${C.sans}`; c.fillStyle = colour; c.fillText(note, 22, y + 14, GUTTER - 26); }
@@ -541,7 +563,10 @@ function overviewPicture() {
   }
   const base = h - OVER.bottom, room = base - OVER.top - OVER.faults;
   c.fillStyle = C.activity;
-  for (let s = 0; s < bins; s++) if (counts[s]) { const size = Math.max(1, Math.sqrt(counts[s] / most) * room); c.fillRect(GUTTER + s * bin, base - size, bin - .5, size); }
+  for (let s = 0; s < bins; s++) if (counts[s]) {
+    const size = Math.max(1, Math.sqrt(counts[s] / most) * room);
+    c.fillRect(GUTTER + s * bin, base - size, bin - .5, size);
+  }
   c.fillStyle = C.line; c.fillRect(GUTTER, base, w - GUTTER - 12, 1);
   for (const f of T.faults) {
     const from = overPx(X(f.from)), to = f.to >= 0 ? overPx(X(f.to)) : f.others.length ? overPx(b) : from + 3;
@@ -549,7 +574,8 @@ function overviewPicture() {
     c.fillRect(from, OVER.top - 3 + Math.min(f.row, 2) * 4, Math.max(2, to - from), 3);
   }
   c.globalAlpha = 1;
-  for (const p of T.switches) for (let k = 0; k < p.at.length; k++) if (!p.up[k]) { c.fillStyle = C.failed; c.fillRect(overPx(X(p.at[k])) - .5, base - 5, 1.5, 5); }
+  c.fillStyle = C.failed;
+  for (const p of T.switches) for (let k = 0; k < p.at.length; k++) if (!p.up[k]) c.fillRect(overPx(X(p.at[k])) - .5, base - 5, 1.5, 5);
   c.fillStyle = C.soft;
   for (const i of T.phases) c.fillRect(overPx(X(i)) - .5, OVER.top, 1, base - OVER.top);
   c.fillStyle = C.failed;
@@ -561,7 +587,8 @@ function drawOverview() {
   const { c, w, h } = overview;
   c.clearRect(0, 0, w, h);
   c.drawImage(overviewPicture(), 0, 0, w, h);
-  const from = Math.max(GUTTER - 2, overPx(view.x0)), to = Math.min(w - 10, overPx(view.x1)), mid = (from + to) / 2, half = Math.max(3, (to - from) / 2), height = h - OVER.bottom;
+  const from = Math.max(GUTTER - 2, overPx(view.x0)), to = Math.min(w - 10, overPx(view.x1)), height = h - OVER.bottom;
+  const mid = (from + to) / 2, half = Math.max(3, (to - from) / 2);
   c.fillStyle = C.paper; c.globalAlpha = .62;
   c.fillRect(0, 0, mid - half, height + 1); c.fillRect(mid + half, 0, w, height + 1);
   c.globalAlpha = 1;
@@ -577,7 +604,8 @@ function drawOverview() {
 // MARK: What is under the pointer
 
 function hit(x, y) {
-  for (const i of T.failures) if (Math.abs(xOf(i) - x) < 6) return { entry: i };
+  const failure = T.failures.find(i => Math.abs(xOf(i) - x) < 6);
+  if (failure !== undefined && (!detail || y < AXIS + PHASES + 10)) return { entry: failure };
   const box = faultBoxes.find(b => x >= b.x0 && x <= b.x1 && y >= b.y0 && y <= b.y1);
   if (!detail) {
     if (box) return { entry: box.fault.from, fault: box.fault };
@@ -593,6 +621,7 @@ function hit(x, y) {
     if (d < distance) { distance = d; best = i; }
   }
   if (best >= 0) return { entry: best };
+  if (failure !== undefined) return { entry: failure };
   if (box) return { entry: box.fault.from, fault: box.fault };
   distance = 5;
   for (const i of shown.messages) {

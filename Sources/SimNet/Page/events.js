@@ -30,7 +30,8 @@ function element(tag, name, text) {
 function rowElement(i) {
   const row = element('div', 'row ' + T.letterOf(i));
   row.dataset.entry = i;
-  row.append(element('time', '', stamp(T.at[i])), element('span', 'who', shownWho(i)), element('span', 'what', shownLabel(i)), element('span', 'words', shownText(i)));
+  row.append(element('time', '', stamp(T.at[i])), element('span', 'who', shownWho(i)));
+  row.append(element('span', 'what', shownLabel(i)), element('span', 'words', shownText(i)));
   const colour = entryColour(i);
   if (colour) row.children[2].style.color = colour;
   return row;
@@ -78,9 +79,9 @@ function select(i, { scroll = true, move = true } = {}) {
   if (i >= 0) {
     state.cursor = X(i);
     if (move) reveal(X(i));
-    if (scroll) scrollToRow(shown.rank[i]);
   }
   drawDetail();
+  if (i >= 0 && scroll) scrollToRow(shown.rank[i]);
   drawRows();
   draw();
   $('step-cause').disabled = i < 0 || followed(i) < 0;
@@ -111,14 +112,15 @@ function drawDetail() {
     box.append(element('h3', '', `${fault.from === i ? 'Ends' : 'Began'} after ${span(T.at[fault.to] - T.at[fault.from])}`), detailRow(other, ''));
   }
   if (state.chain.length > 1) {
-    box.append(element('h3', '', `Caused by · ${state.chain.length - 1} ${state.chain.length > 2 ? 'steps' : 'step'} over ${span(T.at[i] - T.at[state.chain.at(-1)])}`));
-    for (let k = 1; k < Math.min(state.chain.length, CHAIN_SHOWN); k++) box.append(detailRow(state.chain[k], '−' + span(T.at[i] - T.at[state.chain[k]])));
+    const steps = state.chain.length > 2 ? `${state.chain.length - 1} steps` : '1 step';
+    box.append(element('h3', '', `Caused by · ${steps} over ${span(T.at[i] - T.at[state.chain.at(-1)])}`));
+    for (const c of state.chain.slice(1, CHAIN_SHOWN)) box.append(detailRow(c, T.at[i] === T.at[c] ? 'at once' : '−' + span(T.at[i] - T.at[c])));
     if (state.chain.length > CHAIN_SHOWN) box.append(element('div', 'full', `… and ${state.chain.length - CHAIN_SHOWN} before`));
   }
   const after = T.effectsOf(i);
   if (after.length) {
     box.append(element('h3', '', `Brought about · ${after.length}`));
-    for (const e of after.slice(0, 40)) box.append(detailRow(e, '+' + span(T.at[e] - T.at[i])));
+    for (const e of after.slice(0, 40)) box.append(detailRow(e, T.at[e] === T.at[i] ? 'at once' : '+' + span(T.at[e] - T.at[i])));
     if (after.length > 40) box.append(element('div', 'full', `… and ${after.length - 40} more`));
   }
 }

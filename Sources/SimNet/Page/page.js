@@ -10,15 +10,19 @@ function fillFacts() {
   const failed = raw.oracles.some(o => o[2] !== null) || T.failures.length > 0;
   $('verdict').textContent = failed ? 'FAILED' : 'EVERYTHING HELD';
   $('verdict').className = failed ? 'failed' : '';
-  $('extent').textContent = `${T.count.toLocaleString('en')} entries · ${T.peers} peers · ${span(T.end - T.begin)} of virtual time`;
+  $('extent').textContent = `${T.count.toLocaleString('en')} entries · ${T.peers} ${T.peers === 1 ? 'peer' : 'peers'} · ${span(T.end - T.begin)} of virtual time`;
   for (const [name, value] of raw.facts) {
     const box = element('div', value.length > 90 ? 'long' : '');
     box.append(element('dt', '', name), element('dd', '', value));
-    if (box.className) { box.title = 'Show all of it'; box.onclick = () => { if (!getSelection().toString()) { box.classList.toggle('open'); resized(); } }; }
+    if (box.className) {
+      box.title = 'Show all of it';
+      box.onclick = () => { if (!getSelection().toString()) { box.classList.toggle('open'); resized(); } };
+    }
     if (/replay|command/i.test(name)) {
       box.classList.add('command');
       const copy = element('button', '', 'copy');
-      copy.onclick = e => { e.stopPropagation(); navigator.clipboard?.writeText(value).then(() => { copy.textContent = 'copied'; setTimeout(() => copy.textContent = 'copy', 1200); }, () => {}); };
+      const say = text => { copy.textContent = text; setTimeout(() => { copy.textContent = 'copy'; }, 1200); };
+      copy.onclick = e => { e.stopPropagation(); navigator.clipboard?.writeText(value).then(() => say('copied'), () => say('refused')); };
       box.append(copy);
     }
     $('facts').append(box);
@@ -73,10 +77,18 @@ const dot = (colour, radius, isHollow) => picture(c => {
 });
 function fillFilters() {
   const byPeer = new Int32Array(T.peers), byGroup = new Int32Array(NO_GROUP + 1), states = new Map();
-  for (let i = 0; i < T.count; i++) { if (T.peer[i] >= 0) byPeer[T.peer[i]]++; byGroup[groupOf[i]]++; if (T.letterOf(i) === PIN) states.set(T.labelOf(i), (states.get(T.labelOf(i)) ?? 0) + 1); }
+  for (let i = 0; i < T.count; i++) {
+    if (T.peer[i] >= 0) byPeer[T.peer[i]]++;
+    byGroup[groupOf[i]]++;
+    if (T.letterOf(i) === PIN) states.set(T.labelOf(i), (states.get(T.labelOf(i)) ?? 0) + 1);
+  }
   for (let p = 0; p < T.peers; p++) choice($('peers'), T.names[p], byPeer[p], dot('rail', 4), () => !!filter.peers[p], alone => only(filter.peers, p, alone));
-  const signs = [picture(c => { c.strokeStyle = c.fillStyle = C.message; c.beginPath(); c.moveTo(1, 2); c.lineTo(13, 11); c.stroke(); c.beginPath(); arrowHead(c, 1, 2, 16, 13, 7); c.fill(); }),
-    dot('soft', 3), dot('soft', 3, true), picture(c => drawPin(c, 8, 7, 'pinned', 3.6)), dot('faint', 2.2)];
+  const arrow = picture(c => {
+    c.strokeStyle = c.fillStyle = C.message;
+    c.beginPath(); c.moveTo(1, 2); c.lineTo(13, 11); c.stroke();
+    c.beginPath(); arrowHead(c, 1, 2, 16, 13, 7); c.fill();
+  });
+  const signs = [arrow, dot('soft', 3), dot('soft', 3, true), picture(c => drawPin(c, 8, 7, 'pinned', 3.6)), dot('faint', 2.2)];
   for (const [g, group] of GROUPS.entries()) {
     if (!byGroup[g]) continue;
     choice($('groups'), group.name, byGroup[g], signs[g], () => !!filter.groups[g], alone => only(filter.groups, g, alone));
@@ -125,18 +137,21 @@ function chooseContent(n) {
   filter.cid = n;
   refilter();
   fillContents();
-  if (n >= 0 && shown.list.length) { const a = X(shown.list[0]), b = X(shown.list.at(-1)), room = Math.max(1, b - a) * .04; if (!byOrder) glideTo(a - room, b + room); else glideTo(...fullRange()); }
+  if (n < 0 || !shown.list.length) return;
+  const a = X(shown.list[0]), b = X(shown.list.at(-1)), room = Math.max(1, b - a) * .04;
+  if (byOrder) glideTo(...fullRange()); else glideTo(a - room, b + room);
 }
 /// Keeps the same entries in sight where the axis may have changed under them.
 function keepingPlace(change) {
-  const a = shown.list[Math.min(first, shown.list.length - 1)], b = shown.list[Math.max(0, last - 1)], time = timeAt(state.cursor), wasAll = view.x1 - view.x0 >= (fullRange()[1] - fullRange()[0]) * .999;
-  const wasByOrder = byOrder;
+  const a = shown.list[Math.min(first, shown.list.length - 1)], b = shown.list[Math.max(0, last - 1)];
+  const time = timeAt(state.cursor), wasAll = isAll(), wasByOrder = byOrder;
   change();
-  state.cursor = state.selected >= 0 ? X(state.selected) : byOrder ? rankAt(time) : time;
+  state.cursor = state.selected >= 0 ? X(state.selected) : byOrder ? shownBeforeTime(time) : time;
   if (wasAll || a === undefined || !shown.list.length) setView(...fullRange());
   else if (byOrder || wasByOrder) setView(X(a) - (byOrder ? 1 : 0), X(b) + (byOrder ? 1 : 0));
 }
-const rankAt = time => { let low = 0, high = shown.list.length; while (low < high) { const mid = (low + high) >> 1; if (T.at[shown.list[mid]] < time) low = mid + 1; else high = mid; } return low; };
+/// Whether all of the run is in view.
+const isAll = () => view.x1 - view.x0 >= (fullRange()[1] - fullRange()[0]) * .999;
 function refilter() {
   look();
   keepingPlace(applyFilter);
@@ -144,7 +159,8 @@ function refilter() {
   forgetRows();
   if (state.selected >= 0) { state.chain = chainOf(state.selected); state.inChain = new Set(state.chain); }
   scrollToRow(state.selected >= 0 ? shown.rank[state.selected] : shownBefore(state.cursor));
-  $('shown-count').textContent = shown.list.length === T.count ? T.count.toLocaleString('en') : `${shown.list.length.toLocaleString('en')} of ${T.count.toLocaleString('en')}`;
+  const number = n => n.toLocaleString('en');
+  $('shown-count').textContent = shown.list.length === T.count ? number(T.count) : `${number(shown.list.length)} of ${number(T.count)}`;
   noteFilter();
   rememberPlace();
   draw();
@@ -157,7 +173,7 @@ function noteFilter() {
   if (filter.find) parts.push(`“${filter.find}”`);
   if (filter.peers.includes(0) || filter.groups.includes(0)) parts.push('some are left out');
   if (!parts.length) return;
-  note.append(parts.join(' · '));
+  note.append(element('span', '', parts.join(' · ')));
   if (filter.cid >= 0) {
     const timers = element('button', '', 'through timers');
     timers.title = 'Whether the causes go on behind a timer, to whatever set it';
@@ -193,6 +209,8 @@ let leads = 'diagram';
 /// Called when the diagram shows another stretch: the list goes there, unless it led.
 function viewChanged() {
   rememberPlace();
+  tip(null, null);
+  state.hover = -1;
   if (leads === 'list') { drawRows(); return; }
   if (state.selected >= 0 && X(state.selected) >= view.x0 && X(state.selected) <= view.x1) { drawRows(); return; }
   if (state.cursor < view.x0 || state.cursor > view.x1) state.cursor = (view.x0 + view.x1) / 2;
@@ -227,12 +245,17 @@ function tip(at, hit) {
   box.replaceChildren();
   const i = hit.entry;
   if (hit.crowd > 1) {
-    box.append(element('b', '', `${hit.crowd} entries at ${T.names[hit.peer]}`), element('small', '', `${moment(hit.from)} to ${moment(hit.to)} · double-click to look closer`));
+    box.append(element('b', '', `${hit.crowd} entries at ${T.names[hit.peer]}`));
+    box.append(element('small', '', `${moment(hit.from)} to ${moment(hit.to)} · double-click to look closer`));
     box.append([...hit.kinds].sort((a, b) => b[1] - a[1]).slice(0, 6).map(([k, n]) => `${n} ${k}`).join(', '));
   } else {
     const head = element('b', '', `${shownWho(i)} ${shownLabel(i)}`.trim());
-    const delay = T.isMessage[i] ? ` · under way for ${span(T.at[i] - T.at[T.cause[i]])}` : hit.fault?.to >= 0 ? ` · for ${span(T.at[hit.fault.to] - T.at[hit.fault.from])}` : '';
+    let delay = '';
+    if (T.isMessage[i]) delay = ` · under way for ${span(T.at[i] - T.at[T.cause[i]])}`;
+    else if (hit.fault?.to >= 0) delay = ` · for ${span(T.at[hit.fault.to] - T.at[hit.fault.from])}`;
     box.append(head, element('small', '', `${(T.at[i] / 1e9).toFixed(6)} s · #${i}${delay}`), shownText(i).slice(0, 400));
+    const fault = hit.fault ?? T.faults.find(f => f.from === i), names = peers => peers.map(p => T.names[p]).join(' ');
+    if (fault) box.append(element('small', '', names(fault.peers) + (fault.others.length ? ' from ' + names(fault.others) : '')));
   }
   box.style.visibility = 'visible';
   const w = box.offsetWidth, h = box.offsetHeight;
@@ -299,14 +322,23 @@ over.addEventListener('pointerdown', e => {
   const { x } = pointerAt(e, overview), a = overPx(view.x0), b = overPx(view.x1), grip = 7;
   over.setPointerCapture(e.pointerId);
   cancelAnimationFrame(motion);
-  const isAll = view.x1 - view.x0 >= (fullRange()[1] - fullRange()[0]) * .999;
-  const part = Math.abs(x - a) < grip && b - a > 2 * grip ? 'left' : Math.abs(x - b) < grip && b - a > 2 * grip ? 'right' : x > a && x < b && !isAll ? 'move' : 'new';
+  let part = 'new';
+  if (b - a > 2 * grip && Math.abs(x - a) < grip) part = 'left';
+  else if (b - a > 2 * grip && Math.abs(x - b) < grip) part = 'right';
+  else if (!isAll()) {
+    part = 'move';
+    const half = (view.x1 - view.x0) / 2, at = overUnpx(x);
+    if (x < a || x > b) setView(at - half, at + half);
+  }
   overDrag = { part, from: overUnpx(x), x0: view.x0, x1: view.x1 };
-  if (part === 'new' && !isAll) { const half = (view.x1 - view.x0) / 2, at = overUnpx(x); setView(at - half, at + half); overDrag = { part: 'move', from: at, x0: view.x0, x1: view.x1 }; }
 });
 over.addEventListener('pointermove', e => {
   const at = overUnpx(pointerAt(e, overview).x);
-  if (!overDrag) { const { x } = pointerAt(e, overview); over.style.cursor = Math.min(Math.abs(x - overPx(view.x0)), Math.abs(x - overPx(view.x1))) < 7 ? 'ew-resize' : 'grab'; return; }
+  if (!overDrag) {
+    const { x } = pointerAt(e, overview), nearest = Math.min(Math.abs(x - overPx(view.x0)), Math.abs(x - overPx(view.x1)));
+    over.style.cursor = nearest < 7 ? 'ew-resize' : 'grab';
+    return;
+  }
   const { part, from, x0, x1 } = overDrag, [a, b] = fullRange();
   if (part === 'move') { const by = Math.max(a - x0, Math.min(b - x1, at - from)); setView(x0 + by, x1 + by); }
   if (part === 'left') setView(Math.min(at, x1 - 1), x1);
@@ -315,6 +347,19 @@ over.addEventListener('pointermove', e => {
 });
 for (const name of ['pointerup', 'pointercancel']) over.addEventListener(name, () => { overDrag = null; });
 over.addEventListener('wheel', e => { e.preventDefault(); zoomBy(Math.exp(e.deltaY * .002), overUnpx(pointerAt(e, overview).x)); }, { passive: false });
+
+let edge = null;
+$('edge').addEventListener('pointerdown', e => {
+  e.preventDefault();
+  $('edge').setPointerCapture(e.pointerId);
+  edge = { x: e.clientX, width: $('events').getBoundingClientRect().width };
+});
+$('edge').addEventListener('pointermove', e => {
+  if (!edge) return;
+  const width = Math.max(220, Math.min(innerWidth * .7, edge.width + edge.x - e.clientX));
+  $('page').style.setProperty('--events-width', width + 'px');
+});
+for (const name of ['pointerup', 'pointercancel']) $('edge').addEventListener(name, () => { edge = null; });
 
 // MARK: Buttons and keys
 
@@ -337,7 +382,8 @@ $('find').oninput = () => { clearTimeout(findTimer); findTimer = setTimeout(() =
 const KEYS = {
   ArrowLeft: e => panBy(-(e.shiftKey ? 600 : 120)), ArrowRight: e => panBy(e.shiftKey ? 600 : 120), ArrowUp: () => stepBy(-1), ArrowDown: () => stepBy(1),
   PageUp: () => stepBy(-rowsInSight()), PageDown: () => stepBy(rowsInSight()), k: () => stepBy(-1), j: () => stepBy(1),
-  '+': () => zoomBy(.6), '=': () => zoomBy(.6), '-': () => zoomBy(1 / .6), '0': () => glideTo(...fullRange()), c: toCause, e: toEffect, f: toFailure, t: () => setOrder(!byOrder),
+  '+': () => zoomBy(.6), '=': () => zoomBy(.6), '-': () => zoomBy(1 / .6), '0': () => glideTo(...fullRange()),
+  c: toCause, e: toEffect, f: toFailure, t: () => setOrder(!byOrder),
   z: () => { if (state.selected >= 0) zoomTo(state.selected); }, '/': () => $('find').select(), '?': () => $('help').showModal(),
   Home: () => { if (shown.list.length) select(shown.list[0]); }, End: () => { if (shown.list.length) select(shown.list.at(-1)); },
   Escape: () => { if (state.selected >= 0) select(-1); else clearFilters(); },
@@ -379,7 +425,16 @@ function recallPlace() {
 
 function resized() { diagram.resize(); overview.resize(); hatches = {}; layOut(); drawNow(); drawRows(); }
 new ResizeObserver(resized).observe($('diagram-box'));
-matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => { readColours(); hatches = {}; overCache = null; forgetRows(); for (const p of pictures) p.repaint(); drawRows(); drawDetail(); draw(); });
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
+  readColours();
+  hatches = {};
+  overCache = null;
+  for (const p of pictures) p.repaint();
+  forgetRows();
+  drawRows();
+  drawDetail();
+  draw();
+});
 addEventListener('hashchange', recallPlace);
 
 fillFacts();
@@ -397,5 +452,5 @@ state.cursor = T.begin;
 recallPlace();
 still = false;
 resized();
-if (state.selected < 0) scrollToRow(0);
+if (state.selected < 0) scrollToRow(shownBefore(state.cursor));
 const loaded = performance.now();

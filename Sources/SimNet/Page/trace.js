@@ -190,10 +190,10 @@ applyFilter();
 let byOrder = false;
 const X = i => byOrder ? shown.rank[i] : T.at[i];
 /// How many of those shown stand before that place on the axis.
-function shownBefore(x) {
+const shownBefore = x => byOrder ? Math.max(0, Math.min(shown.list.length, Math.ceil(x))) : shownBeforeTime(x);
+function shownBeforeTime(time) {
   let low = 0, high = shown.list.length;
-  if (byOrder) return Math.max(0, Math.min(high, Math.ceil(x)));
-  while (low < high) { const mid = (low + high) >> 1; if (T.at[shown.list[mid]] < x) low = mid + 1; else high = mid; }
+  while (low < high) { const mid = (low + high) >> 1; if (T.at[shown.list[mid]] < time) low = mid + 1; else high = mid; }
   return low;
 }
 /// The time that belongs to a place on the axis.

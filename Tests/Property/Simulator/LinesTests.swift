@@ -52,6 +52,16 @@ import Testing
         #expect(trace.lines([8], style: LineStyle(isNumbered: true))[1] == " #8 " + all[9])
     }
 
+    @Test func whyIsASliceByName() throws {
+        let all = trace.lines()
+        let cid = content(1)
+        let name = "c1…\("\(cid)".suffix(5))"
+        #expect(try trace.lines(why: "c1") == [
+            "\(name) is \(cid): 3 entries about it, 0 more that led to them, of 12", all[0], all[3], all[4], all[12],
+        ])
+        #expect(throws: TraceContentError.unknown("c2", of: 1)) { try trace.lines(why: "c2") }
+    }
+
     @Test func everyEntryIsOneLineWithinItsWidth() {
         for seed in 1...40 as ClosedRange<UInt64> {
             let trace = MadeUp.anything(seed: seed)

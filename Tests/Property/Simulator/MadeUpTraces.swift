@@ -42,7 +42,10 @@ enum MadeUp {
         case 4: .log(level: choices.chance(1, in: 2) ? "error" : "info")
         case 5: .up
         case 6: .down
-        case 7: .fault(choices.below(9), name: texts[choices.below(texts.count)], peers: [choices.below(peers)], others: choices.chance(1, in: 2) ? [] : [choices.below(peers)])
+        case 7:
+            .fault(
+                choices.below(9), name: texts[choices.below(texts.count)], peers: [choices.below(peers)],
+                others: choices.chance(1, in: 2) ? [] : [choices.below(peers)])
         case 8: .healed(choices.below(9))
         case 9: .failure(oracle: "BROKEN")
         case 10: .phase(texts[choices.below(texts.count)])
@@ -143,15 +146,20 @@ struct MadeUpCluster {
     private mutating func finish(_ fails: Bool) {
         var facts = [
             ("seed", "4711"), ("replay", "ipfs-cluster-sim run --seed 4711 --disk-faults"),
-            ("options", "RunOptions(peers: \(count), operations: 120, workloadLength: 240 s, factorMin: 2, factorMax: 3, isBatching: true, crashes: 3, crashesMidStep: false, partitions: 4, connectionLosses: 3, ipfsOutages: 4, losesReplies: true, fullDisks: 1, syncFailures: 0, suspensions: 2, departures: 0, hasLatecomer: false, clockDriftMax: 120, lostPeers: 1)"),
+            ("options", "peers=\(count) operations=120 factor-min=2 factor-max=3 batching=yes crashes=3 partitions=4 ipfs-outages=4 slow-disks=2 contents=40"),
             ("settled", "38.5 s after the faults had ended"), ("digest", "8d41f2a90bc37e15"),
         ]
         trace.oracles = [
-            ("DIGEST", "Peers with the same heads have the same state.", nil), ("DURABLE", "Whatever was acknowledged is in the pinset of every peer once all is healed.", nil),
+            ("DIGEST", "Peers with the same heads have the same state.", nil),
+            ("DURABLE", "Whatever was acknowledged is in the pinset of every peer once all is healed.", nil),
             ("COVER", "Every block of the DAG reaches every trusted peer.", nil), ("SETTLE", "IPFS pins what it is allocated, and nothing else.", nil),
-            ("TRUTH", "What a peer says of a pin's status is what its IPFS daemon does.", nil), ("ALLOC", "A pin has as many allocations as its factors ask for.", nil),
-            ("TRUST", "A peer that nobody trusts changes nothing.", nil), ("REPIN", "What a lost peer held is allocated anew, once.", nil), ("HEADS", "A head is built upon by no block.", nil),
-            ("MIN", "A block removes nothing twice.", nil), ("REFOLD", "The state is what the DAG says.", nil), ("LIVE", "Every peer answers.", nil), ("EXPIRY", "What has expired leaves the pinset.", nil),
+            ("TRUTH", "What a peer says of a pin's status is what its IPFS daemon does.", nil),
+            ("ALLOC", "A pin has as many allocations as its factors ask for.", nil),
+            ("TRUST", "A peer that nobody trusts changes nothing.", nil),
+            ("REPIN", "What a lost peer held is allocated anew, once.", nil),
+            ("HEADS", "A head is built upon by no block.", nil),
+            ("MIN", "A block removes nothing twice.", nil), ("REFOLD", "The state is what the DAG says.", nil), ("LIVE", "Every peer answers.", nil),
+            ("EXPIRY", "What has expired leaves the pinset.", nil),
         ]
         guard fails, let acceptance = trace.entries.lastIndex(where: { if case .pin(_, "accepted") = $0.kind { true } else { false } }),
             case .pin(let cid, _) = trace.entries[acceptance].kind
@@ -251,7 +259,8 @@ struct MadeUpCluster {
             let order = choices.permuted(Array(0..<count))
             let cut = 1 + choices.below(count - 1)
             for (place, peer) in order.enumerated() { partition[peer] = place < cut }
-            add(.fault(number, name: "partition", peers: order[..<cut].sorted(), others: order[cut...].sorted()), nil, nil, "partition between \(order[..<cut].sorted()) and \(order[cut...].sorted())")
+            let (side, others) = (order[..<cut].sorted(), order[cut...].sorted())
+            add(.fault(number, name: "partition", peers: side, others: others), nil, nil, "partition between \(side) and \(others)")
             schedule(span, .heal(number, peers: []))
         case 1:
             guard isUp[peer] else { return }

@@ -56,12 +56,14 @@ import Testing
         #expect(String(decoding: pieces, as: UTF8.self) == trace.page())
     }
 
-    /// To look at one: `TRACE_PAGE=/tmp/page.html swift test --filter PageTests`.
+    /// To look at one: `TRACE_PAGE=/tmp/page.html swift test --filter PageTests`. With `TRACE_SEED`, anything may stand in it.
     @Test(.enabled(if: ProcessInfo.processInfo.environment["TRACE_PAGE"] != nil))
     func aPageToLookAt() throws {
-        let path = try #require(ProcessInfo.processInfo.environment["TRACE_PAGE"])
-        let count = ProcessInfo.processInfo.environment["TRACE_ENTRIES"].flatMap { Int($0) } ?? 50_000
-        let trace = MadeUpCluster.run(seed: 1, peers: 5, entries: count)
+        let environment = ProcessInfo.processInfo.environment
+        let path = try #require(environment["TRACE_PAGE"])
+        let count = environment["TRACE_ENTRIES"].flatMap { Int($0) } ?? 50_000
+        let trace = environment["TRACE_SEED"].flatMap { UInt64($0) }.map { MadeUp.anything(seed: $0, entries: count) }
+            ?? MadeUpCluster.run(seed: 1, peers: 5, entries: count)
         try Data(trace.page().utf8).write(to: URL(fileURLWithPath: path))
         try Data(trace.lines(style: LineStyle(isColoured: true, width: 120)).joined(separator: "\n").utf8).write(to: URL(fileURLWithPath: path + ".txt"))
     }

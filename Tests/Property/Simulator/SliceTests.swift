@@ -85,7 +85,11 @@ import Testing
     @Test func contentIsFoundByAnyOfItsNames() throws {
         for number in 0..<20 {
             let (cid, text) = (content(number), "\(content(number))")
-            for name in [text, "\(number + 1)", "c\(number + 1)", contents.short(cid), "…" + text.suffix(5), String(text.suffix(8)), String(text.prefix(30)), cid.text(in: .base58btc)] {
+            let names = [
+                text, "\(number + 1)", "c\(number + 1)", contents.short(cid), "…" + text.suffix(5), String(text.suffix(8)),
+                String(text.prefix(30)), cid.text(in: .base58btc),
+            ]
+            for name in names {
                 #expect(try contents.find(name) == cid, "\(name)")
             }
         }
