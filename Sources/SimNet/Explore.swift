@@ -47,9 +47,9 @@ package struct Scope: Sendable {
         var longer: [[Step]] = []
         for shorter in sequences(count - 1) {
             let known = (shorter.map(\.peer).max() ?? -1) + 1
-            let written = (shorter.map(\.content).max() ?? -1) + 1
+            let written = (shorter.map(\.content).max() ?? 0) + 1
             for peer in 0...min(known, peers - 1) {
-                for content in 0...min(written, contents - 1) {
+                for content in 1...min(written, contents) {
                     longer.append(shorter + [(peer, .pin, content)])
                     if shorter.contains(where: { $0.content == content }) { longer.append(shorter + [(peer, .unpin, content)]) }
                 }

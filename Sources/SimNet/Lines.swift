@@ -20,9 +20,9 @@ package struct LineStyle: Sendable {
 
 /// Writes lines of a trace, in the order of its entries. What is left out still counts for what the columns show.
 package struct Lines {
-    private let trace: Trace
+    private var trace: Trace
     private let style: LineStyle
-    private let contents: TraceContents
+    private var contents: TraceContents
     private let columnWidth: Int
     private let numberWidth: Int
     private let timeWidth: Int
@@ -63,6 +63,14 @@ package struct Lines {
         let (label, text) = (clean(label(of: entry)), clean(text(of: entry)))
         let words = text.isEmpty ? label : padded(label, Lines.labelWidth) + " " + text
         return paint(number + flush(Lines.time(entry.at), timeWidth), .dim) + "  " + gutter + " " + paint(clipped(words), colour(of: entry))
+    }
+
+    /// The line of an entry that has just happened.
+    package mutating func append(_ entry: TraceEntry) -> String {
+        if trace.entries.isEmpty { isUp = isUp.map { _ in false } }
+        trace.entries.append(entry)
+        for cid in entry.about { contents.add(cid) }
+        return line(of: trace.entries.count - 1)
     }
 
     /// All of them, or those of a slice, each handed on as soon as it is made.

@@ -146,7 +146,7 @@ extension Operation {
 
     private mutating func shape(_ options: RunOptions, _ adds: [Int], _ rates: [Int], _ choices: inout Choices) {
         func content(_ choices: inout Choices) -> Int {
-            options.isEmbedded ? adds.isEmpty ? 0 : adds[choices.below(adds.count)] : choices.below(options.contents)
+            options.isEmbedded ? adds.isEmpty ? 0 : adds[choices.below(adds.count)] : 1 + choices.below(options.contents)
         }
         let local = choices.chance(1, in: 2) ? ["local"] : []
         switch kind {
@@ -159,7 +159,7 @@ extension Operation {
             if choices.chance(1, in: 4), !words.contains(where: { $0.hasPrefix("min=") || $0.hasPrefix("max=") }) { words += ["min=-1", "max=-1"] }
         case .unpin, .unpinPath, .get: contents = [content(&choices)]
         case .pinAll, .unpinAll:
-            contents = choices.permuted(Array(0..<options.contents)).prefix(1 + choices.below(5)).map { $0 }
+            contents = choices.permuted(Array(1...max(1, options.contents))).prefix(1 + choices.below(5)).map { $0 }
             if kind == .pinAll, choices.chance(1, in: 2) { words = ["min=-1", "max=-1"] }
         case .add:
             words = ["bytes=\(choices.chance(1, in: 10) ? 100_000 : choices.below(4000))", "chunk=512"]

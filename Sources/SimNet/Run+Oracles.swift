@@ -29,6 +29,8 @@ struct OracleState {
     var asked = SortedMap<ClientID, Asked>()
     /// When each peer went down last; nothing while it is up.
     var downSince = SortedMap<Int, Int64>()
+    /// The pinset of each peer when it was looked at last; where somebody watches.
+    var states = SortedMap<Int, SortedSet<CID>>()
 }
 
 /// What a peer's replica has come to.
@@ -83,6 +85,7 @@ extension Run {
         if let before = oracles.seen[index], before.blocks == now.blocks, before.absent == now.absent, before.state == now.state { return }
         now.heads = process.machine.replica.heads.map(\.cid)
         oracles.seen[index] = now
+        if world.isWatched { recordState(process) }
         guard now.absent == 0, !now.heads.isEmpty else { return }
         for (other, theirs) in oracles.seen where other != index {
             guard theirs.absent == 0, theirs.heads == now.heads, theirs.blocks == now.blocks else { continue }
@@ -90,6 +93,14 @@ extension Run {
             guard theirs.state != now.state else { continue }
             world.fail(.digest, "\(world.name(index)) and \(world.name(other)) have the same heads and different states")
         }
+    }
+
+    /// What has come into the state of a peer, and gone from it.
+    private func recordState(_ process: Process) {
+        let held = SortedSet(pins(of: process.machine).map(\.cid)), before = oracles.states[process.index] ?? SortedSet()
+        oracles.states[process.index] = held
+        for cid in held where !before.contains(cid) { world.record(.pin(cid, state: "merged"), process.index, "in the pinset", cids: [cid]) }
+        for cid in before where !held.contains(cid) { world.record(.pin(cid, state: "removed"), process.index, "removed from the pinset", cids: [cid]) }
     }
 
     // MARK: On the way to rest

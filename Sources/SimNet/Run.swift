@@ -118,6 +118,13 @@ package final class Run {
             judged: oracles.judged)
     }
 
+    /// The run as something to look at, before its first entry.
+    package var trace: Trace {
+        var trace = Trace(title: "seed \(plan.seed)", peerNames: world.peers.map { world.name($0.index) })
+        if !options.isEmbedded { trace.contents = (1...max(1, options.contents)).compactMap { content($0) } }
+        return trace
+    }
+
     // MARK: The storm
 
     private func storm() {

@@ -212,7 +212,9 @@ extension World {
             return
         }
         introduce(peer.index, task.target)
+        let held = isWatched ? peer.ipfs.pins : nil
         let answer = peer.ipfs.answer(task.target, at: now)
+        if let held { recordPins(peer, held, task.target) }
         noteProbes(peer, task.target)
         var choices = tape.stream(.faults, 1 << 32 | UInt64(peer.index), task.exchange.number)
         collect(peer, task.target, &choices)
@@ -226,6 +228,14 @@ extension World {
         feed(process, .exchange(.head(task.exchange, status: answer.status)))
         if !answer.body.isEmpty, process.isCurrent { feed(process, .exchange(.body(task.exchange, Bytes(answer.body.utf8)))) }
         if process.isCurrent { feed(process, .exchange(.end(task.exchange, trailers: []))) }
+    }
+
+    /// What a request has made of IPFS's pins.
+    private func recordPins(_ peer: SimPeer, _ before: SortedMap<CID, IPFSPinStatus>, _ target: String) {
+        for cid in mentioned(in: target) where (before[cid] == nil) != (peer.ipfs.pins[cid] == nil) {
+            let state = before[cid] == nil ? "pinned" : "unpinned"
+            record(.pin(cid, state: state), peer.index, "IPFS: \(state)", cids: [cid])
+        }
     }
 
     private func noteProbes(_ peer: SimPeer, _ target: String) {

@@ -74,13 +74,14 @@ package struct TraceContents: Sendable {
     private var numbers: [CID: Int] = [:]
 
     package init(_ trace: Trace) {
-        for entry in trace.entries {
-            for cid in entry.about where numbers[cid] == nil {
-                all.append(cid)
-                texts.append("\(cid)")
-                numbers[cid] = all.count
-            }
-        }
+        for cid in trace.contents { add(cid) }
+        for entry in trace.entries { for cid in entry.about { add(cid) } }
+    }
+    mutating func add(_ cid: CID) {
+        guard numbers[cid] == nil else { return }
+        all.append(cid)
+        texts.append("\(cid)")
+        numbers[cid] = all.count
     }
 
     package func number(of cid: CID) -> Int? { numbers[cid] }

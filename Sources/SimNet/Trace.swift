@@ -47,6 +47,8 @@ package struct Trace: Sendable {
     /// One line each: seed, options, replay command, verdict, settle time, ablation.
     package var facts: [(name: String, value: String)]
     package var peerNames: [String]
+    /// Content that has a number before it comes up: c1, c2, …
+    package var contents: [CID] = []
     package var entries: [TraceEntry]
     /// Each oracle with what it said: nil where it held.
     package var oracles: [(id: String, statement: String, failure: String?)]

@@ -209,6 +209,8 @@ package final class World {
             return
         }
         let peer = process.peer
+        let before = current
+        defer { current = before }
         peer.steps += 1
         var choices = tape.stream(.peer, UInt64(peer.index), peer.steps)
         var effects: [PeerEffect] = []
@@ -266,6 +268,7 @@ package final class World {
         case .exchange(let effect): carryOut(process, effect)
         case .reply(let client, let reply):
             record(.effect(label: "reply"), peer.index, "→ client \(client.number): \(describe(reply))", cids: mentioned(in: reply))
+            if isWatched, case .item(.pin(let pin)) = reply { record(.pin(pin.cid, state: "accepted"), peer.index, "accepted", cids: [pin.cid]) }
             onReply[client]?(self, reply)
             // Whoever lists takes all there is.
             switch reply {

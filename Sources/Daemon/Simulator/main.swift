@@ -10,6 +10,8 @@ let usage = """
     USAGE:
       ipfs-cluster-sim run (--seed N | --plan FILE) [--quiet]
                                           one run: a line for each event, then the verdict
+          --html FILE                     a page to look at: peers as lines, messages, faults, the life of pins
+          --why CID                       only what has to do with that content and what led to it (c3, or an end of its CID)
           --write-plan FILE               writes the run down: options, workload and faults, one line each
       ipfs-cluster-sim sweep (--seeds K | --minutes M) [--from N] [--jobs J]
                                           K runs from seed N (default 1), or as many as M minutes allow: failures, probes and figures
