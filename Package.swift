@@ -26,8 +26,8 @@ func program(_ name: String, at path: String, knows: [String], exclude: [String]
                       swiftSettings: strict, linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))])
 }
 
-func tests(_ name: String, at path: String, knows: [String]) -> Target {
-    .testTarget(name: name, dependencies: knows.map { .init(stringLiteral: $0) }, path: path, swiftSettings: strict)
+func tests(_ name: String, at path: String, knows: [String], exclude: [String] = []) -> Target {
+    .testTarget(name: name, dependencies: knows.map { .init(stringLiteral: $0) }, path: path, exclude: exclude, swiftSettings: strict)
 }
 
 let floor0 = ["Kernel", "Encoding", "Crypto", "Multiformats"]
@@ -127,6 +127,6 @@ let package = Package(
               knows: wholeCore + ["CommandLine", "Configuration", "ServiceCommands", "TestSupport"]),
         tests("SimulatorTests", at: "Tests/Property/Simulator", knows: wholeCore + ["SimNet", "TestSupport"]),
         tests("TidyTests", at: "Tests/Property/Tidy", knows: ["TestSupport"]),
-        tests("Scenarios", at: "Tests/Scenarios", knows: wholeCore + ["SimNet", "TestSupport"]),
+        tests("Scenarios", at: "Tests/Scenarios", knows: wholeCore + ["SimNet", "TestSupport"], exclude: ["Plans"]),
     ]
 )

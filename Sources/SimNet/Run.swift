@@ -217,6 +217,8 @@ package final class Run {
         switch fault.kind {
         case .lose:
             guard mayLose(fault.peers[0]) else { return }
+            awaitConnections()
+            guard world.failure == nil else { return }
             let before = trusted.first.flatMap { world.peers[$0].process?.machine.replica }.map(history) ?? []
             world.strike(fault)
             awaitAgreement()
@@ -246,6 +248,14 @@ package final class Run {
         let repin = PeerSettings(me: world.peers[0].id).unheardPatience + .minutes(2)
         let pinning = .minutes(2) * 3 + options.pinTimeout * Int64(2 + options.contents / max(1, options.concurrentPins)) + .minutes(3)
         return notice + spread + fetch + repin + pinning
+    }
+
+    /// Those who have heard of each other only by way of a third would lose each other with it.
+    private func awaitConnections() {
+        let pairs = present.flatMap { a in present.filter { $0 > a }.map { (a, $0) } }
+        func parted(_ world: World) -> (Int, Int)? { pairs.first { world.network.connection($0.0, $0.1) == nil } }
+        guard !world.run(until: { parted($0) == nil }, within: settleBound, every: .seconds(5)), world.failure == nil else { return }
+        if let (a, b) = parted(world) { world.fail(.live, "\(world.name(a)) and \(world.name(b)) are not connected, long after all was healed") }
     }
 
     private func awaitAgreement() {

@@ -25,7 +25,7 @@ extension World {
             .fault(fault.number, name: fault.kind.rawValue, peers: fault.peers, others: fault.others), nil,
             "-- fault \(fault.number): \(fault.kind.rawValue) \(names)\(fault.amount == 0 ? "" : " \(fault.amount)") --")
         begin(fault)
-        guard fault.length > .zero else { return }
+        guard fault.length > .zero else { return record(.healed(fault.number), nil, "-- fault \(fault.number) is over --") }
         after(fault.length) { world in
             guard world.striking.remove(fault.number) else { return }
             world.record(.healed(fault.number), nil, "-- fault \(fault.number) ends --")
@@ -143,6 +143,7 @@ extension World {
 
     /// All faults end, whatever is under way.
     package func healAll() {
+        for number in striking { record(.healed(number), nil, "-- fault \(number) ends --") }
         striking = SortedSet()
         heal()
         for peer in peers {

@@ -5,12 +5,12 @@ import Kernel
 import SimNet
 
 /// How a run in a process of its own has failed: the oracle's name, TRAP, or ENDLESS; nil if everything held.
-func outcome(of plan: RunPlan, in folder: String, number: Int, secondsMax: Double) -> String? {
+func outcome(of plan: RunPlan, in folder: String, number: Int, secondsMax: Double, binary: String?) -> String? {
     let path = "\(folder)/\(number).plan"
     write(plan.text, to: path)
     defer { try? FileManager.default.removeItem(atPath: path) }
     let child = Process()
-    child.executableURL = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+    child.executableURL = URL(fileURLWithPath: binary ?? "/proc/self/exe").resolvingSymlinksInPath()
     child.arguments = ["run", "--plan", path, "--quiet"]
     var environment = ProcessInfo.processInfo.environment
     environment["SWIFT_BACKTRACE"] = "enable=no"
@@ -37,13 +37,14 @@ func shrinkCommand(_ arguments: inout Arguments) {
     let drawing = arguments.drawing()
     let (plan, name) = planOf(&arguments, drawing)
     let target = arguments.text("--to")
+    let binary = arguments.text("--with")
     let minutes = Double(arguments.number("--minutes") ?? 5)
     arguments.done()
     let folder = NSTemporaryDirectory() + "ipfs-cluster-sim-\(ProcessInfo.processInfo.processIdentifier)"
     try? FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(atPath: folder) }
     let began = Date()
-    guard let oracle = outcome(of: plan, in: folder, number: 0, secondsMax: 600) else {
+    guard let oracle = outcome(of: plan, in: folder, number: 0, secondsMax: 600, binary: binary) else {
         print("\(name) does not fail: there is nothing to shrink")
         exit(2)
     }
@@ -52,7 +53,7 @@ func shrinkCommand(_ arguments: inout Arguments) {
     var number = 0
     func fails(_ candidate: RunPlan) -> Bool {
         number += 1
-        return outcome(of: candidate, in: folder, number: number, secondsMax: secondsMax) == oracle
+        return outcome(of: candidate, in: folder, number: number, secondsMax: secondsMax, binary: binary) == oracle
     }
     var shrinker = Shrinker(plan, isLate: { Date().timeIntervalSince(began) > minutes * 60 }, onBetter: { better in
         print("  \(better.operations.count) operations, \(better.faults.count) faults, \(better.options.peers) peers")

@@ -19,6 +19,7 @@ let usage = """
                                           each seed on standard error before it is run
       ipfs-cluster-sim shrink (--seed N | --plan FILE) [--to FILE] [--minutes M]
                                           the least that fails in the same way, as a plan, and which faults it needs
+          --with BINARY                   judged by another build of the simulator, such as a mutant's
 
       ipfs-cluster-sim explore [--operations N] [--peers N] [--contents N] [--batching] [--part K/N]
                                           every plan of so few operations with at most one partition, and in each a crash
