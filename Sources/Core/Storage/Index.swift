@@ -28,6 +28,7 @@ package struct Index: Sendable {
     /// A full table on its way to the disk, with the state that belongs to it.
     private struct Frozen: Sendable {
         let table: MemTable
+        let generation: UInt64
         let address: LogAddress
         let state: @Sendable () -> [Bytes]
     }
@@ -106,6 +107,7 @@ package struct Index: Sendable {
         obsolete += manifest?.obsolete ?? []
         table = MemTable(capacity: settings.tableEntries)
         generation += 1
+        firstGeneration = generation
         (frozen, runs, checkpoint, flushing, merging, manifest, lastManifest, needsManifest) = ([], [], nil, nil, nil, nil, nil, false)
     }
 
@@ -161,7 +163,9 @@ package struct Index: Sendable {
         table.insertIfNew(hash, word)
     }
     /// Another one whenever the table in memory is another one.
-    package private(set) var generation: UInt64 = 0
+    package private(set) var generation: UInt64 = 1
+    /// That of the first table since all was forgotten.
+    private var firstGeneration: UInt64 = 1
 
     /// The places of those hashes that may be here.
     package func mayContain(_ hashes: [UInt64]) -> [Int] {
@@ -195,12 +199,16 @@ package struct Index: Sendable {
     }
     @inline(never) private func keep(_ sum: UInt64) {}
 
-    /// What stands for the hash, of whatever key. `seen` is what it was in an earlier generation: as long as all that came since is
-    /// in memory, nothing is read.
+    /// What stands for the hash, of whatever key. `seen` is what it was in an earlier generation: what came since is in memory, or in
+    /// runs of which filters tell nearly always that there is nothing to be read.
     package func words(_ hash: UInt64, seen: KnownKey? = nil) throws(LogError) -> [IndexWord] {
         var versions: [IndexWord] = []
         if let seen, isKnownSince(seen.generation) {
             collectFromMemory(hash, into: &versions)
+            for index in runs.indices {
+                guard runs[index].tables.upperBound >= seen.generation else { break }
+                if runs[index].filter.mayContain(hash) { try runs[index].collect(hash, reader: reader, into: &versions) }
+            }
             versions += seen.words
         } else {
             guard mayContain(hash) else { return [] }
@@ -210,8 +218,18 @@ package struct Index: Sendable {
         return Index.current(versions)
     }
 
-    /// All that has come since then is in memory.
-    func isKnownSince(_ old: UInt64) -> Bool { generation &- old <= UInt64(frozen.count) }
+    /// All that has come since then stands by itself. Where a run has something of before in it as well, or may be of a table that was
+    /// begun before, an erasure may have gone together with what it erased, and who has seen that would not hear of it. A table
+    /// that became a run by itself has kept its erasures.
+    package func isKnownSince(_ old: UInt64) -> Bool {
+        guard old >= firstGeneration else { return false }
+        for index in runs.indices {
+            let tables = runs[index].tables
+            guard tables.upperBound >= old else { break }
+            guard tables.lowerBound > old || tables == old...old else { return false }
+        }
+        return true
+    }
 
     /// What counts of versions, the newest of which come first.
     static func current(_ versions: [IndexWord]) -> [IndexWord] {
@@ -228,7 +246,7 @@ package struct Index: Sendable {
         _ hashes: [UInt64], kind: UInt8, read: @escaping @Sendable (Int, LogAddress, any DiskReader) throws(LogError) -> Candidate?
     ) -> Job {
         Job(LookupJob(
-            number: takeNumber(), runs: runs, generation: generation &- UInt64(frozen.count), hashes: hashes, kind: kind, read: read))
+            number: takeNumber(), runs: runs, generation: frozen.first?.generation ?? generation, hashes: hashes, kind: kind, read: read))
     }
 
     private func collectFromMemory(_ hash: UInt64, into versions: inout [IndexWord]) {
@@ -251,7 +269,7 @@ package struct Index: Sendable {
     /// What is in memory is to become a run, and `state` gives what the reader must know to go on from that place in the log. It
     /// is called by the job.
     package mutating func freeze(at address: LogAddress, state: @escaping @Sendable () -> [Bytes], effects: inout [Effect]) {
-        frozen.append(Frozen(table: table, address: address, state: state))
+        frozen.append(Frozen(table: table, generation: generation, address: address, state: state))
         table = MemTable(capacity: settings.tableEntries)
         generation += 1
         work(&effects)
@@ -310,13 +328,18 @@ package struct Index: Sendable {
         if number == flushing {
             flushing = nil
             let done = frozen.removeFirst()
+            var run = run
+            run.tables = (runs.isEmpty ? 0 : done.generation)...done.generation  // the first has no erasures
             runs.insert(run, at: 0)
             if let checkpoint { obsolete.append(name(checkpoint.stateNumber, "state")) }
             checkpoint = Checkpoint(address: done.address, stateNumber: number)
         } else if let merge = merging, number == merge.number {
             merging = nil
             let at = runs.firstIndex { $0.number == merge.inputs[0] } ?? 0
-            obsolete += runs.filter { merge.inputs.contains($0.number) }.map(\.file)
+            let inputs = runs.filter { merge.inputs.contains($0.number) }
+            obsolete += inputs.map(\.file)
+            var run = run
+            run.tables = (inputs.map(\.tables.lowerBound).min() ?? 0)...(inputs.map(\.tables.upperBound).max() ?? 0)
             runs.removeAll { merge.inputs.contains($0.number) }
             runs.insert(run, at: at)
         } else {  // of before a reset

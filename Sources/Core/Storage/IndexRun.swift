@@ -12,6 +12,8 @@ package struct IndexRun: Sendable, Equatable {
     /// The upper 32 bits of the first hash of each page.
     let fences: [UInt32]
     let sizeBytes: Int
+    /// The generations of the tables that it was made of; 0 for those of an earlier life of the peer.
+    var tables: ClosedRange<UInt64> = 0...0
 
     package static func == (a: Self, b: Self) -> Bool { a.number == b.number && a.count == b.count }
 
@@ -57,7 +59,7 @@ package struct IndexRun: Sendable, Equatable {
     /// What questions look at, anywhere in it.
     package func withFilterMemory(_ body: (UnsafeRawBufferPointer) -> Void) { filter.words.withUnsafeBytes(body) }
 
-    fileprivate func collect(_ hash: UInt64, reader: any DiskReader, into found: inout [IndexWord]) throws(LogError) {
+    func collect(_ hash: UInt64, reader: any DiskReader, into found: inout [IndexWord]) throws(LogError) {
         let fence = IndexRun.fence(hash)
         var page = firstPage(for: fence)
         while page < fences.count, fences[page] <= fence {

@@ -121,6 +121,8 @@ private typealias Model = [UInt64: Set<UInt64>]
         var model = Model()
         let hashes = (0..<40).map { mix([UInt8($0)], seed: 3).high >> 16 }
         var isValid = 0
+        // And what was seen of all there was.
+        var seen: [KnownKey] = []
         for step in 1...600 {
             change(&rig, &model, UInt64(step), &choices)
             if rig.index.wantsFreeze { rig.act { $0.freeze(at: LogAddress(segment: 1, offset: step), state: { [[1]] }, effects: &$1) } }
@@ -130,6 +132,12 @@ private typealias Model = [UInt64: Set<UInt64>]
                 rig.act { $0.reset(effects: &$1) }
                 (rig.waiting, model) = ([], Model())
             }
+            if choices.chance(1, in: 20) {
+                seen = try hashes.map { KnownKey(generation: rig.index.generation, words: try rig.index.words($0)) }
+            }
+            for (hash, key) in zip(hashes, seen) {
+                #expect(Set(try rig.index.words(hash, seen: key).map { $0.address.raw << 2 | UInt64($0.kind - 1) }) == model[hash] ?? [])
+            }
             guard let answer = rig.answer, step % 8 == 0 else { continue }
             for (hash, key) in zip(hashes, answer) {
                 let words = try rig.index.words(hash, seen: key)
@@ -137,7 +145,7 @@ private typealias Model = [UInt64: Set<UInt64>]
             }
             isValid += answer.first.map { rig.index.isKnownSince($0.generation) ? 1 : 0 } ?? 0
         }
-        #expect(isValid > 5)
+        #expect(isValid > 25)
     }
 
     @Test func mergingKeepsRunsFewAndDropsWhatIsGone() throws {
