@@ -112,7 +112,7 @@ func benchmarkChurn(operations: Int, dir: String?) throws {
     let churner = Churner(peer, operations, report)
     churner.run()
     invariant(peer.count == churner.churn.present.count, "\(peer.count) pins of \(churner.churn.present.count)")
-    report.end(digest: peer.digest, stall: peer.loop.longestRound, more: [("present", "\(peer.count)")])
+    report.end(digest: peer.digest, stalls: peer.loop, more: [("present", "\(peer.count)")])
     // The same pinset, written once: what it takes at least, and whether it is the same.
     let copy = Report("churn-anew", pins: peer.count, folder: anew)
     let other = try OfflineReplica(dataFolder: anew, settings: ReplicaSettings()) { _ in }

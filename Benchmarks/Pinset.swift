@@ -35,7 +35,7 @@ final class BenchPeer: @unchecked Sendable {
         runner.onReady = { [self] in loop.later { [self] in loop.stop() } }
         runner.start()
         loop.run()
-        loop.longestRound = .zero
+        (loop.longestRound, loop.longestWork) = (.zero, .zero)
     }
 
     var digest: String { runner.look { $0.replica.digest.description } }
@@ -159,7 +159,7 @@ func benchmarkIngest(pins: Int, dir: String?) throws {
     say("opened \(before)")
     if before < pins { Pinner(peer, before..<pins, report).run() }
     invariant(peer.count == pins, "\(peer.count) pins of \(pins)")
-    report.end(digest: peer.digest, stall: peer.loop.longestRound)
+    report.end(digest: peer.digest, stalls: peer.loop)
 }
 
 func benchmarkRestart(pins: Int, dir: String?) throws {
@@ -171,7 +171,7 @@ func benchmarkRestart(pins: Int, dir: String?) throws {
     peer.ask(.pinGet(FreshPins.cid(number))) { item in
         guard case .pin(let pin) = item, pin.cid == FreshPins.cid(number) else { unreachable("another pin: \(item)") }
     }
-    report.end(digest: peer.digest, stall: peer.loop.longestRound)
+    report.end(digest: peer.digest, stalls: peer.loop)
     invariant(peer.count == pins, "\(peer.count) pins of \(pins)")
 }
 
@@ -191,7 +191,7 @@ func benchmarkList(pins: Int, dir: String?) throws {
         count += chunk.count
     }
     invariant(count == pins, "\(count) pins of \(pins)")
-    report.end(digest: peer.digest, stall: peer.loop.longestRound, more: [("sum", "\"\(sum)\"")])
+    report.end(digest: peer.digest, stalls: peer.loop, more: [("sum", "\"\(sum)\"")])
 }
 
 /// All blocks below the heads, folded by the rules alone: the state must be that.

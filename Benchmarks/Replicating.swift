@@ -19,6 +19,7 @@ private final class BenchReplica: @unchecked Sendable {
     private let jobs: JobThread
     private(set) var replica: Replica
     private var choices = Choices(seed: 1)
+    private var isArmed = false
     var onEffect: (Replica.Effect) -> Void = { _ in }
 
     init(folder: String) throws {
@@ -40,11 +41,14 @@ private final class BenchReplica: @unchecked Sendable {
     }
 
     private func arm() {
-        guard let due = replica.nextDeadline, due <= Machine.now.monotonic else { return }
-        loop.later { [unowned self] in
+        guard !isArmed, let due = replica.nextDeadline, due <= Machine.now.monotonic else { return }
+        isArmed = true
+        loop.after(.zero) { [unowned self] in
+            isArmed = false
             var effects: [Replica.Effect] = []
             replica.onTime(now: Machine.now, choices: &choices, effects: &effects)
             carryOut(effects)
+            arm()
         }
     }
 
@@ -112,11 +116,11 @@ func benchmarkReplicate(pins: Int, dir: String?) throws {
         default: break
         }
     }
-    target.act { $0.allowChanges(0, now: $1, effects: &$2) }  // the tracker is busy with the first of them
+    target.act { replica, now, _ in replica.allowChanges(0, now: now) }  // the tracker is busy with the first of them
     target.act { replica, _, effects in replica.catchUp(with: peer, effects: &effects) }
     loop.run()
     invariant(target.replica.digest.description == source.digest, "the replica holds something else")
-    report.end(digest: target.replica.digest.description, stall: loop.longestRound)
+    report.end(digest: target.replica.digest.description, stalls: loop)
 }
 
 /// The other process of `catch-up`: says where it listens, and serves until its input ends.
@@ -164,5 +168,5 @@ func benchmarkCatchUp(pins: Int, dir: String?) throws {
     look()
     loop.run()
     invariant(peer.digest == words[words.count - 1], "the second peer holds something else")
-    report.end(digest: peer.digest, stall: loop.longestRound)
+    report.end(digest: peer.digest, stalls: loop)
 }

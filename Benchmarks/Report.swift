@@ -3,6 +3,7 @@
 import Foundation
 import Kernel
 import MerkleCRDT
+import RealNet
 
 struct Report {
     let name: String
@@ -36,7 +37,7 @@ struct Report {
     }
 
     /// One line, with whatever else is worth knowing.
-    func end(digest: String, stall: Span? = nil, more: [(String, String)] = []) {
+    func end(digest: String, stalls loop: EventLoop? = nil, more: [(String, String)] = []) {
         let seconds = self.seconds
         var fields: [(String, String)] = [
             ("benchmark", "\"\(name)\""), ("pins", "\(pins)"), ("seconds", fixed(seconds)),
@@ -48,7 +49,10 @@ struct Report {
             let bytes = Report.size(of: folder)
             fields += [("disk_bytes", "\(bytes)"), ("disk_bytes_per_pin", fixed(Double(bytes) / Double(max(1, pins))))]
         }
-        if let stall { fields.append(("longest_stall_ms", fixed(Double(stall.nanoseconds) / 1e6))) }
+        if let loop {
+            fields.append(("longest_stall_ms", fixed(Double(loop.longestRound.nanoseconds) / 1e6)))
+            fields.append(("longest_stall_cpu_ms", fixed(Double(loop.longestWork.nanoseconds) / 1e6)))
+        }
         fields += more
         // All that look at one pinset in one run must see the same.
         if let expected = Report.expected, expected != digest { unreachable("\(name): the digest is \(digest), and was \(expected)") }

@@ -81,7 +81,7 @@ func benchmarkServing(_ name: String, target: String, pins: Int, dir: String?) t
     }
     peer.loop.run()
     invariant(lines == pins, "\(lines) lines for \(pins) pins")
-    report.end(digest: peer.digest, stall: peer.loop.longestRound, more: [("listed_bytes", "\(bytes)")])
+    report.end(digest: peer.digest, stalls: peer.loop, more: [("listed_bytes", "\(bytes)")])
     api.close()
 }
 

@@ -75,7 +75,18 @@ package final class OfflineReplica: @unchecked Sendable {
         var effects: [Replica.Effect] = []
         replica.onDisk(event, now: Machine.now, effects: &effects)
         carryOut(effects)
+        mergeAll()
         if replica.isSettled || failure != nil { loop.stop() }
+    }
+
+    /// Nobody else waits here.
+    private func mergeAll() {
+        var choices = Choices(seed: 1)
+        while replica.isMerging, failure == nil {
+            var effects: [Replica.Effect] = []
+            replica.onTime(now: Machine.now, choices: &choices, effects: &effects)
+            carryOut(effects)
+        }
     }
 
     private func carryOut(_ effects: [Replica.Effect]) {

@@ -78,7 +78,7 @@ package final class Run {
             (peer.listing.bytesPerChunk, peer.listing.statusesPerChunk, peer.sweepBytes) = (2048, 3, 2048)
             peer.replica.log.segmentBytes = options.segmentBytes
             peer.replica.replayBytesAtOpen = options.replayBytesAtOpen
-            if options.indexEntries < 100 { peer.replica.replayBytesPerStep = 1 }
+            if options.indexEntries < 100 { (peer.replica.replayBytesPerStep, peer.replica.mergedPerStep) = (1, 1) }
             peer.tracker.concurrentPins = max(1, options.concurrentPins)
             var kubo = KuboSettings()
             // What hangs is to be over before the run is.

@@ -27,14 +27,16 @@ extension ClusterPeer {
             }
         for effect in effects { route(effect) }
         bulk.append((client, write, question))
-        workOffBulk()
     }
 
-    /// One at a time, so that nothing else waits long, and as long as the index keeps up: whoever asks for more waits for the answer.
-    mutating func workOffBulk() {
+    /// One at each wake-up, so that nothing else waits long, and as long as the index keeps up: whoever asks for more waits for the
+    /// answer.
+    mutating func workOffBulk(isDue: Bool) {
+        let due = loops.bulkAt
         loops.bulkAt = nil
         if let (client, write, question) = bulk.first, replica.isAnswered(question), !replica.isOverloaded,
             replica.elementsUnderWay <= settings.bulkUnderWayMax {
+            guard isDue, let due, due <= turn.now.monotonic else { return loops.bulkAt = due ?? turn.now.monotonic }
             // What is on its way into the pinset is to be seen, since it is to be removed too.
             if case .unpin(let cids) = write, replica.isChanging(cids) { return withReplica { $0.commit($1.now, &$2) } }
             bulk.removeFirst()

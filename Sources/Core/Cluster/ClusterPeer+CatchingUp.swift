@@ -8,10 +8,13 @@ import Pinset
 import Seams
 
 extension ClusterPeer {
+    /// Two reads each.
+    private static let pageEntries = 1024
+
     mutating func withDagList(_ body: (inout DagList, DagList.Blocks, Now, inout [DagList.Effect]) -> Void) {
         var effects: [DagList.Effect] = []
         body(&dagList, { [replica] cursor, heads, limit in
-            let page = replica.listBlocks(from: cursor, heads: heads, limit: limit)
+            let page = replica.listBlocks(from: cursor, heads: heads, limit: min(limit, ClusterPeer.pageEntries))
             return (page.entries, page.next)
         }, turn.now, &effects)
         for effect in effects {
@@ -38,7 +41,7 @@ extension ClusterPeer {
     mutating func askForList(_ peer: PeerID, _ cursor: Bytes) {
         let heads = replica.heads.map(\.cid.multihash)
         var isAsked = false
-        withDagList { isAsked = $0.ask(peer, cursor: cursor, heads: heads, limit: 4096, now: $2, effects: &$3) }
+        withDagList { isAsked = $0.ask(peer, cursor: cursor, heads: heads, limit: ClusterPeer.pageEntries, now: $2, effects: &$3) }
         if !isAsked { withReplica { replica, turn, _ in replica.onListFailed(peer, now: turn.now) } }
     }
 }

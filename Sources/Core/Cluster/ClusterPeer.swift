@@ -142,7 +142,7 @@ package struct ClusterPeer: Sendable {
         swap(&turn.effects, &effects)
         take(input)
         allowChanges()
-        if !bulk.isEmpty { workOffBulk() }
+        if !bulk.isEmpty { workOffBulk(isDue: input == .wake) }
         if phase == .stopping { finishStopping() }
         rearm()
         swap(&turn.choices, &choices)
@@ -177,7 +177,7 @@ package struct ClusterPeer: Sendable {
     /// The tracker takes what has changed at its own pace.
     private mutating func allowChanges() {
         let room = max(0, settings.trackedMax - tracker.busyCount)
-        withReplica { $0.allowChanges(room, now: $1.now, effects: &$2) }
+        replica.allowChanges(room, now: turn.now)
     }
 
     /// One wake-up for the earliest deadline of all machines.

@@ -42,7 +42,7 @@ extension Replica {
         catchingUp?.nextPage = next.isEmpty ? nil : next
         for entry in entries {
             let hash = entry.cid.multihash
-            guard entry.cid.codec == Codec.dagPB, hash.code == HashCode.sha2_256, !has(hash) else { continue }
+            guard entry.cid.codec == Codec.dagPB, hash.code == HashCode.sha2_256 else { continue }
             catchingUp?.queue.append((hash, entry.size))
         }
         fetchListed(now, &effects)
@@ -56,15 +56,19 @@ extension Replica {
     }
 
     mutating func fetchListed(_ now: Now, _ effects: inout [Effect]) {
+        lookAt = nil
         guard var state = catchingUp, !store.index.isOverloaded else { return }
         var fresh: [CID] = []
-        while state.fetchingBytes < settings.fetchingBytesMax, let (hash, size) = state.queue.popFirst() {
+        var looked = 0
+        while state.fetchingBytes < settings.fetchingBytesMax, looked < settings.listedPerStep, let (hash, size) = state.queue.popFirst() {
+            looked += 1
             guard wanted[hash] == nil, !has(hash) else { continue }
             wanted[hash] = Want(isRoot: true, until: now.monotonic + settings.fetchTimeout)
             state.fetching[hash] = size
             state.fetchingBytes += size
             fresh.append(CID(v1: Codec.dagPB, hash))
         }
+        if looked == settings.listedPerStep { lookAt = now.monotonic }
         if !fresh.isEmpty { effects.append(.fetch(fresh, from: state.peer)) }
         if let page = state.nextPage, !state.isAsking, state.queue.count < settings.listedMin {
             state.isAsking = true

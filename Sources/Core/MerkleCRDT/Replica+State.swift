@@ -23,20 +23,40 @@ extension Replica {
 
     // MARK: Merging
 
-    /// False: it was here already. Who writes the same on the same heads makes the same block: it may come from both sides.
-    mutating func merge(_ block: StoredBlock, _ position: LogPosition, _ effects: inout [Effect]) throws(LogError) -> Bool {
+    enum Merged { case whole, inPart, before }
+    /// `before`: it was here already. Who writes the same on the same heads makes the same block: it may come from both sides. `inPart`:
+    /// no more than so much is done in one step, and the same block comes again in the next.
+    mutating func merge(_ block: StoredBlock, _ position: LogPosition, _ effort: inout Int, _ effects: inout [Effect]) throws(LogError) -> Merged {
+        var merging: Merging
+        if let begun = self.merging {
+            invariant(begun.position == position, "another block is merged in part")
+            merging = begun
+        } else {
+            guard try begin(block) else { return .before }
+            merging = Merging(
+                block: block, position: position, tells: telling.takes(block.elements.count + block.tombstones.count),
+                before: (store.digests.total, store.digests.count))
+        }
+        self.merging = nil
+        let wantsKeys = merging.tells && settings.tellsChanges
+        guard try store.merge(block, at: position.payload, &merging.progress, effort: &effort, wantsKeys: wantsKeys) else {
+            self.merging = merging
+            return .inPart
+        }
+        let isStored = { [store] (hash: Multihash) throws(LogError) in try store.address(ofBlock: hash) != nil }
+        try insert(block, isStored)
+        try tell(merging.progress.changed, &effects)
+        if !merging.tells { telling.fallBehind(at: position, block.elements.count + block.tombstones.count) }
+        return .whole
+    }
+
+    private mutating func begin(_ block: StoredBlock) throws(LogError) -> Bool {
         if block.consumes > 0 {
             batch.removeAll { $0.number <= block.consumes }
             batchBytes = batch.reduce(0) { $0 + Replica.size($1.change) }
         }
         if let isHere = dag.isHere(block.hash) { if isHere { return false } } else if try store.address(ofBlock: block.hash) != nil { return false }
         if doubtedThrough > 0 { batch.removeAll { $0.number <= doubtedThrough && block.holds($0.change) } }
-        let tells = telling.takes(block.elements.count + block.tombstones.count)
-        let keys = try store.merge(block, at: position.payload, wantsKeys: tells && settings.tellsChanges)
-        let isStored = { [store] (hash: Multihash) throws(LogError) in try store.address(ofBlock: hash) != nil }
-        try insert(block, isStored)
-        try tell(keys, &effects)
-        if !tells { telling.fallBehind(at: position, block.elements.count + block.tombstones.count) }
         return true
     }
 
@@ -68,8 +88,9 @@ extension Replica {
 
     // MARK: Checkpoints
 
+    /// Of what is in the state: all of the log up to there, and no part of what is behind.
     mutating func checkpointIfDue(at address: LogAddress, _ effects: inout [Effect]) {
-        guard store.index.wantsFreeze, isOpen || replayed == address else { return }
+        guard store.index.wantsFreeze, merging == nil, isOpen || replayed == address else { return }
         let (own, live) = (snapshot, store.live)
         let state: @Sendable () -> [Bytes] = { [own] + live.pieces }
         withIndex(&effects) { $0.freeze(at: address, state: state, effects: &$1) }
@@ -131,12 +152,18 @@ extension Replica {
         }
     }
 
+    /// The last accepted operation that is in a block on its way into the log or from there into the state.
+    var consumedInFlight: UInt64 {
+        inFlight.reduce(0) { if case .block(let block, _, _, true) = $1.what { max($0, block.consumes) } else { $0 } }
+    }
+
     private mutating func forget(_ effects: inout [Effect]) {
         withStore(&effects) { $0.reset(&$1) }
         dag = Dag()
         (batch, batchBytes, isDirty, doubtedThrough) = ([], 0, false, 0)
-        committing = inFlight.reduce(0) { if case .block(let block, _, _, true) = $1.what { max($0, block.consumes) } else { $0 } }
+        committing = consumedInFlight
         telling = Telling()
+        merging = nil
         lookups = [:]
         replayed = store.log.firstAddress
     }
@@ -144,7 +171,7 @@ extension Replica {
     /// The index is of no use any more: the state is made from the log again.
     mutating func startOver(_ reason: String, _ now: Now, _ effects: inout [Effect]) {
         effects.append(.log(LogLine(.error, "crdt", "\(reason). The index is made anew from the log")))
-        if isOpen { toldBefore = telling.behind?.record ?? store.log.endAddress }
+        if isOpen { toldBefore = telling.behind?.record ?? stateEnd }
         forget(&effects)
         catchingUp = nil
         replayAt = now.monotonic
@@ -153,14 +180,16 @@ extension Replica {
     // MARK: Reading the log
 
     /// Goes on reading the log into the state; done when `isOpen`.
-    mutating func replay(_ budget: Int, _ now: Now, _ effects: inout [Effect]) {
+    mutating func replay(_ budget: Int, effort: Int, _ now: Now, _ effects: inout [Effect]) {
         replayAt = nil
-        var left = budget
-        while let from = replayed, left > 0 {
+        // What has become durable before is read in its turn.
+        if !isOpen, isMerging { takeDurable(now, &effects) }
+        var (left, effort) = (budget, effort)
+        while let from = replayed, left > 0, effort > 0 {
             guard !store.index.isOverloaded else { return }  // goes on when a job has ended
             let bytes = min(left, Log.chunkBytes)
             left -= bytes
-            do { try replaySlice(from, bytes, now, &effects) } catch {
+            do { try replaySlice(from, bytes, &effort, now, &effects) } catch {
                 // A block may be merged in part: nothing of this state is of use.
                 startOver("the log cannot be read into the state: \(error)", now, &effects)
                 replayAt = now.monotonic + settings.retryDelay
@@ -182,18 +211,20 @@ extension Replica {
         effects.append(.log(LogLine(.info, "crdt", "reading the pinset from the log: \(openingPercent) %, \(count) pins")))
     }
 
-    private mutating func replaySlice(_ from: LogAddress, _ bytes: Int, _ now: Now, _ effects: inout [Effect]) throws {
+    private mutating func replaySlice(_ from: LogAddress, _ bytes: Int, _ effort: inout Int, _ now: Now, _ effects: inout [Effect]) throws {
         var damages: [LogDamage] = []
         var records: [(LogPosition, UInt8, Bytes)] = []
         let next = try store.log.records(from: from, bytes: bytes, damages: &damages) { records.append(($0, $1, Bytes($2))) }
         for damage in damages {
             isDirty = true
-            settledDamages.insert(damage.description)
+            let isTold = !settledDamages.insert(damage.description) && merging != nil
             doubtedThrough = batch.last?.number ?? 0
+            guard !isTold else { continue }
             effects.append(.log(LogLine(.error, "crdt", "\(damage). What was lost is fetched again from other peers")))
         }
         for (position, kind, payload) in records {
-            try replayRecord(position, kind, payload, now, &effects)
+            replayed = position.start
+            guard effort > 0, try replayRecord(position, kind, payload, &effort, now, &effects) else { return }
             if !damages.isEmpty { doubtedThrough = batch.last?.number ?? 0 }
             replayed = position.end
             checkpointIfDue(at: position.end, &effects)
@@ -202,21 +233,21 @@ extension Replica {
     }
 
     private mutating func replayRecord(
-        _ position: LogPosition, _ kind: UInt8, _ payload: Bytes, _ now: Now, _ effects: inout [Effect]
-    ) throws {
+        _ position: LogPosition, _ kind: UInt8, _ payload: Bytes, _ effort: inout Int, _ now: Now, _ effects: inout [Effect]
+    ) throws -> Bool {
         switch kind {
         case RecordKind.block:
-            guard let block = StoredBlock(payload: payload) else {
-                return effects.append(.log(LogLine(.error, "crdt", "\(store.log.damage(at: position.payload, "a record holds no block"))")))
+            guard let block = merging.map(\.block) ?? StoredBlock(payload: payload) else {
+                effects.append(.log(LogLine(.error, "crdt", "\(store.log.damage(at: position.payload, "a record holds no block"))")))
+                break
             }
-            if position.payload < toldBefore {
-                let before = telling
-                telling.room = 0
-                _ = try merge(block, position, &effects)
-                telling = before
-            } else { _ = try merge(block, position, &effects) }
+            let before = telling, isTold = position.payload < toldBefore
+            if isTold { telling.room = 0 }
+            let merged = try merge(block, position, &effort, &effects)
+            if isTold { telling = before }
             // What stood before the checkpoint was needed, and has rotted.
             if let damage = store.takeDamages().first { throw LogError.damaged(damage) }
+            if merged == .inPart { return false }
         case RecordKind.operation:
             let accepted = try Replica.decodeAccepted(payload[...], now.monotonic)
             batch.append(accepted)
@@ -226,9 +257,11 @@ extension Replica {
         default:
             effects.append(.log(LogLine(.error, "crdt", "the log holds a record of unknown kind \(kind): was it written by a newer version?")))
         }
+        return true
     }
 
     private mutating func finishReplay(_ now: Now, _ effects: inout [Effect]) {
+        takenEnd = store.log.endAddress
         if settings.repairInterval > .zero { repairAt = now.monotonic }  // CRDT-62: at once
         wantAbsent(now, &effects)
         work(now, &effects)
@@ -252,8 +285,8 @@ extension Replica {
             withIndex(&effects) { $0.onJobFailed(number, effects: &$1) }
             if case .index = error { startOver("\(error)", now, &effects) } else { jobRetryAt = now.monotonic + settings.retryDelay }
         }
-        if !isOpen { replay(settings.replayBytesPerStep, now, &effects) } else {
-            checkpointIfDue(at: store.log.endAddress, &effects)
+        if !isOpen { replay(settings.replayBytesPerStep, effort: settings.mergedPerStep, now, &effects) } else {
+            checkpointIfDue(at: stateEnd, &effects)
             fetchListed(now, &effects)
             work(now, &effects)
         }

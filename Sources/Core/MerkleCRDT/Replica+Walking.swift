@@ -49,7 +49,7 @@ extension Replica {
             let block = try StoredBlock(raw: bytes, expecting: cid)
             let (position, sequence) = try append(RecordKind.block, block.payload, &effects)
             wanted[hash]?.isArriving = true
-            inFlight.append((sequence, .block(block, position, operations: [], isOwn: false)))
+            inFlight.append((sequence, position.end, .block(block, position, operations: [], isOwn: false)))
             sync(&effects)
         } catch {
             // CRDT-29, CRDT-58: a block that is no delta spoils its branch, nothing else.
@@ -95,8 +95,8 @@ extension Replica {
         guard dirty != isDirty else { return }
         isDirty = dirty
         do {
-            let (_, sequence) = try append(RecordKind.dirty, [dirty ? 1 : 0], &effects)
-            inFlight.append((sequence, .flag(dirty)))
+            let (position, sequence) = try append(RecordKind.dirty, [dirty ? 1 : 0], &effects)
+            inFlight.append((sequence, position.end, .flag(dirty)))
             sync(&effects)
         } catch { effects.append(.log(LogLine(.error, "crdt", "\(error)"))) }
     }

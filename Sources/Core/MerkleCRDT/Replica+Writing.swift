@@ -49,9 +49,9 @@ extension Replica {
     private mutating func logOperation(_ id: OperationID, _ change: Change, _ now: Now, _ effects: inout [Effect]) {
         let accepted = Accepted(number: nextAccepted, change: change, since: now.monotonic)
         do {
-            let (_, sequence) = try append(RecordKind.operation, Replica.encode(accepted), &effects)
+            let (position, sequence) = try append(RecordKind.operation, Replica.encode(accepted), &effects)
             nextAccepted += 1
-            inFlight.append((sequence, .operation(id, accepted)))
+            inFlight.append((sequence, position.end, .operation(id, accepted)))
             sync(&effects)
         } catch { effects.append(.finished(id, .log("\(error)"))) }
     }
@@ -201,7 +201,7 @@ extension Replica {
         do {
             while !isDone, let (block, isLast) = try next(tips.map(\.hash).sorted(), nextHeight(tips.map(\.height)), store, settings) {
                 let (position, sequence) = try append(RecordKind.block, block.payload, &effects)
-                inFlight.append((sequence, .block(block, position, operations: isLast ? [id] : [], isOwn: true)))
+                inFlight.append((sequence, position.end, .block(block, position, operations: isLast ? [id] : [], isOwn: true)))
                 (isCommitting, isDone) = (true, isLast)
                 tips = [(block.hash, block.priority)]
             }
@@ -212,7 +212,7 @@ extension Replica {
 
     /// What the next own block is built upon: the last one that is on its way into the log, or the heads.
     private var tipsInFlight: [(hash: Multihash, height: UInt64)] {
-        for (_, item) in inFlight.reversed() { if case .block(let block, _, _, true) = item { return [(block.hash, block.priority)] } }
+        for (_, _, item) in inFlight.reversed() { if case .block(let block, _, _, true) = item { return [(block.hash, block.priority)] } }
         return dag.heads.map { ($0.cid.multihash, $0.height) }
     }
 
@@ -249,7 +249,7 @@ extension Replica {
         do {
             let block = try StoredBlock(raw: bytes, consumes: consumes)
             let (position, sequence) = try append(RecordKind.block, block.payload, &effects)
-            inFlight.append((sequence, .block(block, position, operations: operations, isOwn: true)))
+            inFlight.append((sequence, position.end, .block(block, position, operations: operations, isOwn: true)))
             isCommitting = true
             return block
         } catch {

@@ -26,15 +26,19 @@ package struct ReplicaSettings: Sendable {
     package var log = LogSettings()
     package var index = IndexSettings()
     /// Changes that are told in one step; the rest waits.
-    package var toldPerStep = 500
+    package var toldPerStep = 250
     /// Off where nobody listens: to tell of a change is to read its value back.
     package var tellsChanges = true
     /// What may be asked for at once of the blocks that another peer lists, and when its next page is asked for.
     package var fetchingBytesMax = 24 << 20
     package var listedMin = 1024
+    /// What was listed is looked for in one step.
+    package var listedPerStep = 512
     /// What is read of the log before the replica is opened, and in each step after that, while it makes its state anew.
     package var replayBytesAtOpen = 64 << 20
     package var replayBytesPerStep = 2 << 20
+    /// New elements that are merged in one step, or what takes as long; the rest waits for the next.
+    package var mergedPerStep = 20_000
     package init() {}
     package var isBatching: Bool { batchSizeMax > 0 && batchAgeMax > .zero }
 }
@@ -112,6 +116,17 @@ package struct Replica: Sendable {
         let since: Instant
     }
 
+    /// A block of which a part is in the state.
+    struct Merging: Sendable {
+        let block: StoredBlock
+        let position: LogPosition
+        /// Whether the listener is told at once of what it changes.
+        let tells: Bool
+        /// As it was without it.
+        let before: (digest: StateDigest, count: Int)
+        var progress = ElementStore.Progress()
+    }
+
     /// What was appended to the log and is not durable yet, oldest first.
     enum InFlight: Sendable {
         case block(StoredBlock, LogPosition, operations: [OperationID], isOwn: Bool)
@@ -130,7 +145,14 @@ package struct Replica: Sendable {
     let settings: ReplicaSettings
     var store: ElementStore
     var dag = Dag()
-    var inFlight: [(sequence: UInt64, what: InFlight)] = []
+    /// And what is, but is not in the state yet.
+    var inFlight: [(sequence: UInt64, end: LogAddress, what: InFlight)] = []
+    /// Where the last of those ends that are.
+    var takenEnd = LogAddress(raw: 0)
+    /// When more of what is durable is taken into the state.
+    private var mergeAt: Instant?
+    /// The block of which a part is.
+    var merging: Merging?
     /// From where on the log is still to be read into the state; nil when the state is whole.
     var replayed: LogAddress?
     var replayAt: Instant?
@@ -162,6 +184,8 @@ package struct Replica: Sendable {
     var catchingUp: CatchingUp?
     /// When a list may be asked for next.
     var catchUpAt: Instant?
+    /// When more of what was listed is looked at.
+    var lookAt: Instant?
 
     /// Wanted blocks and when to give up. `roots` were announced; the others are links of blocks that are here.
     var wanted = SortedMap<Multihash, Want>()
@@ -203,7 +227,7 @@ package struct Replica: Sendable {
         toldBefore = store.log.endAddress
         resume(from: checkpoint, &effects)
         scheduleRebroadcast(now, &choices)
-        replay(settings.replayBytesAtOpen, now, &effects)
+        replay(settings.replayBytesAtOpen, effort: .max, now, &effects)
     }
 
     // MARK: Reading
@@ -216,8 +240,9 @@ package struct Replica: Sendable {
     package func value(_ cid: CID) throws(LogError) -> Bytes? { try store.value(StoredName(cid)) }
     /// The key was here once and is not any more.
     package func hasRemoved(_ cid: CID) throws(LogError) -> Bool { try store.hasRemoved(StoredName(cid)) }
-    package var count: Int { store.digests.count }
-    package var digest: StateDigest { store.digests.total }
+    /// Of whole blocks: equal heads with nothing missing are equal digests, at all times.
+    package var count: Int { merging?.before.count ?? store.digests.count }
+    package var digest: StateDigest { merging?.before.digest ?? store.digests.total }
     package var rangeDigests: RangeDigests { store.digests }
     /// When a merge changed the state last in this run.
     package internal(set) var lastChange = WallTime.unset
@@ -237,7 +262,7 @@ package struct Replica: Sendable {
             case .put(let key, _), .delete(let key): keys.insert(key)
             }
         }
-        for (_, item) in inFlight {
+        for (_, _, item) in inFlight {
             switch item {
             case .operation(_, let accepted): keys.insert(accepted.change.key)
             case .block(let block, _, _, true): keys.formUnion(block.keys)
@@ -313,16 +338,21 @@ package struct Replica: Sendable {
         next = earliest(next, replayAt)
         next = earliest(next, jobRetryAt)
         next = earliest(next, telling.nextAt)
+        next = earliest(next, mergeAt)
+        next = earliest(next, lookAt)
         for (_, want) in wanted where !want.isArriving { next = earliest(next, want.until) }
         return next
     }
 
     package mutating func onTime(now: Now, choices: inout Choices, effects: inout [Effect]) {
-        if let due = replayAt, now.monotonic >= due { replay(settings.replayBytesPerStep, now, &effects) }
+        if let due = replayAt, now.monotonic >= due { replay(settings.replayBytesPerStep, effort: settings.mergedPerStep, now, &effects) }
         if let due = jobRetryAt, now.monotonic >= due {
             jobRetryAt = nil
             withIndex(&effects) { $0.work(&$1) }
         }
+        if let due = mergeAt, now.monotonic >= due { takeDurable(now, &effects) }
+        if let due = telling.nextAt, now.monotonic >= due { tellWaiting(now, &effects) }
+        if let due = lookAt, now.monotonic >= due { fetchListed(now, &effects) }
         if now.monotonic >= rebroadcastAt {
             rebroadcast(&effects)
             scheduleRebroadcast(now, &choices)
@@ -363,21 +393,27 @@ package struct Replica: Sendable {
         let outcome = store.log.onDisk(event, effects: &disk)
         effects += disk.map(Effect.disk)
         switch outcome {
-        case .durable(let sequence): settle(through: sequence, now, &effects)
+        case .durable: if mergeAt == nil { takeDurable(now, &effects) }
         case .lost(_, let error): lose(error, now, &effects)
         case nil: break
         }
     }
 
-    private mutating func settle(through sequence: UInt64, _ now: Now, _ effects: inout [Effect]) {
-        let count = inFlight.firstIndex { $0.sequence > sequence } ?? inFlight.count
-        let settled = inFlight[..<count].map(\.what)
+    /// Something durable is not in the state yet.
+    package var isMerging: Bool { mergeAt != nil }
+    /// Up to where in the log all is in the state, once it is open.
+    var stateEnd: LogAddress { isWaitingToMerge ? takenEnd : store.log.endAddress }
+    private var isWaitingToMerge: Bool { inFlight.first.map { $0.sequence <= store.log.durable } ?? false }
+
+    /// What is durable goes into the state, in the order of the log, as far as one step goes.
+    mutating func takeDurable(_ now: Now, _ effects: inout [Effect]) {
         let before = digest; defer { if digest != before { lastChange = now.wall } }
-        inFlight.removeFirst(count)
-        for item in settled {
-            switch item {
+        var (count, effort) = (0, settings.mergedPerStep)
+        loop: while count < inFlight.count, inFlight[count].sequence <= store.log.durable {
+            let (_, end, what) = inFlight[count]
+            switch what {
             case .block(let block, let position, let operations, let isOwn):
-                take(block, position, now, &effects)
+                guard effort > 0 || !isOpen, take(block, position, &effort, now, &effects) else { break loop }
                 for operation in operations { effects.append(.finished(operation, nil)) }
                 if isOwn { effects.append(.announce(Announcement.encode([block.cid]))) }
             case .operation(let id, let accepted):
@@ -388,34 +424,44 @@ package struct Replica: Sendable {
                 effects.append(.finished(id, nil))
             case .flag: break
             }
+            count += 1
+            takenEnd = end
+            if case .block = what { checkpointIfDue(at: end, &effects) }
         }
+        inFlight.removeFirst(count)
         if !inFlight.contains(where: \.what.isOwnBlock) { isCommitting = false }
-        checkpointIfDue(at: store.log.endAddress, &effects)
+        mergeAt = isWaitingToMerge ? now.monotonic : nil
+        checkpointIfDue(at: stateEnd, &effects)
         wantAbsent(now, &effects)
         seekList(now, &effects)
         fetchListed(now, &effects)
         work(now, &effects)
     }
 
-    /// A durable block goes into the state. While the log is read anew, it waits there for its turn.
-    private mutating func take(_ block: StoredBlock, _ position: LogPosition, _ now: Now, _ effects: inout [Effect]) {
-        wanted.remove(block.hash)
-        catchingUp?.ended(block.hash)
+    /// A durable block goes into the state, or a part of it: then it is not taken yet. While the log is read anew, it waits there
+    /// for its turn.
+    private mutating func take(
+        _ block: StoredBlock, _ position: LogPosition, _ effort: inout Int, _ now: Now, _ effects: inout [Effect]
+    ) -> Bool {
+        defer { if merging == nil { wanted.remove(block.hash); catchingUp?.ended(block.hash) } }
         if isOpen {
             do throws(LogError) {
-                if try merge(block, position, &effects) { effects.append(.merged(block.cid)) }
+                let merged = try merge(block, position, &effort, &effects)
+                if merged == .whole { effects.append(.merged(block.cid)) }
                 reportDamages(now, &effects)
-                return
+                if isOpen { return merged != .inPart }
+                return true
             } catch { startOver("\(error)", now, &effects) }
         }
         toldBefore = min(toldBefore, position.payload)
+        return true
     }
 
     /// The log is back at its last durable end: what was in flight has not happened.
     private mutating func lose(_ error: DiskError, _ now: Now, _ effects: inout [Effect]) {
-        let lost = inFlight.map(\.what)
-        inFlight = []
-        (isCommitting, committing) = (false, 0)
+        let lost = inFlight.filter { $0.sequence > store.log.durable }.map(\.what)
+        inFlight.removeAll { $0.sequence > store.log.durable }
+        (isCommitting, committing) = (inFlight.contains { $0.what.isOwnBlock }, consumedInFlight)
         retryAt = now.monotonic + settings.retryDelay
         effects.append(.log(LogLine(.error, "crdt", "\(ReplicaError.disk(error))")))
         for item in lost {

@@ -8,6 +8,8 @@ import Storage
 struct Telling: Sendable {
     /// Changes that the listener can still take in this step.
     var room = Int.max
+    /// Of records, read to tell of what has waited.
+    static let bytesPerStep = 256 << 10
     /// The record from which on something has not been told, and how many of its changes have been; nil when all has.
     var behind: (record: LogAddress, told: Int)?
     var untoldCount = 0
@@ -30,14 +32,19 @@ extension Replica {
     /// The listener may not have heard of what is at that address.
     package func isUntold(_ address: LogAddress) -> Bool { telling.behind.map { $0.record <= address } ?? false }
 
-    /// How many changes may be told now. Those that have waited are told as far as they fit, some in each step.
-    package mutating func allowChanges(_ room: Int, now: Now, effects: inout [Effect]) {
+    /// How many changes may be told now. Those that have waited are told when this is the next that is due, and some at once.
+    package mutating func allowChanges(_ room: Int, now: Now) {
         telling.room = min(room, settings.toldPerStep)
+        telling.nextAt = telling.behind != nil && isOpen && room > 0 ? telling.nextAt ?? now.monotonic : nil
+    }
+
+    mutating func tellWaiting(_ now: Now, _ effects: inout [Effect]) {
         telling.nextAt = nil
-        guard let (record, told) = telling.behind, isOpen, room > 0 else { return }
-        do { try tellMore(record, told, &effects) } catch { effects.append(.log(LogLine(.error, "crdt", "the log cannot be read: \(error)"))) }
+        var left = Telling.bytesPerStep
+        do {
+            while let (record, told) = telling.behind, isOpen, telling.room > 0, left > 0 { left -= try tellMore(record, told, &effects) }
+        } catch { effects.append(.log(LogLine(.error, "crdt", "the log cannot be read: \(error)"))) }
         reportDamages(now, &effects)
-        if telling.behind != nil, room > settings.toldPerStep { telling.nextAt = now.monotonic }
     }
 
     mutating func tell(_ names: [StoredName], _ effects: inout [Effect]) throws(LogError) {
@@ -45,11 +52,11 @@ extension Replica {
         for name in names { effects.append(.changed(key: name.string, new: try store.value(name))) }
     }
 
-    /// What one record changed, from some change on.
-    private mutating func tellMore(_ record: LogAddress, _ told: Int, _ effects: inout [Effect]) throws {
+    /// What one record changed, from some change on. How large it is.
+    private mutating func tellMore(_ record: LogAddress, _ told: Int, _ effects: inout [Effect]) throws -> Int {
         guard let (position, payload) = try store.log.record(at: record + Log.frameBytes) else {
             telling.behind = store.log.next(afterDamageAt: record).map { ($0, 0) }
-            return
+            return Telling.bytesPerStep
         }
         var count = 0
         if let block = StoredBlock(payload: payload) {
@@ -59,9 +66,13 @@ extension Replica {
                 index < block.elements.count ? block.name(block.elements[index]) : block.tombstone(block.tombstones[index - block.elements.count])?.name
             }, &effects)
             telling.untoldCount -= some.count
-            if some.upperBound < count { return telling.behind = (record, some.upperBound) }
+            if some.upperBound < count {
+                telling.behind = (record, some.upperBound)
+                return payload.count
+            }
         }
         telling.behind = store.log.next(after: position).map { ($0, 0) }
         if telling.behind == nil { telling.untoldCount = 0 }
+        return payload.count
     }
 }

@@ -30,6 +30,7 @@ package struct LogPosition: Hashable, Comparable, Sendable {
     package let offset: UInt32
     /// Of the payload.
     package let length: UInt32
+    package var start: LogAddress { LogAddress(segment: segment, offset: Int(offset)) }
     /// Where the payload begins.
     package var payload: LogAddress { LogAddress(segment: segment, offset: Int(offset) + Log.frameBytes) }
     /// The record that begins after this one.

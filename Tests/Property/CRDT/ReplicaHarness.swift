@@ -31,6 +31,8 @@ struct Room {
     /// Syncs take until they are let go.
     var holdsSyncs = false
     private var held: [(member: Int, event: DiskEvent)] = []
+    /// What is left of a merge goes on by itself.
+    var goesOn = true
 
     init(_ count: Int, _ settings: ReplicaSettings = ReplicaSettings()) throws {
         self.settings = settings
@@ -48,6 +50,8 @@ struct Room {
         var effects: [Replica.Effect] = []
         body(&members[index].replica, now, &choices, &effects)
         carryOut(index, effects)
+        guard goesOn, members[index].replica.isMerging else { return }
+        act(index) { $0.onTime(now: $1, choices: &$2, effects: &$3) }
     }
 
     mutating func carryOut(_ index: Int, _ effects: [Replica.Effect]) {
@@ -73,6 +77,15 @@ struct Room {
         act(index) { $0.onJob(job.number, outcome, now: $1, effects: &$3) }
     }
 
+    /// The disk fails instead of ending them.
+    mutating func failSyncs() {
+        held = held.map { member, event in
+            guard case .synced(let ticket) = event else { return (member, event) }
+            return (member, .syncFailed(ticket, .failed("x", reason: "test")))
+        }
+        endSyncs()
+    }
+
     mutating func endSyncs() {
         while !held.isEmpty {
             let (index, event) = held.removeFirst()
@@ -95,6 +108,15 @@ struct Room {
         nextOperation += 1
         let id = OperationID(nextOperation)
         act(index) { $0.put(key, value, id, now: $1, effects: &$3) }
+        return id
+    }
+
+    /// Some at once, in one block.
+    @discardableResult
+    mutating func write(_ index: Int, _ changes: [Replica.BatchChange]) -> OperationID {
+        nextOperation += 1
+        let id = OperationID(nextOperation)
+        act(index) { $0.write(changes, id, now: $1, effects: &$3) }
         return id
     }
 

@@ -20,4 +20,23 @@ import Testing
         #expect(untold.digest == told.digest && untold.count == 6 && untold.untoldCount == 0)
         #expect(quiet.members[0].finished.count == 21)
     }
+
+    /// However many steps there are between: what waits is told when it is due, and no more than a share of it.
+    @Test func whatHasWaitedIsToldInItsOwnTime() throws {
+        var settings = ReplicaSettings()
+        settings.toldPerStep = 30
+        var room = try Room(1, settings)
+        room.act(0) { replica, now, _, _ in replica.allowChanges(0, now: now) }
+        room.write(0, (0..<100).map { .put(key: "/k\($0)", value: [1]) })
+        for _ in 0..<5 { room.act(0) { replica, now, _, _ in replica.allowChanges(1000, now: now) } }
+        #expect(room.members[0].hooks.isEmpty && room.members[0].replica.nextDeadline == room.now.monotonic)
+        var told: [Int] = []
+        while room.members[0].replica.untoldCount > 0 {
+            let before = room.members[0].hooks.count
+            room.advance(.zero)
+            told.append(room.members[0].hooks.count - before)
+            room.act(0) { replica, now, _, _ in replica.allowChanges(1000, now: now) }
+        }
+        #expect(told == [30, 30, 30, 10])
+    }
 }
