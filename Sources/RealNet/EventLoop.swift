@@ -134,7 +134,7 @@ package final class EventLoop: @unchecked Sendable {
     // MARK: Running
 
     /// Whoever waits on a socket is to be heard again before more of what has been put off is done.
-    private var isLong: Bool { Machine.now.monotonic - now.monotonic > .milliseconds(10) }
+    private var isLong: Bool { Machine.now.monotonic - now.monotonic > .milliseconds(5) }
 
     package func stop() { isRunning = false }
 

@@ -34,7 +34,7 @@ extension ClusterPeer {
     mutating func workOffBulk(isDue: Bool) {
         let due = loops.bulkAt
         loops.bulkAt = nil
-        if let (client, write, question) = bulk.first, replica.isAnswered(question), !replica.isOverloaded,
+        if let (client, write, question) = bulk.first, replica.isAnswered(question), !replica.isOverloaded, !replica.isMerging,
             replica.elementsUnderWay <= settings.bulkUnderWayMax {
             guard isDue, let due, due <= turn.now.monotonic else { return loops.bulkAt = due ?? turn.now.monotonic }
             // What is on its way into the pinset is to be seen, since it is to be removed too.
