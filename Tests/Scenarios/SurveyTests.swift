@@ -4,10 +4,12 @@ import Allocation
 import Cluster
 import IPFSConnector
 import Kernel
+import MerkleCRDT
 import Multiformats
 import Pinset
 import Seams
 import SimNet
+import Storage
 import Testing
 import Tracking
 
@@ -120,6 +122,64 @@ import Tracking
         stage.run(.seconds(5))
         #expect(pieces == 0)
         for peer in 0..<3 { #expect(try stage.machine(peer).surveyCount == 0) }
+    }
+
+    /// Run 779006: a pin that was written once more between the beginning of a survey and IPFS's listing was said to be unpinned.
+    @Test func whatIsWrittenAnewMeanwhileIsStillPinned() throws {
+        let stage = try stage(pins: 40)
+        var wrong: [GlobalPinInfo] = []
+        for round in 0..<12 {
+            var isOver = false
+            stage.world.ask(0, .statusAll(.undefined, isLocal: round % 2 == 0)) { [self] _, reply in
+                switch reply {
+                case .item(.infos(let infos)): wrong += infos.filter { $0.peers.contains { $0.value.status == .unexpectedlyUnpinned } }
+                case .end, .failed: isOver = true
+                default: _ = self
+                }
+            }
+            for number in 0..<40 {
+                var pin = Pin(cid: Stage.content(number))
+                (pin.options.name, pin.options.replicationFactorMin, pin.options.replicationFactorMax) = ("round \(round)", -1, -1)
+                stage.world.ask(number % 3, .pin(pin)) { _, _ in }
+            }
+            _ = stage.world.run(until: { _ in isOver }, within: .seconds(30), every: .milliseconds(1))
+            stage.run(.seconds(2))
+        }
+        #expect(wrong.isEmpty)
+    }
+
+    /// Run 778057: an index that could not be read was taken for an IPFS without pins.
+    @Test func whatCannotBeReadIsNotUnpinned() throws {
+        let stage = try stage(peers: 1, pins: 60) { $0.replica.index.tableEntries = 4 }
+        stage.world.peers[0].disk.unreadable = ".run"
+        let failure = #expect(throws: ClientFailure.self) { try stage.ask(0, .statusAll(.undefined, isLocal: true)) }
+        #expect(failure?.message.contains("input/output error") == true)
+        stage.world.peers[0].disk.unreadable = nil
+        let all = infos(try stage.ask(0, .statusAll(.undefined, isLocal: true)))
+        #expect(all.count == 60 && all.allSatisfy { $0.peers.allSatisfy { $0.value.status == .pinned } })
+    }
+
+    /// Run 778003: a pin that was written once more while the pins were listed came twice.
+    @Test func aListingShowsEachPinOnce() throws {
+        let stage = try stage(peers: 1, pins: 60) { $0.listing.bytesPerChunk = 1000 }
+        stage.world.readerPause = .milliseconds(200)
+        var listed: [CID] = []
+        var isOver = false
+        stage.world.ask(0, .pins([.data])) { _, reply in
+            switch reply {
+            case .item(.pins(let pins)): listed += pins.pins.map(\.cid)
+            case .end, .failed: isOver = true
+            default: break
+            }
+        }
+        for number in 0..<70 {
+            var pin = Pin(cid: Stage.content(number))
+            pin.options.name = "again"
+            try stage.ask(0, .pin(pin))
+        }
+        _ = stage.world.run(until: { _ in isOver }, within: .minutes(2), every: .milliseconds(100))
+        #expect(Set(listed).count == listed.count)
+        #expect(Set(listed) == Set((0..<60).map { Stage.content($0) }), "as it was when it was asked for")
     }
 
     @Test func aRecoveryOfAllTellsWhatItQueuedAgain() throws {

@@ -43,6 +43,23 @@ import Testing
         #expect(heads(room, 2) == [newest] && room.members[2].replica.digest == room.members[1].replica.digest)
     }
 
+    /// Run 780050: a block that had arrived at the last moment, and waited for its sync, kept its peer waking over and over.
+    @Test func whatHasArrivedHasNoDeadline() throws {
+        var room = try holedRoom()
+        let newest = try #require(heads(room, 0).first)
+        let block = try #require(try room.members[0].replica.block(newest))
+        room.deliver(Announcement.encode([newest]), to: 2)
+        room.holdsSyncs = true
+        room.act(2) { $0.onBlock(newest, block, now: $1, effects: &$3) }
+        for _ in 0..<6 {
+            room.advance(.seconds(40))
+            #expect(try #require(room.members[2].replica.nextDeadline) > room.now.monotonic)
+        }
+        room.holdsSyncs = false
+        room.endSyncs()
+        #expect(try room.members[2].replica.value("/k3") == [3])
+    }
+
     @Test func aHoleThatIsFilledLaterIsNoHead() throws {
         var room = try holedRoom()
         room.advance(.minutes(3))
