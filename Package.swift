@@ -78,6 +78,9 @@ let package = Package(
         // Floor 4: the peer.
         core("Cluster", knows: floor1 + machines),
 
+        // A peer's life, written down and lived again.
+        core("Journal", knows: wholeCore),
+
         // What speaks to users on a peer's behalf, over the client seam.
         core("API", knows: floor1),
 
@@ -85,7 +88,7 @@ let package = Package(
         module("SimNet", at: "Sources/SimNet", knows: wholeCore,
                embeds: ["page.css", "body.html", "trace.js", "diagram.js", "events.js", "page.js"].map { "Page/" + $0 }),
         .systemLibrary(name: "CEvents", path: "Sources/RealNet/CEvents"),
-        .target(name: "RealNet", dependencies: (wholeCore + ["Transport", "COpenSSL", "CEvents"]).map { .init(stringLiteral: $0) },
+        .target(name: "RealNet", dependencies: (wholeCore + ["Journal", "Transport", "COpenSSL", "CEvents"]).map { .init(stringLiteral: $0) },
                 path: "Sources/RealNet", exclude: ["CEvents"], swiftSettings: strict,
                 linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))]),
 
@@ -98,7 +101,7 @@ let package = Package(
         program("ipfs-cluster-service", at: "Sources/Daemon/ServiceProgram",
                 knows: wholeCore + ["RealNet", "Transport", "Configuration", "ServiceCommands"]),
         program("ipfs-cluster-ctl", at: "Sources/Daemon/ControlProgram", knows: floor1 + ["RealNet", "ControlCommands"]),
-        program("ipfs-cluster-sim", at: "Sources/Daemon/Simulator", knows: wholeCore + ["SimNet"]),
+        program("ipfs-cluster-sim", at: "Sources/Daemon/Simulator", knows: wholeCore + ["Journal", "SimNet"]),
         program("benchmarks", at: "Benchmarks",
                 knows: wholeCore + ["SimNet", "Transport", "RealNet", "Configuration", "ServiceCommands"],
                 exclude: ["README.md", "results"]),
@@ -113,9 +116,10 @@ let package = Package(
         tests("PinningTests", at: "Tests/Property/Pinning",
               knows: floor1 + ["Allocation", "Tracking", "Monitoring", "TestSupport"]),
         tests("ClusterTests", at: "Tests/Property/Cluster", knows: wholeCore + ["TestSupport"]),
+        tests("JournalTests", at: "Tests/Property/Journal", knows: wholeCore + ["Journal", "TestSupport"]),
         tests("ContentTests", at: "Tests/Property/Content",
               knows: floor1 + ["Storage", "UnixFS", "IPFSConnector", "TestSupport"]),
-        tests("RealNetTests", at: "Tests/Property/RealNet", knows: wholeCore + ["Transport", "RealNet", "TestSupport"]),
+        tests("RealNetTests", at: "Tests/Property/RealNet", knows: wholeCore + ["Journal", "Transport", "RealNet", "TestSupport"]),
         tests("HTTPTests", at: "Tests/Property/HTTP", knows: floor0 + ["HTTP"]),
         tests("TransportTests", at: "Tests/Property/Transport", knows: floor1 + ["Transport", "TestSupport"]),
         tests("APITests", at: "Tests/Property/API", knows: floor1 + ["API", "TestSupport"]),

@@ -2,6 +2,7 @@
 
 import Cluster
 import Crypto
+import Journal
 import Kernel
 import Multiformats
 import Seams
@@ -22,6 +23,8 @@ package struct PeerHome {
     /// The API of the Kubo daemon; nil with the embedded node.
     package var ipfs: (endpoint: Endpoint, usesTLS: Bool)?
     package var host = HostSettings()
+    /// Where everything that the peer hears is recorded, if anywhere.
+    package var journal: JournalPlace?
 
     package init(key: IdentityKey, secret: Bytes?, listen: [Multiaddr], dataFolder: String) {
         self.key = key
@@ -40,6 +43,7 @@ package final class PeerRunner: @unchecked Sendable {
     private var host: Host
     private var machine: ClusterPeer
     private var choices: Choices
+    private let recorder: Recorder?
     private var inputs: [PeerInput] = []
     private var isStepping = false
     private var hostEffects: [Host.Effect] = []
@@ -69,9 +73,16 @@ package final class PeerRunner: @unchecked Sendable {
         for byte in Machine.entropy(8) { seed = seed << 8 | UInt64(byte) }
         choices = Choices(seed: seed)
         var effects: [PeerEffect] = []
-        machine = try ClusterPeer(
-            settings: settings, disk: disk, signer: IdentitySigner(key: home.key), at: Machine.now, choices: &choices,
-            effects: &effects)
+        let signer = IdentitySigner(key: home.key)
+        recorder = try home.journal?.recorder { onLog(LogLine(.info, "service", $0)) }
+        recorder?.onEnd = { onLog(LogLine(.warning, "service", $0)) }
+        if let recorder {
+            machine = try recorder.openPeer(
+                settings: settings, disk: disk, signer: signer, at: Machine.now, seed: seed, choices: &choices, effects: &effects)
+        } else {
+            machine = try ClusterPeer(
+                settings: settings, disk: disk, signer: signer, at: Machine.now, choices: &choices, effects: &effects)
+        }
         for address in home.listen { listening += try sockets.listen(on: address) }
         let told = home.announce.isEmpty ? listening : home.announce
         listening = told.filter { !home.noAnnounce.contains($0) }
@@ -117,6 +128,7 @@ package final class PeerRunner: @unchecked Sendable {
     package func close() {
         withHost { $0.shutDown(now: Machine.now, effects: &$1) }
         sockets.close()
+        recorder?.close()
     }
 
     // MARK: Steps
@@ -135,7 +147,10 @@ package final class PeerRunner: @unchecked Sendable {
                 next = 0
             }
             var effects: [PeerEffect] = []
-            machine.step(input, at: Machine.now, choices: &choices, effects: &effects)
+            let now = Machine.now
+            recorder?.begin(input, at: now)
+            machine.step(input, at: now, choices: &choices, effects: &effects)
+            recorder?.end(effects)
             for effect in effects { carryOut(effect) }
         }
         isStepping = false

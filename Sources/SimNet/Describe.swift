@@ -84,7 +84,7 @@ extension PeerEffect {
     }
 }
 
-func describe(_ input: PeerInput) -> String {
+package func describe(_ input: PeerInput) -> String {
     switch input {
     case .start: "start"
     case .wake: "wake"
@@ -135,7 +135,7 @@ private func describe(_ event: ExchangeEvent) -> String {
     }
 }
 
-func describe(_ reply: ClientReply) -> String {
+package func describe(_ reply: ClientReply) -> String {
     switch reply {
     case .item(.pin(let pin)): "pin \(pin.cid)"
     case .item(.pins(let pins)): "\(pins.count) pins"

@@ -48,6 +48,10 @@ package struct PinBatch: Equatable, Sendable, CustomStringConvertible {
         return try bytes.withUnsafeBytes { try body(UnsafeRawBufferPointer(rebasing: $0[start..<entries[index].cidEnd])) }
     }
 
+    package func withName<T>(_ index: Int, _ body: (UnsafeRawBufferPointer) throws -> T) rethrows -> T {
+        try bytes.withUnsafeBytes { try body(UnsafeRawBufferPointer(rebasing: $0[entries[index].cidEnd..<entries[index].end])) }
+    }
+
     package func pin(_ index: Int) throws(MultiformatError) -> Pin {
         var pin = Pin(cid: try CID(withCID(index) { Bytes($0) }), options: options)
         pin.options.name = String(decoding: bytes[entries[index].cidEnd..<entries[index].end], as: UTF8.self)

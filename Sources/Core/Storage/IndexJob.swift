@@ -19,12 +19,12 @@ package struct IndexJob: Sendable, Equatable {
     let number: UInt64
     /// Those that wait for room in memory come first.
     let isUrgent: Bool
-    private let file: FileName
+    let file: FileName
     private let bitsPerEntry: Int
     /// Erasures have done their work when nothing older is left.
     private let dropsErased: Bool
     private var attachment: (file: FileName, pieces: @Sendable () -> [Bytes])?
-    private var sources: [Source]
+    private(set) var sources: [Source]
     private var inputs: [Input] = []
     private var phase = Phase.attaching
     private var page: [IndexEntry] = []

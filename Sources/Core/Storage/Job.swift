@@ -7,8 +7,8 @@ import Seams
 /// One of the two. Each goes on in its place: it holds what is too large to be copied.
 package struct Job: Sendable, Equatable {
     package let number: UInt64
-    private var index: IndexJob?
-    private var lookup: LookupJob?
+    private(set) var index: IndexJob?
+    private(set) var lookup: LookupJob?
 
     init(_ job: IndexJob) { (number, index) = (job.number, job) }
     init(_ job: LookupJob) { (number, lookup) = (job.number, job) }

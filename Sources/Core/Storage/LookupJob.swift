@@ -27,9 +27,9 @@ package struct KnownKey: Equatable, Sendable {
 
 package struct LookupJob: Sendable, Equatable {
     package let number: UInt64
-    private let runs: [IndexRun]
+    let runs: [IndexRun]
     private let generation: UInt64
-    private let hashes: [UInt64]
+    let hashes: [UInt64]
     /// The element at a place, if it is one of the key of that number.
     private let read: @Sendable (Int, LogAddress, any DiskReader) throws(LogError) -> Candidate?
     private let kind: UInt8

@@ -18,6 +18,8 @@ package struct DaemonOptions: Sendable {
     package let leavesOnShutdown: Bool
     package let enablesStats: Bool
     package let enablesTracing: Bool
+    /// `--journal`: everything that the peer hears is recorded there. With that many bytes in all journals of the name.
+    package var journal: (path: String, bytesMax: Int)?
 }
 
 /// CLI-071..079.

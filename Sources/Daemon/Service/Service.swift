@@ -153,7 +153,16 @@ package struct Service {
         return DaemonOptions(
             folder: folder, environment: world.environment, logLevels: levels, bootstrap: bootstrap,
             trustsBootstrapPeers: !flags.bool("no-trust"), leavesOnShutdown: flags.bool("leave"),
-            enablesStats: flags.bool("stats"), enablesTracing: flags.bool("tracing"))
+            enablesStats: flags.bool("stats"), enablesTracing: flags.bool("tracing"), journal: try journal(flags))
+    }
+
+    private func journal(_ flags: FlagValues) throws(CommandFailure) -> (path: String, bytesMax: Int)? {
+        let (path, size) = (flags.string("journal"), flags.string("journal-max-size"))
+        guard !path.isEmpty else { return nil }
+        guard let bytes = byteCount(size), bytes >= 1 << 20 else {
+            throw CommandFailure("parsing --journal-max-size", "\(size) is no size of 1MB or more, such as 256MB or 2GiB")
+        }
+        return (path, Int(clamping: bytes))
     }
 }
 

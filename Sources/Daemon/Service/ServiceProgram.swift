@@ -64,6 +64,12 @@ private let daemonCommand = Command(
         Flag("stats", kind: .bool(false), usage: "collect metrics, whatever the configuration says"),
         Flag("tracing", kind: .bool(false), usage: "collect traces, whatever the configuration says"),
         Flag("no-trust", kind: .bool(false), usage: "do not trust the peers given with --bootstrap; only with crdt"),
+        Flag(
+            "journal", kind: .string(""), usage: "record all that the peer hears in `FILE`",
+            environment: ["IPFS_CLUSTER_JOURNAL"]),
+        Flag(
+            "journal-max-size", kind: .string("256MB"), usage: "what journals may take: `SIZE`",
+            environment: ["IPFS_CLUSTER_JOURNAL_MAX_SIZE"]),
     ])
 
 private let stateCommand = Command(

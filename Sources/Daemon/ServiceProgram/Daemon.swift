@@ -34,7 +34,9 @@ final class Daemon: @unchecked Sendable {
         for line in Daemon.notOffered(configuration, start) { log(LogLine(.warning, "service", line)) }
         let loop = self.loop
         runner = try doing("creating libp2p host") {
-            try PeerRunner(loop: loop, home: try peerHome(start, options.folder), settings: start.settings, onLog: log)
+            var home = try peerHome(start, options.folder)
+            home.journal = options.journal.map { JournalPlace(path: $0.path, bytesMax: $0.bytesMax) }
+            return try PeerRunner(loop: loop, home: home, settings: start.settings, onLog: log)
         }
         let runner = self.runner
         api = try configuration.isPresent(.restapi)

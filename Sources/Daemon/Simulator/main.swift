@@ -26,6 +26,9 @@ let usage = """
                                           between any two effects
       ipfs-cluster-sim verify --seeds K [--from N]
                                           each run twice, in two processes: the same to the last bit, or where they part
+      ipfs-cluster-sim replay JOURNAL [--quiet]
+                                          what a real peer heard (ipfs-cluster-service daemon --journal) once more: a line for
+                                          each input, then whether the same came of it, or the first difference
 
       ipfs-cluster-sim faults             the catalogue of faults
       ipfs-cluster-sim oracles            what must hold
@@ -47,6 +50,7 @@ case "sweep": sweep(&arguments)
 case "shrink": shrinkCommand(&arguments)
 case "explore": explore(&arguments)
 case "verify": verify(&arguments)
+case "replay": replayJournal(&arguments)
 case "faults": print(FaultKind.table, terminator: "")
 case "oracles": for oracle in Oracle.allCases { print(oracle.rawValue.padding(toLength: 10, withPad: " ", startingAt: 0) + oracle.statement) }
 case "--help", "-h", "help": print(usage)

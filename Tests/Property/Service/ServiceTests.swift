@@ -408,6 +408,23 @@ private final class Stage {
         #expect(try #require(stage.daemons.last).trustsBootstrapPeers)
     }
 
+    @Test func journals() throws {
+        let stage = try Stage()
+        #expect(stage.run(["-c", "$DIR/x", "init"]) == 0)
+        #expect(stage.run(["-c", "$DIR/x", "daemon"]) == 0)
+        #expect(try #require(stage.daemons.last).journal == nil)
+        #expect(stage.run(["-c", "$DIR/x", "daemon", "--journal", "j"]) == 0)
+        var journal = try #require(stage.daemons.last?.journal)
+        #expect(journal.path == "j" && journal.bytesMax == 256_000_000)
+        #expect(stage.run(["-c", "$DIR/x", "daemon", "--journal", "j", "--journal-max-size", "2GiB"]) == 0)
+        journal = try #require(stage.daemons.last?.journal)
+        #expect(journal.bytesMax == 2 << 30)
+        for size in ["much", "0", "10kB", "-1"] {
+            #expect(stage.run(["-c", "$DIR/x", "daemon", "--journal", "j", "--journal-max-size", size]) == 1)
+            #expect(stage.stderr.hasPrefix("error parsing --journal-max-size: \(size) is no size"))
+        }
+    }
+
     @Test func stateCommands() throws {
         let stage = try Stage()
         #expect(stage.run(["-c", "$DIR/x", "init"]) == 0)
