@@ -117,8 +117,10 @@ extension ReplicaSettings: Fielded {
         try visitor.visit(&tellsChanges)
         try visitor.visit(&fetchingBytesMax)
         try visitor.visit(&listedMin)
+        try visitor.visit(&listedPerStep)
         try visitor.visit(&replayBytesAtOpen)
         try visitor.visit(&replayBytesPerStep)
+        try visitor.visit(&mergedPerStep)
     }
 }
 extension LogSettings: Fielded {

@@ -119,6 +119,7 @@ final class Life {
         var pin = Pin(cid: CID(v1: Codec.raw, .sha2_256(of: choices.bytes(8))))
         pin.options.metadata = ["a": "b"]
         ask(2, .pin(pin))
+        wait(1)  // until they are in the pinset
         ask(3, .pins([.data]), [.more, .more])
         ask(4, .statusAll([], isLocal: false), [.more])
         ask(5, .unpin(pin.cid))
