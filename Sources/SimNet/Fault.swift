@@ -9,10 +9,11 @@ package enum FaultFamily: String, CaseIterable, Sendable {
 package enum FaultKind: String, CaseIterable, Sendable {
     case partition, oneWay = "one-way", isolate, bridge, ring, swizzle
     case slowLink = "slow-link", thinLink = "thin-link", halfOpen = "half-open", connectionLoss = "connection-loss", flapping
-    case muteGossip = "mute-gossip"
+    case muteGossip = "mute-gossip", streamReset = "stream-reset"
     case slowBlocks = "slow-blocks", withheldBlocks = "withheld-blocks", wrongBlocks = "wrong-blocks"
     case ipfsDown = "ipfs-down", ipfsHang = "ipfs-hang", ipfsSlow = "ipfs-slow", ipfsLosesReplies = "ipfs-loses-replies"
     case ipfsFull = "ipfs-full", ipfsReset = "ipfs-reset", ipfsCollects = "ipfs-collects", ipfsStale = "ipfs-stale", ipfsRestart = "ipfs-restart"
+    case ipfsLacks = "ipfs-lacks", ipfsCutsAnswers = "ipfs-cuts-answers"
     case lyingSpace = "lying-space", hiddenSpace = "hidden-space"
     case diskFull = "disk-full", syncFailure = "sync-failure", slowDisk = "slow-disk", readError = "read-error", rot
     case crash, restart, suspend, wipe, rollback
@@ -114,6 +115,13 @@ extension FaultKind {
         row(.hostileGossip, .hostile, 4, 0...0, 0...4, "An untrusted member announces heads that nobody has, garbage, too much, and in others' names.",
             "go-ds-crdt 4d32f9e, #199; an open swarm.", .hostileSent),
         row(.hostileBytes, .hostile, 4, 0...0, 0...3, "It opens a stream of each protocol and sends noise.", "Scanners; foreign software on the port.", .hostileSent),
+        // New kinds come last: what is drawn for a kind hangs on its place.
+        row(.streamReset, .network, 6, 0...0, "All streams of one link are reset, and its connection stays.",
+            "boxo #1164: a send that fails once; limits of a resource manager.", .streamsReset),
+        row(.ipfsLacks, .ipfs, 3, 20...150, 0...3, "Half of the content is nowhere to be found: fetching it fails, or never ends.",
+            "A provider that has gone; cluster 7cf40de3.", .ipfsLacked),
+        row(.ipfsCutsAnswers, .ipfs, 2, 20...150, 2...6, "One answer in so many ends after its head, or half-way.",
+            "A reverse proxy that is restarted; T07.", .ipfsCutAnswer),
     ]
 }
 

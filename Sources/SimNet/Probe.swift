@@ -7,6 +7,7 @@ package enum Probe: String, CaseIterable, Sendable {
     case vanished = "packet-vanished"
     case connectionLost = "connection-lost"
     case gossipMuted = "gossip-muted"
+    case streamsReset = "streams-reset"
     case blocksWithheld = "blocks-withheld"
     case blocksSpoilt = "blocks-spoilt"
     case delayed = "packet-delayed"
@@ -40,6 +41,8 @@ package enum Probe: String, CaseIterable, Sendable {
     case ipfsSlow = "ipfs-slow"
     case ipfsStale = "ipfs-stale-listing"
     case ipfsCutShort = "ipfs-cut-short"
+    case ipfsLacked = "ipfs-lacked"
+    case ipfsCutAnswer = "ipfs-answer-cut"
     case factsFalse = "false-free-space-told"
     case hostileSent = "hostile-bytes-sent"
 

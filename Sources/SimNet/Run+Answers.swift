@@ -2,6 +2,7 @@
 
 import Cluster
 import Kernel
+import Monitoring
 import Multiformats
 import Pinset
 import Seams
@@ -27,7 +28,9 @@ extension Run {
     @discardableResult
     func ask(_ index: Int, _ operation: Operation, _ request: ClientRequest, each: ((ClientReply) -> Void)? = nil) -> ClientID {
         let client = ClientID(world.nextClient + 1)
-        oracles.asked[client] = Asked(peer: index, at: world.now, request: request)
+        let asked = Asked(peer: index, at: world.now, request: request)
+        oracles.asked[client] = asked
+        noteWrite(client, asked)
         world.ask(index, request) { [unowned self] _, reply in
             each?(reply)
             judge(client, reply)
@@ -43,7 +46,10 @@ extension Run {
 
     /// Nobody waits for a peer that has gone.
     func forgetAsked(_ index: Int) {
-        for (client, asked) in oracles.asked where asked.peer == index { oracles.asked.remove(client) }
+        for (client, asked) in oracles.asked where asked.peer == index {
+            oracles.asked.remove(client)
+            noteWritten(client, asked, failure: nil)
+        }
         oracles.downSince[index] = world.now
     }
 
@@ -71,9 +77,11 @@ extension Run {
         case .end:
             oracles.asked.remove(client)
             if asked.request.isWrite { oracles.acknowledged += 1 }
+            noteWritten(client, asked, failure: .some(nil))
             judgeListing(asked)
         case .failed(let failure):
             oracles.asked.remove(client)
+            noteWritten(client, asked, failure: .some(failure))
             if case .pinGet(let cid) = asked.request, failure.kind == .notFound, let pin = try? world.peers[asked.peer].process?.machine.readPin(cid) {
                 world.fail(.answer, "\(world.name(asked.peer)) says that it has no pin of \(pin.cid), and has one")
             }
@@ -179,8 +187,54 @@ extension Run {
                 let most = counts.prefix(3).map { "\($0.value) \($0.key)" }.joined(separator: "; ")
                 return world.fail(.bound, "\(world.name(index)) has \(streams) streams open at rest: \(most)")
             }
+            let clients = process.machine.clientCount, asking = oracles.asked.values.count { $0.peer == index }
+            if clients > asking { return world.fail(.bound, "\(world.name(index)) serves \(clients) clients at rest, and \(asking) are there") }
+            let counted = world.peers.reduce(0) { $0 + process.machine.countedCalls(of: $1.id) }
+            if counted != process.machine.openCallCount {
+                return world.fail(.bound, "\(world.name(index)) counts \(counted) calls of others at rest, and \(process.machine.openCallCount) are open")
+            }
+            checkAlerts(process.machine.monitor, of: index)
             let waiting = process.machine.unfinishedCount
             if waiting > 64 { return world.fail(.bound, "\(world.name(index)) waits for \(waiting) answers at rest") }
+        }
+    }
+}
+
+// MARK: While it runs
+
+extension Run {
+    /// At most so many dials of one peer by another fail within a minute: they back off.
+    static let failedDialsMax = 30
+
+    /// MIN: who cannot be reached is not dialled all the time.
+    func noteDial(_ index: Int, _ input: PeerInput) {
+        switch input {
+        case .start: oracles.failedDials = oracles.failedDials.filter { $0.key.from != index }.reduce(into: SortedMap()) { $0[$1.key] = $1.value }
+        case .connection(.dialFailed(let peer, _)):
+            guard let other = world.indexes[peer] else { return }
+            let link = Link(from: index, to: other)
+            var times = (oracles.failedDials[link] ?? []).filter { $0 > world.now - Span.minutes(1).nanoseconds }
+            times.append(world.now)
+            oracles.failedDials[link] = times
+            guard times.count > Run.failedDialsMax else { return }
+            world.fail(.min, "\(world.name(index)) has dialled \(world.name(other)) \(times.count) times in a minute, and never reached it")
+        case .connection(.connected(let peer, _, _)): if let other = world.indexes[peer] { oracles.failedDials.remove(Link(from: index, to: other)) }
+        default: break
+        }
+    }
+
+    /// MIN: one alert for each time that a metric runs out, until that has lasted long.
+    func checkAlerts(_ monitor: Monitor, of index: Int) {
+        guard !plan.has(.clock) else { return }
+        let settings = MonitorSettings()
+        let least = settings.checkInterval * Int64(settings.realertChecks / 2)
+        var last: [String: WallTime] = [:]
+        for alert in monitor.alertsNewestFirst {
+            let episode = "\(alert.metric.name) \(alert.metric.peer) \(alert.metric.receivedAt)"
+            if let later = last[episode], later - alert.triggeredAt < least {
+                return world.fail(.min, "\(world.name(index)) has raised two alerts within \((later - alert.triggeredAt).seconds) for one silence of \(alert.metric.peer)")
+            }
+            last[episode] = alert.triggeredAt
         }
     }
 }

@@ -31,6 +31,10 @@ struct OracleState {
     var downSince = SortedMap<Int, Int64>()
     /// The pinset of each peer when it was looked at last; where somebody watches.
     var states = SortedMap<Int, SortedSet<CID>>()
+    /// What clients asked to be written.
+    var writes = SortedMap<CID, Writes>()
+    /// Times of dials that failed within the last minute, and of the last one.
+    var failedDials = SortedMap<Link, [Int64]>()
 }
 
 /// What a peer's replica has come to.
@@ -73,6 +77,8 @@ extension Run {
 
     func checkStep(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>) {
         noteListing(index, input)
+        noteDial(index, input)
+        noteAppended(index, effects)
         guard let process = world.peers[index].process else { oracles.seen[index] = nil; return }
         // COUNT, where anything may have changed.
         let tracked = process.machine.tracker.busyCount << 20 | process.machine.tracker.pinQueueSize
@@ -82,7 +88,11 @@ extension Run {
         }
         // DIGEST: equal heads with nothing missing are equal states, at all times. Looked at where a merge changed something.
         var now = Merged(blocks: process.machine.replica.blockCount, absent: process.machine.replica.absentCount, state: process.machine.replica.digest)
-        if let before = oracles.seen[index], before.blocks == now.blocks, before.absent == now.absent, before.state == now.state { return }
+        if let before = oracles.seen[index], before.blocks == now.blocks, before.absent == now.absent, before.state == now.state {
+            if now.absent > 0 { checkNewHeads(index, process) }  // what is given up makes heads without a merge
+            return
+        }
+        checkNewHeads(index, process)
         now.heads = process.machine.replica.heads.map(\.cid)
         oracles.seen[index] = now
         if world.isWatched { recordState(process) }
@@ -207,8 +217,8 @@ extension Run {
             var wanted = SortedMap<CID, IPFSPinStatus>()
             for pin in self.pins(of: process.machine) {
                 guard isAllocated(pin, to: process.peer.id), pins[pin.cid] != nil || isWhole(pin.cid) else { continue }
-                // What is pinned with all below it is pinned.
-                let isCovered = pins[pin.cid] == .recursive
+                // What is pinned with all below it is pinned, where the pinset once said so.
+                let isCovered = pins[pin.cid] == .recursive && blocks.everRecursive.contains(pin.cid)
                 wanted[pin.cid] = pin.options.mode == .direct && !isCovered ? .direct : .recursive
             }
             // What another life with another disk has pinned may be somebody else's.
@@ -233,8 +243,10 @@ extension Run {
         guard let replica = trusted.first.flatMap({ world.peers[$0].process?.machine.replica }) else { return }
         let blocks = history(replica)
         checkHeads(blocks, replica)
+        checkHeights(blocks)
         checkRefold(blocks, replica)
         checkDurable(blocks)
+        checkWrites()
         checkAllocations()
         checkUploads()
         checkOutsider(blocks)

@@ -39,6 +39,7 @@ package final class Run {
     package let plan: RunPlan
     var options: RunOptions { plan.options }
     var oracles = OracleState()
+    var blocks = BlockState()
     private var settledAfter: Span?
     /// Who is not lost for good, nor an absentee for now; and of these, who is trusted.
     var present: [Int] { world.peers.indices.filter { !world.peers[$0].isLost && !absent.contains($0) } }
@@ -87,6 +88,7 @@ package final class Run {
             peer.recoverInterval = options.heals(.recover) ? .minutes(2) : .hours(24)
             peer.stateSyncInterval = options.heals(.stateSync) ? .minutes(3) : .hours(24)
             if options.isBatching != isOdd { (peer.replica.batchSizeMax, peer.replica.batchAgeMax) = (10, .seconds(5)) }
+            options.limits.apply(to: &peer)
             index += 1
         }
         for old in options.peers - options.oldPeers..<options.peers where old >= 0 {
@@ -247,7 +249,10 @@ package final class Run {
         let fetch = replica.fetchTimeout * 2 + .minutes(11)  // and one round of repair
         let repin = PeerSettings(me: world.peers[0].id).unheardPatience + .minutes(2)
         let pinning = .minutes(2) * 3 + options.pinTimeout * Int64(2 + options.contents / max(1, options.concurrentPins)) + .minutes(3)
-        return notice + spread + fetch + repin + pinning
+        // What finds the queue full is recovered two minutes later.
+        let queued = options.limits.queueMax
+        let refused = queued == 0 ? Span.zero : .minutes(2) * Int64(2 + max(options.contents, plan.operations.count) / (queued + max(1, options.concurrentPins)))
+        return notice + spread + fetch + repin + pinning + refused
     }
 
     /// Those who have heard of each other only by way of a third would lose each other with it.

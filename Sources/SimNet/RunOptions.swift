@@ -1,9 +1,33 @@
 // What shapes a run beside its workload and its faults. Each option has a name, by which plans write it down.
 
+import Cluster
 import Kernel
 
 /// What heals a cluster by itself. Each can be off, so that it does not hide what the others fail to do.
 package enum Healer: String, CaseIterable, Sendable { case rebroadcast, repair, repin, recover, stateSync = "state-sync" }
+
+/// Limits of the machines, so small that they are reached; 0 is what is shipped.
+package struct RunLimits: Equatable, Sendable {
+    /// The tracker's queue, the work up to which it is told of changes, and what it is told in one step.
+    package var queueMax = 0
+    package var trackedMax = 0
+    package var toldPerStep = 0
+    /// Bitswap: wants kept for a peer, wants asked for at a time, bytes that a peer has yet to read, entries of a message.
+    package var wantsPerPeer = 0
+    package var liveWants = 0
+    package var outstandingBytes = 0
+    package var entriesPerMessage = 0
+    /// Blocks of a page when blocks are listed.
+    package var listedBlocks = 0
+    /// Calls of one peer that another serves at a time.
+    package var callsPerPeer = 0
+    /// Gossipsub: what the sizes of a mesh are multiples of.
+    package var meshFactor = 0
+    /// Of the log, for a chunk of a listing; and statuses in one.
+    package var listingBytes = 0
+    package var statusesPerChunk = 0
+    package init() {}
+}
 
 package struct RunOptions: Equatable, Sendable {
     package var peers = 3
@@ -43,6 +67,7 @@ package struct RunOptions: Equatable, Sendable {
     package var concurrentPins = 3
     /// Pins of IPFS that take longer are given up.
     package var pinTimeout = Span.seconds(20)
+    package var limits = RunLimits()
     package init() {}
 
     func heals(_ healer: Healer) -> Bool { !healersOff.contains(healer) }
@@ -88,11 +113,50 @@ package struct RunOptions: Equatable, Sendable {
         int("index-entries", \.indexEntries), int("segment-bytes", \.segmentBytes), int("replay-at-open", \.replayBytesAtOpen),
         bool("writes-late", \.writesLate), int("reader-pause", \.readerPause), int("concurrent-pins", \.concurrentPins),
         span("pin-timeout", \.pinTimeout),
+        int("queue-max", \.limits.queueMax), int("tracked-max", \.limits.trackedMax), int("told-per-step", \.limits.toldPerStep),
+        int("wants-per-peer", \.limits.wantsPerPeer), int("live-wants", \.limits.liveWants), int("outstanding-bytes", \.limits.outstandingBytes),
+        int("entries-per-message", \.limits.entriesPerMessage), int("listed-blocks", \.limits.listedBlocks),
+        int("calls-per-peer", \.limits.callsPerPeer), int("mesh-factor", \.limits.meshFactor), int("listing-bytes", \.limits.listingBytes),
+        int("statuses-per-chunk", \.limits.statusesPerChunk),
     ]
     /// name=value for what is not as usual.
     package var words: [String] {
         let usual = RunOptions()
         return RunOptions.fields.compactMap { field in field.get(self) == field.get(usual) ? nil : "\(field.name)=\(field.get(self))" }
+    }
+}
+
+extension RunLimits {
+    func apply(to peer: inout PeerSettings) {
+        func set<T>(_ limit: Int, _ path: WritableKeyPath<T, Int>, _ settings: inout T) { if limit > 0 { settings[keyPath: path] = limit } }
+        set(queueMax, \.tracker.queueMax, &peer)
+        set(trackedMax, \.trackedMax, &peer)
+        set(toldPerStep, \.replica.toldPerStep, &peer)
+        set(wantsPerPeer, \.exchange.wantsPerPeerMax, &peer)
+        set(liveWants, \.exchange.liveWantsMax, &peer)
+        set(outstandingBytes, \.exchange.outstandingBytesPerPeer, &peer)
+        set(entriesPerMessage, \.exchange.entriesPerMessage, &peer)
+        set(listedBlocks, \.dagList.entriesMax, &peer)
+        set(callsPerPeer, \.rpc.callsPerPeerLimit, &peer)
+        set(meshFactor, \.gossip.meshFactor, &peer)
+        set(listingBytes, \.listing.bytesPerChunk, &peer)
+        set(statusesPerChunk, \.listing.statusesPerChunk, &peer)
+    }
+
+    /// Each of them in some of the runs that have small limits at all.
+    mutating func draw(_ choices: inout Choices) {
+        func some(_ values: [Int]) -> Int { choices.chance(1, in: 3) ? values[choices.below(values.count)] : 0 }
+        queueMax = some([1, 2, 4])
+        trackedMax = some([1, 2, 8])
+        toldPerStep = some([1, 3])
+        wantsPerPeer = some([1, 4, 16])
+        liveWants = some([1, 2, 8])
+        outstandingBytes = some([1, 600, 4000])
+        entriesPerMessage = some([1, 3])
+        listedBlocks = some([1, 5])
+        callsPerPeer = some([8, 32])
+        listingBytes = some([1, 200])
+        statusesPerChunk = some([1, 2])
     }
 }
 

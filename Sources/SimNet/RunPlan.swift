@@ -27,7 +27,7 @@ extension RunPlan {
     /// Files may hold what nobody wrote.
     var spoilsDisks: Bool { faults.contains { $0.kind == .rot || $0.kind == .readError } }
     /// One try of IPFS may not be enough.
-    var mayFailAtIPFS: Bool { options.isEmbedded || faults.contains { $0.kind.row.family == .ipfs } }
+    var mayFailAtIPFS: Bool { options.isEmbedded || options.limits.queueMax > 0 || faults.contains { $0.kind.row.family == .ipfs } }
     /// What a peer alone had may be gone before anybody else had it.
     func rotsInStorm(_ peer: Int) -> Bool { faults.contains { $0.kind == .rot && !$0.isLate && $0.peers.contains(peer) } }
     /// What a pin has may be more than it asks for.
@@ -52,6 +52,7 @@ extension RunPlan {
         var plan = RunPlan(tape: tape)
         var choices = tape.stream(.options)
         plan.options.draw(&choices)
+        plan.options.drawLimits(tape)
         if drawing.diskFaults {
             var more = tape.stream(.options, 1)
             plan.options.stepCrashOneIn = 4000
@@ -100,6 +101,19 @@ extension RunOptions {
         isSkewed = choices.chance(1, in: 6)
         if peers > 2, choices.chance(1, in: 4) { absentees = 1 + choices.below(peers - 2) }
         for healer in Healer.allCases where choices.chance(1, in: 8) { healersOff.append(healer) }
+    }
+}
+
+extension RunOptions {
+    /// Small limits in one of four runs; in some of them many peers, of which a small mesh does not hold all.
+    mutating func drawLimits(_ tape: Tape) {
+        var choices = tape.stream(.options, 2)
+        guard choices.chance(1, in: 4) else { return }
+        limits.draw(&choices)
+        if choices.chance(1, in: 8) {
+            peers = 6 + choices.below(3)
+            limits.meshFactor = 1
+        }
     }
 }
 
@@ -158,7 +172,7 @@ extension RunPlan {
             (fault.peers, fault.others) = (Array(order[..<cut]), Array(order[cut...]))
         case .isolate: (fault.peers, fault.others) = ([order[0]], Array(order[1...]))
         case .ring, .swizzle: fault.peers = order
-        case .slowLink, .thinLink, .halfOpen, .connectionLoss, .flapping, .muteGossip: (fault.peers, fault.others) = ([order[0]], [order[1]])
+        case .slowLink, .thinLink, .halfOpen, .connectionLoss, .flapping, .muteGossip, .streamReset: (fault.peers, fault.others) = ([order[0]], [order[1]])
         case .ipfsLosesReplies, .ipfsCollects: fault.peers = everyone
         case .hostileGossip, .hostileBytes: fault.peers = [options.peers]
         default: break

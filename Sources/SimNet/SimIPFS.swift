@@ -59,6 +59,14 @@ package struct SimIPFS: Sendable {
     package var hidesSpace = false
     /// What it lists is of then.
     package var listing: SortedMap<CID, IPFSPinStatus>?
+    /// Content that cannot be fetched: half of it.
+    package var lacks: Lack?
+    package struct Lack: Equatable, Sendable {
+        var isOdd: Bool
+        var hangs: Bool
+    }
+    /// One answer in so many is cut off. 0 for none.
+    package var cutsOneIn = 0
     /// A collection of garbage takes one new pin in so many with it.
     package var collectsOneIn = 0
 
@@ -86,6 +94,11 @@ package struct SimIPFS: Sendable {
         changedAt[cid] = now
     }
 
+    /// What it would have to fetch, and cannot.
+    func isLacking(_ target: String) -> Bool {
+        guard let lacks, SimIPFS.isFetch(target), let cid = mentioned(in: target).last, pins[cid] == nil else { return false }
+        return (cid.bytes.last ?? 0) & 1 == (lacks.isOdd ? 1 : 0)
+    }
     static func isFetch(_ target: String) -> Bool { target.hasPrefix("/api/v0/pin/add") || target.hasPrefix("/api/v0/pin/update") }
 
     /// Carries out one request, as Kubo answers it.
@@ -99,7 +112,7 @@ package struct SimIPFS: Sendable {
         case "/api/v0/repo/stat": return hidesSpace ? SimIPFS.error("repo is locked") : Answer(body: "{\"RepoSize\":\(claimedFree.map { storageMax - min($0, storageMax) } ?? repoSize),\"StorageMax\":\(storageMax)}\n")
         case "/api/v0/pin/ls": return list(arguments.first, options["type"] ?? "all")
         case "/api/v0/pin/add": return add(arguments, isRecursive: options["recursive"] != "false", now)
-        case "/api/v0/pin/update": return update(arguments, now)
+        case "/api/v0/pin/update": return update(arguments, unpins: options["unpin"] != "false", now)
         case "/api/v0/pin/rm": return remove(arguments, now)
         case "/api/v0/swarm/peers":
             let peers = neighbours.map { "{\"Peer\":\"\($0)\"}" }.joined(separator: ",")
@@ -120,7 +133,7 @@ package struct SimIPFS: Sendable {
         return address?.peerID
     }
 
-    private static func error(_ message: String) -> Answer {
+    static func error(_ message: String) -> Answer {
         Answer(status: 500, body: "{\"Message\":\"\(message)\",\"Code\":0,\"Type\":\"error\"}\n")
     }
 
@@ -147,12 +160,13 @@ package struct SimIPFS: Sendable {
         return Answer(body: "{\"Progress\":1}\n{\"Pins\":[\"\(cid)\"]}\n")
     }
 
-    private mutating func update(_ arguments: [String], _ now: Int64) -> Answer {
+    private mutating func update(_ arguments: [String], unpins: Bool, _ now: Int64) -> Answer {
         let cids = arguments.compactMap { try? CID(text: $0) }
         guard cids.count == 2, pins[cids[0]] == .recursive else { return SimIPFS.error("'from' cid was not recursively pinned already") }
         if pins[cids[1]] == nil { repoSize += 1_000_000 }
         pins[cids[1]] = .recursive
         changedAt[cids[1]] = now
+        if unpins && cids[0] != cids[1] { forget(cids[0], at: now) }
         return Answer(body: "{\"Pins\":[]}\n")
     }
 
@@ -213,7 +227,12 @@ extension World {
         }
         introduce(peer.index, task.target)
         let held = isWatched ? peer.ipfs.pins : nil
-        let answer = peer.ipfs.answer(task.target, at: now)
+        let isLacking = peer.ipfs.isLacking(task.target)
+        if isLacking {
+            hit(.ipfsLacked)
+            if peer.ipfs.lacks?.hangs == true { return }
+        }
+        let answer = isLacking ? SimIPFS.error("block was not found locally (offline): ipld: could not find the content") : peer.ipfs.answer(task.target, at: now)
         if let held { recordPins(peer, held, task.target) }
         noteProbes(peer, task.target)
         var choices = tape.stream(.faults, 1 << 32 | UInt64(peer.index), task.exchange.number)
@@ -226,6 +245,14 @@ extension World {
             return feed(process, .exchange(.failed(task.exchange, reason: "connection reset by peer")))
         }
         feed(process, .exchange(.head(task.exchange, status: answer.status)))
+        let cuts = peer.ipfs.cutsOneIn
+        if cuts > 0 && choices.chance(1, in: cuts) {
+            hit(.ipfsCutAnswer)
+            let part = choices.chance(1, in: 2) ? [] : Bytes(answer.body.utf8.prefix(choices.below(answer.body.utf8.count + 1)))
+            if !part.isEmpty, process.isCurrent { feed(process, .exchange(.body(task.exchange, part))) }
+            if process.isCurrent { feed(process, .exchange(.failed(task.exchange, reason: "unexpected EOF"))) }
+            return
+        }
         if !answer.body.isEmpty, process.isCurrent { feed(process, .exchange(.body(task.exchange, Bytes(answer.body.utf8)))) }
         if process.isCurrent { feed(process, .exchange(.end(task.exchange, trailers: []))) }
     }

@@ -66,6 +66,7 @@ extension World {
         case .halfOpen: for other in fault.others { voidConnection(first, other) }
         case .connectionLoss: for other in fault.others { breakConnection(first, other) }
         case .flapping: flap(fault)
+        case .streamReset: for other in fault.others { resetStreams(first, other) }
         case .muteGossip: for other in fault.others { network[Link(from: first, to: other)].mutedGossip += 1 }
         case .slowBlocks: eachLink(from: first) { $0.blocksDelay += Span.seconds(Int64(fault.amount)).nanoseconds }
         case .withheldBlocks: eachLink(from: first) { $0.withheldBlocks += 1 }
@@ -81,6 +82,8 @@ extension World {
         case .ipfsCollects: for index in fault.peers { peers[index].ipfs.collectsOneIn = fault.amount }
         case .ipfsStale: peer.ipfs.listing = peer.ipfs.pins
         case .ipfsRestart: peer.ipfs.restart()
+        case .ipfsLacks: peer.ipfs.lacks = SimIPFS.Lack(isOdd: fault.amount & 1 != 0, hangs: fault.amount & 2 != 0)
+        case .ipfsCutsAnswers: peer.ipfs.cutsOneIn = max(1, fault.amount)
         case .lyingSpace: peer.ipfs.claimedFree = [10 << 40, 0, UInt64.max][min(2, max(0, fault.amount))]
         case .hiddenSpace: peer.ipfs.hidesSpace = true
         case .diskFull: peer.disk.capacityBytes = peer.disk.usedBytes + fault.amount
@@ -127,6 +130,8 @@ extension World {
         case .ipfsFull: peer.ipfs.isFull = false
         case .ipfsCollects: for index in fault.peers { peers[index].ipfs.collectsOneIn = 0 }
         case .ipfsStale: peer.ipfs.listing = nil
+        case .ipfsLacks: peer.ipfs.lacks = nil
+        case .ipfsCutsAnswers: peer.ipfs.cutsOneIn = 0
         case .lyingSpace: peer.ipfs.claimedFree = nil
         case .hiddenSpace: peer.ipfs.hidesSpace = false
         case .diskFull: peer.disk.capacityBytes = .max
@@ -136,7 +141,7 @@ extension World {
         case .suspend: resume(first)
         case .clockOffset: peer.clock.wallOffset = peer.clock.wallOffset - .seconds(Int64(fault.amount))
         case .clockFreeze: peer.clock.frozenAt = nil
-        case .swizzle, .halfOpen, .connectionLoss, .flapping, .ipfsReset, .ipfsRestart, .syncFailure, .rot, .restart, .lose, .hostileGossip,
+        case .swizzle, .halfOpen, .connectionLoss, .streamReset, .flapping, .ipfsReset, .ipfsRestart, .syncFailure, .rot, .restart, .lose, .hostileGossip,
             .hostileBytes: break
         }
     }
@@ -149,7 +154,7 @@ extension World {
         for peer in peers {
             (peer.ipfs.isDown, peer.ipfs.hangs, peer.ipfs.isFull, peer.ipfs.hidesSpace) = (false, false, false, false)
             (peer.ipfs.slowness, peer.ipfs.losesReplyOneIn, peer.ipfs.collectsOneIn) = (1, 0, 0)
-            (peer.ipfs.listing, peer.ipfs.claimedFree) = (nil, nil)
+            (peer.ipfs.listing, peer.ipfs.claimedFree, peer.ipfs.lacks, peer.ipfs.cutsOneIn) = (nil, nil, nil, 0)
             (peer.disk.capacityBytes, peer.disk.failSyncs, peer.disk.unreadable, peer.diskSlowness) = (.max, 0, nil, 1)
             peer.clock.frozenAt = nil
             if peer.clock.isWrong { peer.clock.wallOffset = .zero }

@@ -199,6 +199,23 @@ extension World {
     package func breakConnection(_ a: Int, _ b: Int) {
         if a != b, let connection = network.connection(a, b) { lose(connection) }
     }
+    /// Both ends see their streams reset; the connection stays.
+    package func resetStreams(_ a: Int, _ b: Int) {
+        guard a != b, let connection = network.connection(a, b), connection.isAlive, !connection.isVoid else { return }
+        if connection.streams.contains(where: { !$0.isForgotten }) { hit(.streamsReset) }
+        note(nil, "the streams of \(name(a))–\(name(b)) are reset")
+        resetStreams(of: connection)
+    }
+    private func resetStreams(of connection: SimConnection) {
+        for end in [connection.dialler, connection.listener] {
+            guard let process = peers[end].process else { continue }
+            for stream in connection.streams where !stream.isForgotten {
+                guard let id = stream.id(at: end), process.streams[id] === stream, id.owner != World.hostileOwner else { continue }
+                schedule(process, .stream(.reset(id)), after: .zero)
+            }
+        }
+        for stream in connection.streams where !stream.isForgotten { forget(stream) }
+    }
     /// From now on nothing passes; both ends notice after their keep-alive.
     package func voidConnection(_ a: Int, _ b: Int) {
         guard a != b, let connection = network.connection(a, b), !connection.isVoid else { return }

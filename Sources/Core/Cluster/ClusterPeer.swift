@@ -101,7 +101,7 @@ package struct ClusterPeer: Sendable {
             settings: settings.gossip, me: settings.me, signer: signer, owner: Owner.gossip,
             firstSequenceNumber: UInt64(bitPattern: now.wall.unixNanoseconds), now: now)
         exchange = Exchange(settings: settings.exchange, owner: Owner.exchange)
-        dagList = DagList(owner: Owner.dagList)
+        dagList = DagList(settings: settings.dagList, owner: Owner.dagList)
         rpc = RPC(settings: settings.rpc, owner: Owner.rpc, trust: settings.trust)
         tracker = Tracker(settings: settings.tracker, me: settings.me)
         monitor = Monitor(settings: settings.monitor)
@@ -130,6 +130,14 @@ package struct ClusterPeer: Sendable {
         writes.count + ipfsCalls.count + trackerCalls.count + rpcCalls.count + served.count + gathers.count + surveys.count + collections.count
             + bulk.count + pinListings.count + adds.count
     }
+    /// Clients that it does something for, or thinks so.
+    package var clientCount: Int {
+        let surveyed = surveys.keys.count { if case .client = $0 { true } else { false } }
+        return pinListings.count + adds.count + surveyed
+    }
+    /// Calls of other peers that are open; and of one of them, those that count against its limit.
+    package var openCallCount: Int { rpc.servedCount }
+    package func countedCalls(of peer: PeerID) -> Int { rpc.countedCalls(of: peer) }
     /// What the peerstore file is to hold: other peers and their addresses, the most important first.
     package var knownPeers: [(peer: PeerID, addresses: [Multiaddr])] { book.known }
 

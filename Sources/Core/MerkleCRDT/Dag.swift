@@ -41,6 +41,7 @@ struct Dag: Sendable {
     var isWaiting: Bool { absent.contains { open[$0]?.isGivenUp == false } }
     /// Of a block that is not complete; nil says nothing about others.
     func isHere(_ hash: Multihash) -> Bool? { open[hash].map(\.isHere) }
+    func hasGivenUp(_ hash: Multihash) -> Bool { open[hash]?.isGivenUp == true }
 
     /// A block is here: it, and whatever waited for it, may be complete now. `isStored` asks the index for a block.
     mutating func insert(_ hash: Multihash, links: [Multihash], height: UInt64, isStored: (Multihash) throws -> Bool) rethrows {

@@ -251,6 +251,13 @@ package struct Replica: Sendable {
     /// Blocks that are named by others and not here.
     package var absentCount: Int { dag.absent.count }
     package var absentBlocks: [CID] { dag.absent.map { CID(v1: Codec.dagPB, $0) } }
+    /// It is not here, and what links to it does not wait for it.
+    package func hasGivenUp(_ cid: CID) -> Bool { dag.hasGivenUp(cid.multihash) }
+    /// The block in a record as it is appended to the log, if that is what the record holds.
+    package static func block(inFrame frame: Bytes) -> Bytes? {
+        guard frame.count > Log.frameBytes, frame[Log.frameBytes - 1] == RecordKind.block else { return nil }
+        return StoredBlock.raw(Bytes(frame[Log.frameBytes...]))
+    }
     /// Operations that were accepted and are not in a block yet.
     package var pendingCount: Int { batch.count + queue.count + inFlight.count }
 

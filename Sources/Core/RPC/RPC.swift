@@ -108,6 +108,8 @@ package struct RPC: Sendable {
 
     /// Calls of others that are open.
     package var servedCount: Int { servers.count }
+    /// Of a peer's calls, those that count against its limit.
+    package func countedCalls(of peer: PeerID) -> Int { openByPeer[peer, default: 0] }
 
     // MARK: Calling
 

@@ -484,6 +484,10 @@ package struct Log: Sendable {
         if let whole = Log.frameLength(in: bytes), whole > bytes.count, whole <= limit - start, whole <= settings.recordBytesLimit + Log.frameBytes {
             bytes = try reader.read(name(number), at: start, count: whole)
         }
+        if bytes.isEmpty {
+            damages.append(LogDamage(file: name(number), offset: start, count: limit - start, reason: "the file ends before its last durable record"))
+            return limit
+        }
         var offset = 0
         while offset < bytes.count {
             guard let record = Log.record(in: bytes, at: offset, limit: settings.recordBytesLimit) else {

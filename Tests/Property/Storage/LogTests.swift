@@ -107,6 +107,24 @@ private final class Opened {
         }
     }
 
+    /// A file that is shorter than it was: what is gone is damage, and reading ends.
+    @Test(arguments: [0, 1, 20]) func aFileThatEndsTooEarlyIsDamagedThere(more: Int) throws {
+        let disk = MemoryDisk()
+        let log = try Opened(disk)
+        let positions = try (0..<5).map { try log.append(payload($0)) }
+        _ = disk.carryOut(.truncate("log/00000001.log", to: Int(positions[3].offset) + more))
+        var damages: [LogDamage] = []
+        var records: [Bytes] = []
+        var cursor: LogAddress? = log.log.firstAddress
+        for _ in 0..<20 {
+            guard let from = cursor else { break }
+            cursor = try log.log.records(from: from, bytes: 1 << 20, damages: &damages) { records.append(Bytes($2)) }
+        }
+        #expect(cursor == nil && damages.count >= 1)
+        #expect(records == [0, 1, 2].map(payload) || records == [0, 1, 2, 3].map(payload))
+        #expect(damages.last.map { $0.offset + $0.count } == log.log.endAddress.offset)
+    }
+
     @Test func damageOfDurableRecordsIsReportedAndSteppedOver() throws {
         let disk = MemoryDisk()
         let log = try Opened(disk)

@@ -1,0 +1,122 @@
+// Blocks and heads, as they are made and come to be: what is looked at once for each of them.
+
+import Cluster
+import Kernel
+import MerkleCRDT
+import Multiformats
+import Pinset
+import Seams
+import Storage
+
+/// What is known of the blocks of a run.
+struct BlockState {
+    /// The height of every block that anyone has appended to its log.
+    var heights: [CID: UInt64] = [:]
+    /// Who has written about a key, and of which keys a value was ever to be pinned with all below it.
+    var authors: [String: Set<Int>] = [:]
+    var everRecursive: Set<CID> = []
+    var logs = SortedMap<Int, LogState>()
+}
+
+/// What is known of one peer's blocks.
+struct LogState {
+    /// The life of its process that this is of.
+    var life: UInt64 = 0
+    /// Blocks whose whole history was here when they were below a head.
+    var complete: Set<CID> = []
+    /// What it has given up once: it may come later, and what it lacks is waited for anew.
+    var forgiven: Set<CID> = []
+    /// Of what is on its way into its log, what is there already has been counted in `heightMax`.
+    var underWay: [CID] = []
+    var heightMax: UInt64 = 0
+    var heads: [CID] = []
+}
+
+extension Run {
+    // MARK: Blocks as they are written
+
+    /// Whoever appends a block that nobody has appended before has made it.
+    func noteAppended(_ index: Int, _ effects: ArraySlice<PeerEffect>) {
+        for effect in effects {
+            guard case .disk(.append(let name, let frame)) = effect, name.hasPrefix("crdt/"), name.hasSuffix(".log"),
+                let raw = Replica.block(inFrame: frame), let block = try? DeltaBlock(decoding: raw)
+            else { continue }
+            if blocks.heights[block.cid] == nil {
+                blocks.heights[block.cid] = block.delta.priority
+                judgeOwn(block, of: index)
+            }
+            blocks.logs[index, default: LogState()].underWay.append(block.cid)
+        }
+    }
+
+    /// FETCHABLE, HEIGHT: what a peer builds upon it has, and is below what it builds.
+    func judgeOwn(_ block: DeltaBlock, of index: Int) {
+        guard let replica = world.peers[index].process?.machine.replica else { return }
+        for key in block.delta.elements.map(\.key) + block.delta.tombstones.map(\.key) { blocks.authors[key, default: []].insert(index) }
+        for element in block.delta.elements {
+            guard let cid = CID(stateKey: element.key), let pin = try? Pin(protobuf: element.value, cid: cid) else { continue }
+            if pin.options.mode == .recursive { blocks.everRecursive.insert(cid) }
+        }
+        var log = blocks.logs[index] ?? LogState()
+        log.underWay.removeAll { cid in
+            guard replica.has(cid) else { return false }
+            log.heightMax = max(log.heightMax, blocks.heights[cid] ?? 0)
+            return true
+        }
+        blocks.logs[index] = log
+        oracles.judged += 1
+        let isSpoilt = plan.spoilsDisks || !world.peers[index].losses.isEmpty
+        for link in block.links {
+            if blocks.heights[link].map({ $0 >= block.delta.priority }) == true {
+                return world.fail(.height, "\(world.name(index)) has built \(block.cid) of height \(block.delta.priority) upon \(link) of height \(blocks.heights[link] ?? 0)")
+            }
+            guard !replica.has(link), !log.underWay.contains(link), !replica.hasGivenUp(link), !isSpoilt else { continue }
+            return world.fail(.fetchable, "\(world.name(index)) has built \(block.cid) upon \(link), which it does not have")
+        }
+        // Unfinished branches are in the state too. What a disk has lost counts until the state has been made anew.
+        guard !isSpoilt, block.delta.priority <= log.heightMax else { return }
+        world.fail(.height, "\(world.name(index)) has written \(block.cid) of height \(block.delta.priority), and has merged one of height \(log.heightMax)")
+    }
+
+    // MARK: Heads
+
+    /// FETCHABLE: what a peer may announce it can serve to the last block, but for what it has given up. Only what is new since the
+    /// last look is read.
+    func checkNewHeads(_ index: Int, _ process: Process) {
+        var log = blocks.logs[index] ?? LogState()
+        defer { blocks.logs[index] = log }
+        let replica = process.machine.replica
+        // A state that is made anew may lack what has rotted.
+        if log.life != process.peer.lives || !replica.isOpen { (log.life, log.complete, log.heads) = (process.peer.lives, [], []) }
+        guard replica.isOpen else { return }
+        for cid in replica.absentBlocks where replica.hasGivenUp(cid) { log.forgiven.insert(cid) }
+        let heads = replica.heads.map(\.cid)
+        guard heads != log.heads else { return }
+        log.heads = heads
+        var stack = heads
+        while let cid = stack.popLast() {
+            guard !log.forgiven.contains(cid), log.complete.insert(cid).inserted else { continue }
+            do throws(LogError) {
+                if let raw = try replica.block(cid), let block = try? DeltaBlock(decoding: raw) {
+                    stack += block.links
+                    continue
+                }
+            } catch where plan.spoilsDisks { continue } catch {
+                return world.fail(.fetchable, "\(world.name(index)) has heads below which \(cid) cannot be read: \(error)")
+            }
+            if plan.spoilsDisks && !process.machine.isReady { continue }
+            return world.fail(.fetchable, "\(world.name(index)) has heads below which \(cid) is not here")
+        }
+    }
+
+    // MARK: At the end
+
+    /// HEIGHT: every block is higher than what it links to.
+    func checkHeights(_ blocks: [DeltaBlock]) {
+        let heights = Dictionary(blocks.map { ($0.cid, $0.delta.priority) }, uniquingKeysWith: { first, _ in first })
+        for block in blocks {
+            guard let link = block.links.first(where: { (heights[$0] ?? 0) >= block.delta.priority }) else { continue }
+            return world.fail(.height, "\(block.cid) is of height \(block.delta.priority), and links to \(link), which is of height \(heights[link] ?? 0)")
+        }
+    }
+}
