@@ -47,6 +47,13 @@ extension Run {
             }
             blocks.logs[index, default: LogState()].underWay.append(block.cid)
         }
+        // Only now: what was merged in the same step may have been merged after the block was written.
+        guard blocks.logs[index]?.underWay.isEmpty == false, var log = blocks.logs[index], let process = world.peers[index].process else { return }
+        let merged = log.underWay.filter { process.machine.replica.has($0) }
+        guard !merged.isEmpty else { return }
+        log.underWay.removeAll { merged.contains($0) }
+        log.heightMax = max(log.heightMax, merged.map { blocks.heights[$0] ?? 0 }.max() ?? 0)
+        blocks.logs[index] = log
     }
 
     /// FETCHABLE, HEIGHT: what a peer builds upon it has, and is below what it builds.
@@ -57,13 +64,7 @@ extension Run {
             guard let cid = CID(stateKey: element.key), let pin = try? Pin(protobuf: element.value, cid: cid) else { continue }
             if pin.options.mode == .recursive { blocks.everRecursive.insert(cid) }
         }
-        var log = blocks.logs[index] ?? LogState()
-        log.underWay.removeAll { cid in
-            guard replica.has(cid) else { return false }
-            log.heightMax = max(log.heightMax, blocks.heights[cid] ?? 0)
-            return true
-        }
-        blocks.logs[index] = log
+        let log = blocks.logs[index] ?? LogState()
         oracles.judged += 1
         let isSpoilt = plan.spoilsDisks || !world.peers[index].losses.isEmpty
         for link in block.links {

@@ -230,6 +230,7 @@ package final class Run {
             guard let index = fault.peers.first, trusted.contains(index), trusted.count > 1 else { return }
             world.strike(fault)
             if fault.number % 2 == 0 { world.crash(index); world.start(index) }
+            poke()  // a head that has rotted is named by no block here
             world.run(for: .minutes(10))  // the sweeps read all of it
             awaitAgreement()
         default:

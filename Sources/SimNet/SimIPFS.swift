@@ -219,7 +219,10 @@ extension World {
         let isAwaited = process.isCurrent && process.exchanges.contains(task.exchange)
         // Kubo stops fetching for whoever hangs up, and finishes the rest.
         if !isAwaited && SimIPFS.isFetch(task.target) { return }
-        if peer.ipfs.hangs { return hit(.ipfsHung) }
+        if peer.ipfs.hangs {
+            hit(.ipfsHung)
+            return peer.stuck.append((process, task))
+        }
         guard !peer.ipfs.isDown, task.run == peer.ipfs.run else {
             hit(.ipfsCutShort)
             if isAwaited { feed(process, .exchange(.failed(task.exchange, reason: "unexpected EOF"))) }
@@ -230,7 +233,7 @@ extension World {
         let isLacking = peer.ipfs.isLacking(task.target)
         if isLacking {
             hit(.ipfsLacked)
-            if peer.ipfs.lacks?.hangs == true { return }
+            if peer.ipfs.lacks?.hangs == true { return peer.stuck.append((process, task)) }
         }
         let answer = isLacking ? SimIPFS.error("block was not found locally (offline): ipld: could not find the content") : peer.ipfs.answer(task.target, at: now)
         if let held { recordPins(peer, held, task.target) }
@@ -263,6 +266,13 @@ extension World {
             let state = before[cid] == nil ? "pinned" : "unpinned"
             record(.pin(cid, state: state), peer.index, "IPFS: \(state)", cids: [cid])
         }
+    }
+
+    /// What was stuck goes on: some of it asks for what has no time-out, such as a collection of garbage.
+    func goOn(_ peer: SimPeer) {
+        let stuck = peer.stuck
+        peer.stuck = []
+        for (process, task) in stuck { schedule(.ipfs(process, task), of: peer, at: now) }
     }
 
     private func noteProbes(_ peer: SimPeer, _ target: String) {

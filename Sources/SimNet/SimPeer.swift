@@ -95,6 +95,8 @@ package final class SimPeer {
     /// Times by which its syncs and slices take longer.
     package var diskSlowness = 1
     package internal(set) var isLost = false
+    /// Requests that its IPFS has taken, and cannot answer yet.
+    var stuck: [(Process, SimIPFS.Task)] = []
     /// What its disk held some time ago.
     package var backup: SimDisk.Copy?
     /// It came back with an empty disk, or an old one, at these times: what it had told nobody is gone.

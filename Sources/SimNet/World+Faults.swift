@@ -81,7 +81,9 @@ extension World {
             hit(.ipfsForgot)
         case .ipfsCollects: for index in fault.peers { peers[index].ipfs.collectsOneIn = fault.amount }
         case .ipfsStale: peer.ipfs.listing = peer.ipfs.pins
-        case .ipfsRestart: peer.ipfs.restart()
+        case .ipfsRestart:
+            peer.ipfs.restart()
+            if !peer.ipfs.hangs { goOn(peer) }
         case .ipfsLacks: peer.ipfs.lacks = SimIPFS.Lack(isOdd: fault.amount & 1 != 0, hangs: fault.amount & 2 != 0)
         case .ipfsCutsAnswers: peer.ipfs.cutsOneIn = max(1, fault.amount)
         case .lyingSpace: peer.ipfs.claimedFree = [10 << 40, 0, UInt64.max][min(2, max(0, fault.amount))]
@@ -124,13 +126,17 @@ extension World {
         case .withheldBlocks: eachLink(from: first) { lower(&$0.withheldBlocks) }
         case .wrongBlocks: eachLink(from: first) { lower(&$0.wrongBlocks) }
         case .ipfsDown: peer.ipfs.isDown = false
-        case .ipfsHang: peer.ipfs.hangs = false
+        case .ipfsHang:
+            peer.ipfs.hangs = false
+            goOn(peer)
         case .ipfsSlow: peer.ipfs.slowness = 1
         case .ipfsLosesReplies: for index in fault.peers { peers[index].ipfs.losesReplyOneIn = 0 }
         case .ipfsFull: peer.ipfs.isFull = false
         case .ipfsCollects: for index in fault.peers { peers[index].ipfs.collectsOneIn = 0 }
         case .ipfsStale: peer.ipfs.listing = nil
-        case .ipfsLacks: peer.ipfs.lacks = nil
+        case .ipfsLacks:
+            peer.ipfs.lacks = nil
+            goOn(peer)
         case .ipfsCutsAnswers: peer.ipfs.cutsOneIn = 0
         case .lyingSpace: peer.ipfs.claimedFree = nil
         case .hiddenSpace: peer.ipfs.hidesSpace = false
@@ -155,6 +161,7 @@ extension World {
             (peer.ipfs.isDown, peer.ipfs.hangs, peer.ipfs.isFull, peer.ipfs.hidesSpace) = (false, false, false, false)
             (peer.ipfs.slowness, peer.ipfs.losesReplyOneIn, peer.ipfs.collectsOneIn) = (1, 0, 0)
             (peer.ipfs.listing, peer.ipfs.claimedFree, peer.ipfs.lacks, peer.ipfs.cutsOneIn) = (nil, nil, nil, 0)
+            goOn(peer)
             (peer.disk.capacityBytes, peer.disk.failSyncs, peer.disk.unreadable, peer.diskSlowness) = (.max, 0, nil, 1)
             peer.clock.frozenAt = nil
             if peer.clock.isWrong { peer.clock.wallOffset = .zero }

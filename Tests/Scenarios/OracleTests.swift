@@ -3,6 +3,7 @@
 import Cluster
 import Kernel
 import MerkleCRDT
+import Monitoring
 import Multiformats
 import Pinset
 import RPC
@@ -59,6 +60,54 @@ private final class Rest {
         rest.world.peers[0].disk.flipBit(file, at: 100)
         _ = rest.run.history(try rest.replica())
         rest.expect(.fetchable)
+    }
+    /// A block that waits in the log of a peer, and is taken for complete.
+    @Test func headsWithAHoleBelow() throws {
+        let rest = try Rest()
+        let process = try #require(rest.world.peers[0].process)
+        rest.run.blocks.logs[0]?.complete = []
+        rest.run.blocks.logs[0]?.heads = []
+        let file = try #require(try rest.world.peers[0].disk.list("crdt/").first { $0.hasSuffix(".log") })
+        rest.world.peers[0].disk.flipBit(file, at: 100)
+        rest.run.checkNewHeads(0, process)
+        rest.expect(.fetchable)
+    }
+    @Test func builtUponWhatIsNotHere() throws {
+        let rest = try Rest()
+        var delta = Delta()
+        delta.priority = 1000
+        let block = try DeltaBlock(decoding: DeltaBlock.encode(delta, heads: [DeltaBlock.cid(of: [1, 2, 3])]))
+        rest.run.judgeOwn(block, of: 0)
+        rest.expect(.fetchable)
+    }
+    /// Whoever appends a block first has made it: the oracles see it as it is on its way to the disk.
+    @Test func blocksAreSeenAsTheyAreWritten() throws {
+        let rest = try Rest()
+        let known = rest.run.blocks.heights.count
+        rest.pin(3)
+        rest.world.run(for: .seconds(5))
+        #expect(known >= 2 && rest.run.blocks.heights.count == known + 1)
+        #expect(rest.run.blocks.authors[try #require(rest.run.content(3)).stateKey] == [0])
+        let history = rest.run.history(try rest.replica())
+        #expect(history.allSatisfy { rest.run.blocks.heights[$0.cid] == $0.delta.priority })
+        #expect(rest.run.blocks.logs[1]?.complete == Set(history.map(\.cid)))
+    }
+    @Test func height() throws {
+        let rest = try Rest()
+        let highest = try #require(rest.run.history(try rest.replica()).max { $0.delta.priority < $1.delta.priority })
+        var delta = Delta()
+        delta.priority = highest.delta.priority
+        let flat = try DeltaBlock(decoding: DeltaBlock.encode(delta, heads: [highest.cid]))
+        rest.run.checkHeights([highest, flat])
+        rest.expect(.height)
+    }
+    @Test func lowerThanWhatItsWriterHas() throws {
+        let rest = try Rest()
+        rest.run.blocks.logs[0]?.heightMax = 9
+        var delta = Delta()
+        delta.priority = 9
+        rest.run.judgeOwn(try DeltaBlock(decoding: DeltaBlock.encode(delta, heads: [])), of: 0)
+        rest.expect(.height)
     }
     @Test func cover() throws {
         let rest = try Rest()
@@ -131,6 +180,31 @@ private final class Rest {
         rest.world.peers[0].ipfs.pins[try #require(rest.run.content(1))] = .direct
         rest.expectUnsettled(.intent)
     }
+    @Test(arguments: ["name", "factors", "expiry", "metadata", "nothing"]) func whatOnePeerAloneWrote(what: String) throws {
+        let rest = try Rest("at 2s p0 pin c1 name=n1 min=-1 max=-1 meta=key1:value1\nat 5s p0 pin c2 name=n2\nat 8s p0 unpin c2")
+        func expectAfter(_ content: Int, _ change: (inout PinOptions) -> Void) throws {
+            let cid = try #require(rest.run.content(content))
+            guard case .pin(var options) = rest.run.oracles.writes[cid]?.last else { Issue.record("nothing was written"); return }
+            change(&options)
+            rest.run.oracles.writes[cid]?.last = .pin(options)
+        }
+        rest.run.checkWrites()
+        #expect(rest.world.failure == nil)
+        switch what {
+        case "name": try expectAfter(1) { $0.name = "another" }
+        case "factors": try expectAfter(1) { $0.replicationFactorMax = 3 }
+        case "expiry": try expectAfter(1) { $0.expireAt = SimClock().reading(rest.world.now).wall + .minutes(9) }
+        case "metadata": try expectAfter(1) { $0.metadata = ["key1": "value2"] }
+        default: rest.run.oracles.writes[try #require(rest.run.content(2))]?.last = .pin(PinOptions())
+        }
+        rest.run.checkWrites()
+        rest.expect(.intent)
+    }
+    @Test func aPinDeeperThanThePinsetEverSaid() throws {
+        let rest = try Rest("at 2s p0 pin c1 name=n1 direct min=-1 max=-1")
+        rest.world.peers[0].ipfs.pins[try #require(rest.run.content(1))] = .recursive
+        rest.expectUnsettled(.intent)
+    }
     @Test func settle() throws {
         let rest = try Rest()
         rest.world.peers[1].ipfs.forget(try #require(rest.run.content(1)))
@@ -198,6 +272,30 @@ private final class Rest {
         }
         rest.run.checkBounds()
         rest.expect(.bound)
+    }
+    @Test func aClientThatHasGone() throws {
+        let rest = try Rest()
+        rest.run.ask(0, Operation(number: 1, at: .zero, peers: [0], kind: .list), .pins([.data]))
+        rest.world.run(for: Span(nanoseconds: 1))
+        rest.run.oracles.asked = SortedMap()
+        rest.run.checkBounds()
+        rest.expect(.bound)
+    }
+    @Test func dialsWithoutEnd() throws {
+        let rest = try Rest()
+        let other = rest.world.peers[1].id
+        for _ in 0...Run.failedDialsMax { rest.run.noteDial(0, .connection(.dialFailed(other, reason: "refused"))) }
+        rest.expect(.min)
+    }
+    @Test func twoAlertsOfOneSilence() throws {
+        let rest = try Rest()
+        let now = SimClock().reading(rest.world.now).wall
+        let metric = Metric(name: "ping", peer: rest.world.peers[1].id)
+        var monitor = Monitor(settings: MonitorSettings())
+        monitor.record(Alert(metric: metric, triggeredAt: now))
+        monitor.record(Alert(metric: metric, triggeredAt: now + .seconds(15)))
+        rest.run.checkAlerts(monitor, of: 0)
+        rest.expect(.min)
     }
     @Test func spin() throws {
         let rest = try Rest()

@@ -64,8 +64,8 @@ extension Replica {
         if let due = commitDue, now.monotonic >= due { commit(now, &effects) }
     }
 
-    /// A chain of blocks, one for each operation, that one sync makes durable. A key ends the chain where it comes again:
-    /// its removal must see what the block before added.
+    /// A chain of blocks, one for each operation, that one sync makes durable. A key ends the chain where it comes again after a
+    /// block: its removal must see what that added. Where nothing was written nothing would go on with what is left.
     private mutating func writeQueued(_ now: Now, _ effects: inout [Effect]) {
         guard !queue.isEmpty, !isCommitting, isOpen, !store.index.isOverloaded else { return }
         var tips = dag.heads
@@ -77,7 +77,7 @@ extension Replica {
                 effects.append(.finished(id, .log("\(error)")))
                 continue
             }
-            guard keys.insert(resolved.key).inserted else { break }
+            if keys.contains(resolved.key) { break }
             queue.removeFirst()
             var builder = DeltaBuilder()
             builder.add(resolved)
@@ -87,6 +87,7 @@ extension Replica {
                 continue
             }
             guard let block = write(delta, on: tips, operations: [id], consumes: 0, &effects) else { continue }
+            keys.insert(resolved.key)
             tips = [(block.cid, block.priority)]
         }
         if isCommitting { sync(&effects) }

@@ -43,7 +43,10 @@ extension Replica {
         var left = Telling.bytesPerStep
         do {
             while let (record, told) = telling.behind, isOpen, telling.room > 0, left > 0 { left -= try tellMore(record, told, &effects) }
-        } catch { effects.append(.log(LogLine(.error, "crdt", "the log cannot be read: \(error)"))) }
+        } catch {
+            effects.append(.log(LogLine(.error, "crdt", "the log cannot be read: \(error)")))
+            telling.nextAt = now.monotonic + settings.retryDelay  // not at once, over and over (seed 910171)
+        }
         reportDamages(now, &effects)
     }
 
