@@ -274,7 +274,7 @@ private final class Rest {
         rest.expect(.bound)
     }
     @Test func aClientThatHasGone() throws {
-        let rest = try Rest()
+        let rest = try Rest(options: " listing-bytes=1")
         rest.run.ask(0, Operation(number: 1, at: .zero, peers: [0], kind: .list), .pins([.data]))
         rest.world.run(for: Span(nanoseconds: 1))
         rest.run.oracles.asked = SortedMap()

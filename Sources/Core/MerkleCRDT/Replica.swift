@@ -436,7 +436,8 @@ package struct Replica: Sendable {
             if case .block = what { checkpointIfDue(at: end, &effects) }
         }
         inFlight.removeFirst(count)
-        if !inFlight.contains(where: \.what.isOwnBlock) { isCommitting = false }
+        // What is doubted stays in the batch although it was in a block: nothing of it is on its way now (seed 900199).
+        if !inFlight.contains(where: \.what.isOwnBlock) { (isCommitting, committing) = (false, 0) }
         mergeAt = isWaitingToMerge ? now.monotonic : nil
         checkpointIfDue(at: stateEnd, &effects)
         wantAbsent(now, &effects)
