@@ -45,6 +45,7 @@ extension World {
             let process = Process(peer: peer, machine: machine)
             peer.process = process
             for effect in effects { carryOut(process, effect) }
+            afterStep?(self, index, .start, effects[...])  // a batch that is due is written at once
             feed(process, .start)
         } catch where peer.disk.unreadable != nil { record(.down, index, "cannot start: \(error)") } catch {
             fail(.start, "\(name(index)) cannot start: \(error)")
