@@ -1,7 +1,11 @@
 // What shapes a run beside its workload and its faults. Each option has a name, by which plans write it down.
 
 import Cluster
+import DagList
+import Exchange
 import Kernel
+import RPC
+import Tracking
 
 /// What heals a cluster by itself. Each can be off, so that it does not hide what the others fail to do.
 package enum Healer: String, CaseIterable, Sendable { case rebroadcast, repair, repin, recover, stateSync = "state-sync" }

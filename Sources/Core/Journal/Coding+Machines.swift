@@ -2,6 +2,7 @@
 
 import Allocation
 import Cluster
+import DagList
 import Exchange
 import Gossip
 import IPFSConnector
@@ -87,6 +88,19 @@ extension ExchangeSettings: Fielded {
         try visitor.visit(&wantsAtOnce)
         try visitor.visit(&entriesPerMessage)
         try visitor.visit(&haveBlockBytes)
+    }
+}
+extension DagListSettings: Fielded {
+    package static var blank: DagListSettings { DagListSettings() }
+    package mutating func visit(_ visitor: inout some FieldVisitor) throws(JournalError) {
+        try visitor.visit(&answerTimeout)
+        try visitor.visit(&servingTimeout)
+        try visitor.visit(&entriesMax)
+        try visitor.visit(&frameBytesMax)
+        try visitor.visit(&headsMax)
+        try visitor.visit(&cursorBytesMax)
+        try visitor.visit(&hashBytesMax)
+        try visitor.visit(&streamsPerPeerMax)
     }
 }
 extension RPCSettings: Fielded {

@@ -48,6 +48,7 @@ extension PeerSettings: Fielded {
         try visitor.visit(&book)
         try visitor.visit(&gossip)
         try visitor.visit(&exchange)
+        try visitor.visit(&dagList)
         try visitor.visit(&rpc)
         try visitor.visit(&replica)
         try visitor.visit(&tracker)
