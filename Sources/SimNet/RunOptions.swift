@@ -3,7 +3,9 @@
 import Cluster
 import DagList
 import Exchange
+import Gossip
 import Kernel
+import MerkleCRDT
 import RPC
 import Tracking
 
