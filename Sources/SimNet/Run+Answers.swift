@@ -57,7 +57,9 @@ extension Run {
     func noteListing(_ index: Int, _ input: PeerInput) {
         switch input {
         case .start: oracles.downSince.remove(index)
-        case .clientGone(let client): oracles.asked.remove(client)
+        case .clientGone(let client):
+            oracles.asked.remove(client)
+            oracles.gone.insert(client)
         case .client(let client, .pins), .client(let client, .statusAll(.undefined, _)):
             guard var asked = oracles.asked[client], let process = world.peers[index].process else { return }
             asked.snapshot = SortedSet(pins(of: process.machine).map(\.cid))
@@ -70,6 +72,7 @@ extension Run {
     }
 
     func judge(_ client: ClientID, _ reply: ClientReply) {
+        guard !oracles.gone.contains(client) else { return }  // its hanging up may have overtaken its question
         guard let asked = oracles.asked[client] else { return world.fail(.answer, "client \(client.number) is answered after the end: \(describe(reply))") }
         oracles.judged += 1
         switch reply {

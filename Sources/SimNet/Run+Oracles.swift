@@ -27,6 +27,8 @@ struct OracleState {
     var tracked = SortedMap<Int, Int>()
     /// Requests that have not ended.
     var asked = SortedMap<ClientID, Asked>()
+    /// Clients that have hung up.
+    var gone = SortedSet<ClientID>()
     /// When each peer went down last; nothing while it is up.
     var downSince = SortedMap<Int, Int64>()
     /// The pinset of each peer when it was looked at last; where somebody watches.

@@ -43,7 +43,7 @@ func sweep(_ arguments: inout Arguments) {
     let drawing = arguments.drawing()
     let order = SweepOrder(
         drawing: drawing, first: arguments.number("--from") ?? 1, count: arguments.number("--seeds"),
-        minutes: arguments.number("--minutes").map(Double.init), jobs: Int(arguments.number("--jobs") ?? 1),
+        minutes: arguments.number("--minutes").map { Double($0) }, jobs: Int(arguments.number("--jobs") ?? 1),
         awaited: arguments.text("--until")?.split(separator: "|").map { "\($0):" }, ledger: arguments.text("--ledger"))
     // What a sweep of several jobs hands to each: seeds first, first + step, …, told line by line.
     let step = arguments.number("--worker")
