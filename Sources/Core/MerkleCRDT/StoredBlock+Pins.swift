@@ -101,7 +101,7 @@ extension StoredBlock {
     private static func write(
         _ value: UnsafeRawBufferPointer, _ out: inout Cursor, _ kept: inout Cursor, _ record: UnsafeMutableRawPointer
     ) -> ElementRef {
-        let cid = UnsafeRawBufferPointer(rebasing: value[2..<2 + Int(value[1])])
+        guard let cid = StoredKey.cid(in: value) else { unreachable("a pin that does not begin with its CID") }
         let size = sizes(cid: cid.count, value: value.count)
         let keyCount = 1 + Base32.textCount(cid.count)
         out.byte(0x0a)

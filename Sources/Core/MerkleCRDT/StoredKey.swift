@@ -54,8 +54,14 @@ enum StoredKey {
     /// Where the CID is with which a value begins.
     @inline(__always)
     static func cid(in value: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
-        guard value.count > 2, value[0] == 0x0a, value[1] > 0, value[1] < 0x80, 2 + Int(value[1]) <= value.count else { return nil }
-        return UnsafeRawBufferPointer(rebasing: value[2..<2 + Int(value[1])])
+        guard value.count > 3, value[0] == 0x0a, value[1] > 0 else { return nil }
+        var (start, count) = (2, Int(value[1]))
+        if count >= 0x80 {  // as with an identity hash
+            guard value[2] > 0, value[2] < 0x80 else { return nil }
+            (start, count) = (3, count & 0x7f | Int(value[2]) << 7)
+        }
+        guard start + count <= value.count else { return nil }
+        return UnsafeRawBufferPointer(rebasing: value[start..<start + count])
     }
 
     @inline(__always)

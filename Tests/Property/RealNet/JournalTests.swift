@@ -60,15 +60,21 @@ private final class RecordedPair {
     }
     func ask(_ index: Int, _ request: ClientRequest, _ inputs: [ClientInput] = []) throws -> [ClientItem] {
         var (items, isOver) = ([ClientItem](), false)
-        let client = peers[index]?.ask(request) { reply in
+        var failure: ClientFailure?
+        var client: ClientID?
+        client = peers[index]?.ask(request) { [unowned self] reply in
             switch reply {
-            case .item(let item): items.append(item)
-            case .end, .failed: isOver = true
+            case .item(let item):
+                items.append(item)
+                loop.later { [unowned self] in if let client { peers[index]?.send(client, .more) } }
+            case .end: isOver = true
+            case .failed(let why): (isOver, failure) = (true, why)
             case .pause, .resume: break
             }
         }
         for input in inputs { if let client { peers[index]?.send(client, input) } }
         try #require(run(until: { isOver }), "\(logs.suffix(10))")
+        if let failure { throw failure }
         return items
     }
 }
