@@ -11,12 +11,16 @@ import Testing
         let folder = Self.root.appendingPathComponent("Tests/Mutants")
         let names = try FileManager.default.contentsOfDirectory(atPath: folder.path).filter { $0.hasSuffix(".patch") }
         #expect(names.count >= 100)
+        var sources: [String: Data] = [:]
         for name in names {
             let patch = try String(contentsOf: folder.appendingPathComponent(name), encoding: .utf8)
             for (file, before) in hunks(of: patch) {
-                let source = try String(contentsOf: Self.root.appendingPathComponent(file), encoding: .utf8)
+                let source = try sources[file] ?? Data(contentsOf: Self.root.appendingPathComponent(file))
+                sources[file] = source
                 // Once: where it fits twice, it might change the wrong place.
-                #expect(source.components(separatedBy: before).count == 2, "\(name) does not fit \(file) any more")
+                let first = source.range(of: Data(before.utf8))
+                let second = first.flatMap { source.range(of: Data(before.utf8), in: $0.lowerBound + 1..<source.endIndex) }
+                #expect(first != nil && second == nil, "\(name) does not fit \(file) any more")
             }
             let lines = patch.split(separator: "\n", omittingEmptySubsequences: false).prefix { !$0.isEmpty }
             let verdicts = lines.filter { $0.hasPrefix("Oracle: ") || $0.hasPrefix("Survives: ") }
