@@ -19,6 +19,11 @@ extension ClusterPeer {
     mutating func writeAll(_ write: BulkWrite, _ client: ClientID) {
         if settings.isFollower { return reply(client, .failure(Self.followerRefusal)) }
         guard replica.isOpen else { return reply(client, .failure(Self.opening(replica))) }
+        bulk.append((client, write, ask(of: write), false))
+    }
+
+    /// What there is of the keys that it is about.
+    private mutating func ask(of write: BulkWrite) -> Replica.Question {
         var effects: [Replica.Effect] = []
         let question =
             switch write {
@@ -26,7 +31,7 @@ extension ClusterPeer {
             case .unpin(let cids): replica.ask(cids, effects: &effects)
             }
         for effect in effects { route(effect) }
-        bulk.append((client, write, question))
+        return question
     }
 
     /// One at each wake-up, so that nothing else waits long, and as long as the index keeps up: whoever asks for more waits for the
@@ -34,9 +39,14 @@ extension ClusterPeer {
     mutating func workOffBulk(isDue: Bool) {
         let due = loops.bulkAt
         loops.bulkAt = nil
-        if let (client, write, question) = bulk.first, replica.isAnswered(question), !replica.isOverloaded, !replica.isMerging,
+        if let (client, write, question, isAskedAgain) = bulk.first, replica.isAnswered(question), !replica.isOverloaded, !replica.isMerging,
             replica.elementsUnderWay <= settings.bulkUnderWayMax {
             guard isDue, let due, due <= turn.now.monotonic else { return loops.bulkAt = due ?? turn.now.monotonic }
+            if !isAskedAgain, replica.isOutOfDate(question) {
+                replica.forget(question)
+                (bulk[0].question, bulk[0].isAskedAgain) = (ask(of: write), true)
+                return
+            }
             // What is on its way into the pinset is to be seen, since it is to be removed too.
             if case .unpin(let cids) = write, replica.isChanging(cids) { return withReplica { $0.commit($1.now, &$2) } }
             bulk.removeFirst()

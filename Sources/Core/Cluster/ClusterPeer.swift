@@ -78,7 +78,7 @@ package struct ClusterPeer: Sendable {
     var collections: [UInt64: [IPFSRepoGC]] = [:]
     var loops = Loops()
     /// Batches that wait until the index has room.
-    var bulk: [(client: ClientID, write: BulkWrite, question: Replica.Question)] = []
+    var bulk: [(client: ClientID, write: BulkWrite, question: Replica.Question, isAskedAgain: Bool)] = []
     /// Clients that pins are listed to.
     var pinListings = SortedMap<ClientID, Listing>()
     /// Uploads under way.

@@ -62,6 +62,12 @@ extension Array: JournalWritable where Element: JournalWritable {
 extension Array: Journaled where Element: Journaled {
     package init(reading reader: inout JournalReader) throws(JournalError) { self = try Element.items(reading: &reader) }
 }
+extension Few: JournalWritable where Element: JournalWritable {
+    package func write(to writer: inout JournalWriter) { writer.put(Array(self)) }
+}
+extension Few: Journaled where Element: Journaled {
+    package init(reading reader: inout JournalReader) throws(JournalError) { self.init(try [Element](reading: &reader)) }
+}
 extension SortedMap: JournalWritable where Key: JournalWritable, Value: JournalWritable {
     package func write(to writer: inout JournalWriter) {
         writer.varint(UInt64(count))

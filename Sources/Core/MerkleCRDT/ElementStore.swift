@@ -25,7 +25,7 @@ struct ElementStore: Sendable {
     /// What could not be read since it was asked for last.
     private(set) var damages: [LogDamage] = []
     /// Blocks that were looked at before: many elements were added by few.
-    private var headers: [LogAddress: StoredBlock.Header] = [:]
+    private var headers: [LogAddress: Recalled] = [:]
     private var addresses: [Multihash: LogAddress] = [:]
     private static let recalledMax = 1 << 14
 
@@ -88,8 +88,8 @@ struct ElementStore: Sendable {
     }
 
     /// All of one key. Those that cannot be read are noted, and left out until they are mended.
-    private mutating func candidates(_ words: [IndexWord], _ name: StoredName, _ known: KnownKey?) throws(LogError) -> [Candidate] {
-        var found: [Candidate] = []
+    private mutating func candidates(_ words: Few<IndexWord>, _ name: StoredName, _ known: KnownKey?) throws(LogError) -> Few<Candidate> {
+        var found = Few<Candidate>()
         for word in words where word.kind == Kind.element {
             if let element = known?.elements.first(where: { $0.address == word.address }) {
                 found.append(element)
@@ -132,7 +132,7 @@ struct ElementStore: Sendable {
     /// The blocks whose elements of a key nobody has removed, in the order of their datastore keys.
     mutating func blocks(of key: KnownKey) throws(LogError) -> [Bytes] {
         var digests: [Bytes] = []
-        for element in key.elements { digests.append(try recalledHeader(at: element.block).digest) }
+        for element in key.elements { digests.append(try recalled(element.block).digest) }
         guard digests.count > 1 else { return digests }
         func text(_ digest: Bytes) -> Bytes { digest.withUnsafeBytes { StoredKey.text(block: $0) } }
         return digests.sorted { text($0).lexicographicallyPrecedes(text($1)) }
@@ -153,12 +153,18 @@ struct ElementStore: Sendable {
         }
     }
 
-    private mutating func recalledHeader(at payload: LogAddress) throws(LogError) -> StoredBlock.Header {
-        if let header = headers[payload] { return header }
+    /// What is asked of a block's header again and again.
+    private struct Recalled {
+        let digest: Bytes
+        let priority: UInt64
+    }
+    private mutating func recalled(_ payload: LogAddress) throws(LogError) -> Recalled {
+        if let recalled = headers[payload] { return recalled }
         let header = try header(at: payload)
         if headers.count >= ElementStore.recalledMax { headers = [:] }
-        headers[payload] = header
-        return header
+        let recalled = Recalled(digest: header.digest, priority: header.priority)
+        headers[payload] = recalled
+        return recalled
     }
     private mutating func recalledAddress(ofBlock hash: Multihash) throws(LogError) -> LogAddress? {
         if let address = addresses[hash] { return address }
@@ -188,8 +194,8 @@ struct ElementStore: Sendable {
 
     /// What it takes to merge one thing, in elements of which nobody has heard before: about a quarter of a microsecond each.
     private enum Effort {
-        static let known = 12
-        static let tombstone = 8
+        static let known = 20
+        static let tombstone = 10
         /// It is to be read what there is of the key.
         static let unseen = 50
     }
@@ -279,12 +285,14 @@ struct ElementStore: Sendable {
         }
         index.put(element.hash, IndexWord(kind: Kind.element, address))
         let mine = Candidate(address: address, block: base, value: value, mixed: element.mixed)
-        return try elect(element.hash, others.filter { $0.block != base } + [mine], before: others) ? name : nil
+        var candidates = Few(others.lazy.filter { $0.block != base })
+        candidates.append(mine)
+        return try elect(element.hash, candidates, before: others) ? name : nil
     }
 
     /// A tombstone came before this block's element: both have done their work. It takes all that the block says of the key, though a
     /// second element of it, which upstream may write, finds the tombstone's work done.
-    private mutating func isCancelled(_ name: StoredName, _ hash: UInt64, _ words: [IndexWord], _ block: Multihash) throws(LogError) -> Bool {
+    private mutating func isCancelled(_ name: StoredName, _ hash: UInt64, _ words: Few<IndexWord>, _ block: Multihash) throws(LogError) -> Bool {
         var isCancelled = false
         for word in words where word.kind == Kind.tombstone || word.kind == Kind.removed {
             guard try names(word.address, name, block) else { continue }
@@ -303,8 +311,8 @@ struct ElementStore: Sendable {
         let words = try index.words(tombstone.hash, seen: key)
         let mark = base + Int(tombstone.offset)
         // One's own, of a key that had one element and has it still.
-        if let only = key?.elements.first, key?.elements.count == 1, words == [IndexWord(kind: Kind.element, only.address)] {
-            return try remove(only, of: [only], tombstone.hash, mark)
+        if let only = key?.elements.first, key?.elements.count == 1, words.count == 1, words.first == IndexWord(kind: Kind.element, only.address) {
+            return try remove(only, of: Few(one: only), tombstone.hash, mark)
         }
         guard let (name, target) = block.tombstone(tombstone) else { return false }
         guard let targetBase = try recalledAddress(ofBlock: target) else {
@@ -316,14 +324,14 @@ struct ElementStore: Sendable {
         return try remove(victim, of: known, tombstone.hash, mark)
     }
 
-    private mutating func remove(_ victim: Candidate, of known: [Candidate], _ hash: UInt64, _ mark: LogAddress) throws(LogError) -> Bool {
+    private mutating func remove(_ victim: Candidate, of known: Few<Candidate>, _ hash: UInt64, _ mark: LogAddress) throws(LogError) -> Bool {
         index.erase(hash, IndexWord(kind: Kind.element, victim.address))
-        let rest = known.filter { $0.address != victim.address }
+        let rest = Few(known.lazy.filter { $0.address != victim.address })
         if rest.isEmpty { index.put(hash, IndexWord(kind: Kind.removed, mark)) }
         return try elect(hash, rest, before: known)
     }
 
-    private mutating func isKnown(_ name: StoredName, _ target: Multihash, _ words: [IndexWord]) throws(LogError) -> Bool {
+    private mutating func isKnown(_ name: StoredName, _ target: Multihash, _ words: Few<IndexWord>) throws(LogError) -> Bool {
         for word in words where word.kind == Kind.tombstone { if try names(word.address, name, target) { return true } }
         return false
     }
@@ -360,7 +368,7 @@ struct ElementStore: Sendable {
     }
 
     /// CRDT-47: the higher priority wins, then the greater value. True if the value is another one now.
-    private mutating func elect(_ hash: UInt64, _ candidates: [Candidate], before: [Candidate]) throws(LogError) -> Bool {
+    private mutating func elect(_ hash: UInt64, _ candidates: Few<Candidate>, before: Few<Candidate>) throws(LogError) -> Bool {
         let old = before.first { live.contains($0.address) }
         let best = try best(of: candidates)
         guard old?.address != best?.address else { return false }
@@ -375,11 +383,11 @@ struct ElementStore: Sendable {
         return true
     }
 
-    private mutating func best(of candidates: [Candidate]) throws(LogError) -> Candidate? {
+    private mutating func best(of candidates: Few<Candidate>) throws(LogError) -> Candidate? {
         guard candidates.count > 1 else { return candidates.first }
         var best: (candidate: Candidate, priority: UInt64)?
         for candidate in candidates {
-            let priority = try recalledHeader(at: candidate.block).priority
+            let priority = try recalled(candidate.block).priority
             if let current = best,
                 current.priority != priority
                     ? current.priority > priority : !current.candidate.value.lexicographicallyPrecedes(candidate.value) { continue }

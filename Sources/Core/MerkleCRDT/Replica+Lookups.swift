@@ -50,11 +50,19 @@ extension Replica {
 
     package func isAnswered(_ question: Question) -> Bool { question.job.map { lookups[$0] != .some(nil) } ?? true }
 
+    /// What was found is of no use any more, since runs have been merged meanwhile: all of it would have to be read again.
+    package func isOutOfDate(_ question: Question) -> Bool {
+        guard let job = question.job, let keys = lookups[job] ?? nil, let first = keys.first else { return false }
+        return !store.index.isKnownSince(first.generation)
+    }
+    package mutating func forget(_ question: Question) { if let job = question.job { lookups[job] = nil } }
+
     mutating func onLookup(_ number: UInt64, _ keys: [KnownKey]) { if lookups[number] != nil { lookups[number] = keys } }
 
-    private mutating func take(_ question: Question) -> [KnownKey?] {
+    /// What was found of each name, if that is there.
+    private mutating func take(_ question: Question) -> [KnownKey]? {
         let keys = question.job.flatMap { lookups.removeValue(forKey: $0) } ?? nil
-        return keys?.count == question.names.count ? keys ?? [] : question.names.map { _ in nil }
+        return keys?.count == question.names.count ? keys : nil
     }
 
     /// What there is of the keys of a batch.
@@ -66,8 +74,9 @@ extension Replica {
     package mutating func newcomers(_ question: Question) throws(LogError) -> Newcomers {
         var lookup = Lookup(generation: question.generation)
         var exceptions: [(index: Int, value: Bytes?)] = []
-        for ((number, name), seen) in zip(question.names, take(question)) {
-            let (value, key) = try store.known(name, seen: seen)
+        let seen = take(question)
+        for (index, (number, name)) in question.names.enumerated() {
+            let (value, key) = try store.known(name, seen: seen?[index])
             lookup.known.append((number, key))
             exceptions.append((number, value))
         }
@@ -86,11 +95,11 @@ extension Replica {
     package mutating func removals(_ question: Question) throws(LogError) -> [(number: Int, removal: Removal?)] {
         var removals: [(number: Int, removal: Removal?)] = []
         removals.reserveCapacity(question.names.count)
-        var seen = HashSet(capacity: question.names.count)
-        for (index, known) in take(question).enumerated() {
-            let (number, name) = question.names[index]
-            if !seen.insert(name.hash), question.names[..<index].contains(where: { $0.name == name }) { continue }
-            let (value, key) = try store.known(name, seen: known)
+        var asked = HashSet(capacity: question.names.count)
+        let seen = take(question)
+        for (index, (number, name)) in question.names.enumerated() {
+            if !asked.insert(name.hash), question.names[..<index].contains(where: { $0.name == name }) { continue }
+            let (value, key) = try store.known(name, seen: seen?[index])
             let blocks = try store.blocks(of: key)
             removals.append((number, value.map { Removal(name: name, key: key, blocks: blocks, value: $0) }))
         }

@@ -421,6 +421,8 @@ package struct Replica: Sendable {
             switch what {
             case .block(let block, let position, let operations, let isOwn):
                 guard effort > 0 || !isOpen, take(block, position, &effort, now, &effects) else { break loop }
+                wanted.remove(block.hash)
+                catchingUp?.ended(block.hash)
                 for operation in operations { effects.append(.finished(operation, nil)) }
                 if isOwn { effects.append(.announce(Announcement.encode([block.cid]))) }
             case .operation(let id, let accepted):
@@ -451,7 +453,6 @@ package struct Replica: Sendable {
     private mutating func take(
         _ block: StoredBlock, _ position: LogPosition, _ effort: inout Int, _ now: Now, _ effects: inout [Effect]
     ) -> Bool {
-        defer { if merging == nil { wanted.remove(block.hash); catchingUp?.ended(block.hash) } }
         if isOpen {
             do throws(LogError) {
                 let merged = try merge(block, position, &effort, &effects)

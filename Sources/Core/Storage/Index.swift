@@ -201,15 +201,15 @@ package struct Index: Sendable {
 
     /// What stands for the hash, of whatever key. `seen` is what it was in an earlier generation: what came since is in memory, or in
     /// runs of which filters tell nearly always that there is nothing to be read.
-    package func words(_ hash: UInt64, seen: KnownKey? = nil) throws(LogError) -> [IndexWord] {
-        var versions: [IndexWord] = []
+    package func words(_ hash: UInt64, seen: KnownKey? = nil) throws(LogError) -> Few<IndexWord> {
+        var versions = Few<IndexWord>()
         if let seen, isKnownSince(seen.generation) {
             collectFromMemory(hash, into: &versions)
             for index in runs.indices {
                 guard runs[index].tables.upperBound >= seen.generation else { break }
                 if runs[index].filter.mayContain(hash) { try runs[index].collect(hash, reader: reader, into: &versions) }
             }
-            versions += seen.words
+            for word in seen.words { versions.append(word) }
         } else {
             guard mayContain(hash) else { return [] }
             collectFromMemory(hash, into: &versions)
@@ -232,9 +232,9 @@ package struct Index: Sendable {
     }
 
     /// What counts of versions, the newest of which come first.
-    static func current(_ versions: [IndexWord]) -> [IndexWord] {
+    static func current(_ versions: Few<IndexWord>) -> Few<IndexWord> {
         guard versions.count > 1 else { return versions.first?.isErased == false ? versions : [] }
-        var found: [IndexWord] = []
+        var found = Few<IndexWord>()
         for (index, word) in versions.enumerated() where !word.isErased {
             if !versions[..<index].contains(where: { $0.place == word.place }) { found.append(word) }
         }
@@ -249,7 +249,7 @@ package struct Index: Sendable {
             number: takeNumber(), runs: runs, generation: frozen.first?.generation ?? generation, hashes: hashes, kind: kind, read: read))
     }
 
-    private func collectFromMemory(_ hash: UInt64, into versions: inout [IndexWord]) {
+    private func collectFromMemory(_ hash: UInt64, into versions: inout Few<IndexWord>) {
         table.collect(hash, into: &versions)
         for waiting in frozen.reversed() { waiting.table.collect(hash, into: &versions) }
     }

@@ -120,7 +120,7 @@ struct MemTable: Sendable {
     @inline(__always)
     func contains(_ hash: UInt64) -> Bool { probe(hash) { $0.hash == hash }.found != nil }
 
-    func collect(_ hash: UInt64, into found: inout [IndexWord]) {
+    func collect(_ hash: UInt64, into found: inout Few<IndexWord>) {
         _ = probe(hash) { entry in
             if entry.hash == hash { found.append(entry.word) }
             return false

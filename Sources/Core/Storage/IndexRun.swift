@@ -1,4 +1,4 @@
-// A run: entries in order, in one file that never changes. Pages of 2 KiB with a checksum each, then what is kept in memory: the
+// A run: entries in order, in one file that never changes. Pages of 1 KiB with a checksum each, then what is kept in memory: the
 // filter, which tells of most hashes that they are not here, and how the first entry of every page begins.
 
 import Kernel
@@ -18,9 +18,9 @@ package struct IndexRun: Sendable, Equatable {
     package static func == (a: Self, b: Self) -> Bool { a.number == b.number && a.count == b.count }
 
     /// All of a page is read and checked for one of its entries.
-    static let pageBytes = 2048
+    static let pageBytes = 1024
     static let entriesPerPage = (pageBytes - 16) / IndexEntry.bytes
-    static let magic: UInt64 = 0x325f_6e75_725f_6369  // "ic_run_2"
+    static let magic: UInt64 = 0x335f_6e75_725f_6369  // "ic_run_3"
     static let footerBytes = 48
 
     // MARK: Pages
@@ -59,7 +59,7 @@ package struct IndexRun: Sendable, Equatable {
     /// What questions look at, anywhere in it.
     package func withFilterMemory(_ body: (UnsafeRawBufferPointer) -> Void) { filter.words.withUnsafeBytes(body) }
 
-    func collect(_ hash: UInt64, reader: any DiskReader, into found: inout [IndexWord]) throws(LogError) {
+    func collect(_ hash: UInt64, reader: any DiskReader, into found: inout Few<IndexWord>) throws(LogError) {
         let fence = IndexRun.fence(hash)
         var page = firstPage(for: fence)
         while page < fences.count, fences[page] <= fence {
@@ -85,7 +85,7 @@ package struct IndexRun: Sendable, Equatable {
         return max(0, low - 1)
     }
 
-    private func collect(_ hash: UInt64, _ page: Int, _ reader: any DiskReader, _ found: inout [IndexWord]) throws(LogError) {
+    private func collect(_ hash: UInt64, _ page: Int, _ reader: any DiskReader, _ found: inout Few<IndexWord>) throws(LogError) {
         let bytes: Bytes
         do { bytes = try reader.read(file, at: page * IndexRun.pageBytes, count: IndexRun.pageBytes) } catch { throw .disk(error) }
         let isSound = bytes.withUnsafeBytes { raw in
@@ -176,7 +176,7 @@ extension [IndexRun] {
     }
 
     /// All versions there are, the newest first.
-    func collect(_ hash: UInt64, reader: any DiskReader, into found: inout [IndexWord]) throws(LogError) {
+    func collect(_ hash: UInt64, reader: any DiskReader, into found: inout Few<IndexWord>) throws(LogError) {
         for index in indices where self[index].filter.mayContain(hash) { try self[index].collect(hash, reader: reader, into: &found) }
     }
 }

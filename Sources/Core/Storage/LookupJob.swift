@@ -20,9 +20,9 @@ package struct Candidate: Equatable, Sendable {
 package struct KnownKey: Equatable, Sendable {
     /// Of the index: what has come since that generation is not in it.
     package let generation: UInt64
-    package let words: [IndexWord]
-    package var elements: [Candidate] = []
-    package init(generation: UInt64, words: [IndexWord]) { (self.generation, self.words) = (generation, words) }
+    package let words: Few<IndexWord>
+    package var elements = Few<Candidate>()
+    package init(generation: UInt64, words: Few<IndexWord>) { (self.generation, self.words) = (generation, words) }
 }
 
 package struct LookupJob: Sendable, Equatable {
@@ -50,7 +50,7 @@ package struct LookupJob: Sendable, Equatable {
 
     mutating func advance(reader: any DiskReader) throws(LogError) -> [KnownKey]? {
         for number in found.count..<min(found.count + LookupJob.sliceKeys, hashes.count) {
-            var words: [IndexWord] = []
+            var words = Few<IndexWord>()
             try runs.collect(hashes[number], reader: reader, into: &words)
             var key = KnownKey(generation: generation, words: Index.current(words))
             for word in key.words where word.kind == kind {

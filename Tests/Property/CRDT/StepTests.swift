@@ -107,6 +107,26 @@ import Testing
         }
     }
 
+    /// What comes while the log is read anew, and a block of it is merged in part, is waited for no more.
+    @Test func whatComesMeanwhileHasCome() throws {
+        var room = try Room(2, settings(3))
+        room.write(0, puts(0..<50))
+        room.write(1, puts(40..<60, 2))
+        let payload = try #require(room.broadcasts.last?.payload)
+        (room.goesOn, room.holdsSyncs) = (false, true)
+        room.deliver(payload, to: 0)
+        room.act(0) { $0.onUnreadable(.index(LogDamage(file: "x", offset: 0, reason: "test")), now: $1, effects: &$3) }
+        step(&room)
+        room.endSyncs()
+        for _ in 0..<100 where !room.members[0].replica.isOpen || room.members[0].replica.isMerging { step(&room) }
+        (room.goesOn, room.holdsSyncs) = (true, false)
+        #expect(room.values(0).count == 60 && room.members[0].replica.heads.count == 2)
+        for _ in 0..<3 {
+            room.advance(.minutes(2))
+            #expect(room.members[0].replica.nextDeadline.map { $0 > room.now.monotonic } == true)
+        }
+    }
+
     /// What a disk loses takes nothing along that was durable and waits for its merge.
     @Test func whatIsDurableStaysWhenTheNextIsLost() throws {
         var room = try Room(1, settings(3))
