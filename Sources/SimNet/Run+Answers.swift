@@ -233,7 +233,7 @@ extension Run {
         let least = settings.checkInterval * Int64(settings.realertChecks / 2)
         var last: [String: WallTime] = [:]
         for alert in monitor.alertsNewestFirst {
-            let episode = "\(alert.metric.name) \(alert.metric.peer) \(alert.metric.receivedAt)"
+            let episode = "\(alert.metric.name) \(alert.metric.peer) \(alert.metric.receivedAt) \(alert.metric.expire)"
             if let later = last[episode], later - alert.triggeredAt < least {
                 return world.fail(.min, "\(world.name(index)) has raised two alerts within \((later - alert.triggeredAt).seconds) for one silence of \(alert.metric.peer)")
             }

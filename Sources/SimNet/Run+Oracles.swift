@@ -161,6 +161,7 @@ extension Run {
             for head in process.machine.replica.heads { digest.mix(head.cid.bytes) }
             digest.mix(UInt64(process.machine.replica.absentCount) << 32 | UInt64(process.machine.tracker.busyCount))
             digest.mix(UInt64(process.machine.members.count) << 32 | UInt64(process.machine.replica.pendingCount))
+            digest.mix(UInt64(process.machine.ipfs.embeddedBytes ?? 0))
             for (cid, status) in pinned(by: index) { digest.mix(cid.bytes); digest.mix(status == .direct ? 1 : 2) }
         }
         return digest.value
@@ -326,12 +327,13 @@ extension Run {
         }
     }
 
-    /// MIN: no block removes what a block below it has removed already.
+    /// MIN: no block removes what a block below it has removed already, as far as its author had that one.
     func checkTombstones(_ blocks: [DeltaBlock]) {
+        let missed = self.blocks.logs.reduce(into: Set<CID>()) { $0.formUnion($1.value.forgiven) }
         var removedBelow: [CID: Set<Delta.Tombstone>] = [:]
         for block in blocks.sorted(by: { $0.delta.priority < $1.delta.priority }) {
             var removed: Set<Delta.Tombstone> = []
-            for link in block.links { removed.formUnion(removedBelow[link] ?? []) }
+            for link in block.links where !missed.contains(link) { removed.formUnion(removedBelow[link] ?? []) }
             if let again = block.delta.tombstones.first(where: removed.contains) {
                 return world.fail(.min, "block \(block.cid) removes \(again.key) of \(again.block) once more")
             }

@@ -155,7 +155,7 @@ extension RunLimits {
         queueMax = some([1, 2, 4])
         trackedMax = some([1, 2, 8])
         toldPerStep = some([1, 3])
-        wantsPerPeer = some([1, 4, 16])
+        wantsPerPeer = some([4, 16])
         liveWants = some([1, 2, 8])
         outstandingBytes = some([1, 600, 4000])
         entriesPerMessage = some([1, 3])

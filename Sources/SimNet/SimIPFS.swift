@@ -252,12 +252,12 @@ extension World {
         if cuts > 0 && choices.chance(1, in: cuts) {
             hit(.ipfsCutAnswer)
             let part = choices.chance(1, in: 2) ? [] : Bytes(answer.body.utf8.prefix(choices.below(answer.body.utf8.count + 1)))
-            if !part.isEmpty, process.isCurrent { feed(process, .exchange(.body(task.exchange, part))) }
-            if process.isCurrent { feed(process, .exchange(.failed(task.exchange, reason: "unexpected EOF"))) }
+            if !part.isEmpty { feed(process, .exchange(.body(task.exchange, part))) }
+            feed(process, .exchange(.failed(task.exchange, reason: "unexpected EOF")))
             return
         }
-        if !answer.body.isEmpty, process.isCurrent { feed(process, .exchange(.body(task.exchange, Bytes(answer.body.utf8)))) }
-        if process.isCurrent { feed(process, .exchange(.end(task.exchange, trailers: []))) }
+        if !answer.body.isEmpty { feed(process, .exchange(.body(task.exchange, Bytes(answer.body.utf8)))) }
+        feed(process, .exchange(.end(task.exchange, trailers: [])))
     }
 
     /// What a request has made of IPFS's pins.

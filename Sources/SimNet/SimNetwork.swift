@@ -141,6 +141,12 @@ struct SimNetwork {
     }
     mutating func forEachLink(_ body: (inout LinkState) -> Void) { for index in links.indices { body(&links[index]) } }
 
+    var liveConnections: [SimConnection] { connections.compactMap { $0 } }
+    /// Something on it will arrive after that time.
+    func isLate(_ connection: SimConnection, at time: Int64) -> Bool {
+        let link = Link(from: connection.dialler, to: connection.listener)
+        return [link, link.reversed].contains { max(self[$0].lastArrival, self[$0].lastBlocksArrival) > time }
+    }
     func connection(_ a: Int, _ b: Int) -> SimConnection? { connections[min(a, b) * size + max(a, b)] }
     mutating func connect(_ dialler: Int, _ listener: Int) -> SimConnection {
         connectionCount += 1

@@ -295,6 +295,8 @@ extension World {
             (state.latencyFactor, state.bytesPerSecond, state.blocksDelay) = (1, 0, 0)
             (state.mutedGossip, state.withheldBlocks, state.wrongBlocks) = (0, 0, 0)
         }
+        // What has been under way for long is not to go on for minutes.
+        for connection in network.liveConnections where network.isLate(connection, at: now + Span.seconds(10).nanoseconds) { lose(connection) }
     }
 
     func onSilence(_ connection: SimConnection) {

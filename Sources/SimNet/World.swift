@@ -203,6 +203,7 @@ package final class World {
 
     /// Hands one input to a peer's machine and carries out what comes of it.
     func feed(_ process: Process, _ input: PeerInput) {
+        guard process.isCurrent else { return }  // it may have crashed over the last
         if process.suspended != nil {
             hit(.suspended)
             process.suspended?.append(input)

@@ -95,6 +95,7 @@ package struct EmbeddedNode: Sendable {
     }
 
     package var pinCount: Int { store.pins.count }
+    package var storedBytes: Int { store.liveBytes }
     package var pins: SortedMap<CID, PinDepth> { store.pins }
     package var nextDeadline: Instant? {
         busy.isEmpty ? walks.values.map(\.deadline).min() : Instant(nanoseconds: .min)

@@ -92,6 +92,12 @@ package enum IPFSNode: Sendable {
         }
     }
     /// What the embedded node pins; nil where a daemon does.
+    package var embeddedBytes: Int? {
+        switch self {
+        case .kubo: nil
+        case .embedded(let node): node.storedBytes
+        }
+    }
     package var embeddedPins: SortedMap<CID, PinDepth>? {
         switch self {
         case .kubo: nil

@@ -69,10 +69,11 @@ package struct Monitor: Sendable {
     package var nextDeadline: Instant? { checkAt }
     package mutating func start(now: Now) { checkAt = now.monotonic + settings.checkInterval }
 
-    /// PSM-08..12: one alert for each episode in which a metric has run out.
+    /// PSM-08..12: one alert for each episode in which a metric has run out. Who has been asleep itself hears the others first.
     package mutating func onTime(now: Now) -> [Alert] {
         guard let due = checkAt, due <= now.monotonic else { return [] }
         checkAt = now.monotonic + settings.checkInterval
+        guard now.monotonic - due < settings.checkInterval else { return [] }
         var alerts: [Alert] = []
         for (name, metrics) in latest {
             for (peer, metric) in metrics where metric.isExpired(at: now.wall) {

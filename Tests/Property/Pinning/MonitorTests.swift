@@ -65,6 +65,15 @@ private let start = WallTime(seconds: 1_700_000_000)
         #expect(alerts.count == 5, "one in ten checks")
     }
 
+    /// Whoever was stopped for minutes has heard nothing, and accuses nobody before it had time to.
+    @Test mutating func whoWasAsleepHearsTheOthersFirst() {
+        hear(1)
+        hear(2)
+        #expect(pass(.minutes(5), step: .minutes(5)).isEmpty)
+        hear(1)
+        #expect(pass(.seconds(20)).map(\.metric.peer) == [testPeer(2)])
+    }
+
     @Test mutating func eachKindOfMetricHasEpisodesOfItsOwn() {
         hear(1)
         hear(1, "freespace", ttl: .minutes(2))
