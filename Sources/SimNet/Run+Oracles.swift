@@ -89,7 +89,8 @@ extension Run {
             process.machine.tracker.checkInvariants()
         }
         // DIGEST: equal heads with nothing missing are equal states, at all times. Looked at where a merge changed something.
-        var now = Merged(blocks: process.machine.replica.blockCount, absent: process.machine.replica.absentCount, state: process.machine.replica.digest)
+        let merged = process.machine.merged()
+        var now = Merged(blocks: merged.blocks, absent: merged.absent, state: merged.digest)
         if let before = oracles.seen[index], before.blocks == now.blocks, before.absent == now.absent, before.state == now.state {
             if now.absent > 0 { checkNewHeads(index, process) }  // what is given up makes heads without a merge
             return

@@ -31,7 +31,7 @@ enum Packet {
     case open(SimStream, protocols: [String])
     case accepted(SimStream, protocol: String)
     case refused(SimStream, reason: String)
-    case data(SimStream, Bytes)
+    case data(SimStream, Pieces)
     case drained(SimStream)
     case closeWrite(SimStream)
     case reset(SimStream)
@@ -43,7 +43,15 @@ enum Packet {
             .closeWrite(let stream), .reset(let stream): stream
         }
     }
-    var byteCount: Int { if case .data(_, let bytes) = self { bytes.count } else { 0 } }
+    var byteCount: Int { if case .data(_, let pieces) = self { pieces.all.reduce(0) { $0 + $1.count } } else { 0 } }
+}
+
+/// What arrives together, as TCP would have it: what was sent at about one time, or waited behind what was slow.
+final class Pieces {
+    static let window = Span.milliseconds(1).nanoseconds
+    var all: [Bytes]
+    var arrivesAt: Int64 = 0
+    init(_ first: Bytes) { all = [first] }
 }
 
 /// What a stream carries, as far as faults tell them apart.
@@ -60,9 +68,11 @@ final class SimStream {
     /// The end of that direction has arrived, and so has all that was sent before it.
     var openerEnded = false
     var accepterEnded = false
-    /// Pieces under way, to know when a direction has drained.
+    /// Packets under way, to know when a direction has drained, and the last one.
     var inFlightFromOpener = 0
     var inFlightFromAccepter = 0
+    var lastFromOpener: Pieces?
+    var lastFromAccepter: Pieces?
     var isForgotten = false
 
     init(connection: SimConnection, opener: Int, accepter: Int, cargo: Cargo, openerID: StreamID) {

@@ -54,8 +54,7 @@ extension World {
             send(.open(stream, protocols: protocols), on: stream, from: index)
         case .send(let id, let bytes):
             guard let stream = process.streams[id] else { return }
-            if stream.opener == index { stream.inFlightFromOpener += 1 } else { stream.inFlightFromAccepter += 1 }
-            send(.data(stream, bytes), on: stream, from: index)
+            sendData(bytes, on: stream, from: index)
         case .closeWrite(let id):
             guard let stream = process.streams[id] else { return }
             send(.closeWrite(stream), on: stream, from: index)
@@ -77,11 +76,36 @@ extension World {
         send(packet, over: stream.connection, Link(from: index, to: stream.other(than: index)))
     }
 
+    private func sendData(_ bytes: Bytes, on stream: SimStream, from index: Int) {
+        let pieces = Pieces(bytes), packet = Packet.data(stream, pieces)
+        let link = Link(from: index, to: stream.other(than: index))
+        noteDelay(packet, link)
+        pieces.arrivesAt = network.arrival(link, packet, now: now, tape: tape)
+        let last = stream.opener == index ? stream.lastFromOpener : stream.lastFromAccepter
+        // On some connections every piece arrives by itself.
+        if let last, last.arrivesAt > now, pieces.arrivesAt <= last.arrivesAt + Pieces.window, stream.connection.number & 3 != 0 {
+            return last.all.append(bytes)
+        }
+        if stream.opener == index {
+            (stream.inFlightFromOpener, stream.lastFromOpener) = (stream.inFlightFromOpener + 1, pieces)
+        } else {
+            (stream.inFlightFromAccepter, stream.lastFromAccepter) = (stream.inFlightFromAccepter + 1, pieces)
+        }
+        schedule(packet, over: stream.connection, link, at: pieces.arrivesAt)
+    }
+
     private func send(_ packet: Packet, over connection: SimConnection, _ link: Link) {
+        noteDelay(packet, link)
+        schedule(packet, over: connection, link, at: network.arrival(link, packet, now: now, tape: tape))
+    }
+
+    private func noteDelay(_ packet: Packet, _ link: Link) {
         if network[link].latencyFactor > 1 || network[link].bytesPerSecond > 0 || (network[link].blocksDelay > 0 && packet.stream?.cargo == .blocks) {
             hit(.delayed)
         }
-        let arrival = network.arrival(link, packet, now: now, tape: tape)
+    }
+
+    private func schedule(_ packet: Packet, over connection: SimConnection, _ link: Link, at arrival: Int64) {
         // So long a queue does not answer a keep-alive in time.
         if network[link].bytesPerSecond > 0, arrival - now > 2 * settings.network.silentConnectionLifetime.nanoseconds {
             return after(.zero) { $0.lose(connection) }
@@ -114,7 +138,7 @@ extension World {
         case .refused(let stream, let reason):
             feed(process, stream) { .failed($0, reason: reason) }
             forget(stream)
-        case .data(let stream, let bytes): deliverData(stream, bytes, link, process)
+        case .data(let stream, let pieces): deliverData(stream, pieces, link, process)
         case .drained(let stream): feed(process, stream) { .drained($0) }
         case .closeWrite(let stream):
             if to == stream.accepter { stream.openerEnded = true } else { stream.accepterEnded = true }
@@ -140,7 +164,7 @@ extension World {
         feed(process, .stream(.incoming(id, from: peers[stream.opener].id, protocol: chosen)))
     }
 
-    private func deliverData(_ stream: SimStream, _ bytes: Bytes, _ link: Link, _ process: Process) {
+    private func deliverData(_ stream: SimStream, _ pieces: Pieces, _ link: Link, _ process: Process) {
         guard !stream.isForgotten else { return }
         let left: Int
         if stream.opener == link.from {
@@ -151,8 +175,12 @@ extension World {
             left = stream.inFlightFromAccepter
         }
         if left == 0 { send(.drained(stream), on: stream, from: link.to) }
-        guard let bytes = tampered(bytes, of: stream, link) else { return }
-        feed(process, stream) { .received($0, bytes) }
+        var arrived: Bytes?
+        for piece in pieces.all {
+            guard let piece = tampered(piece, of: stream, link) else { continue }
+            if arrived == nil { arrived = piece } else { arrived? += piece }
+        }
+        if let arrived { feed(process, stream) { .received($0, arrived) } }
     }
 
     /// What faults make of a piece of a stream. Nil where it gets lost on the way.

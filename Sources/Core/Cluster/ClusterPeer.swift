@@ -53,6 +53,10 @@ package struct ClusterPeer: Sendable {
     var dagList: DagList
     var rpc: RPC
     package internal(set) var replica: Replica
+    /// What the state has come to, for whoever looks after every step: in place, or all of the replica would be copied.
+    package mutating func merged() -> (blocks: Int, absent: Int, digest: StateDigest) {
+        (replica.blockCount, replica.absentCount, replica.digest)
+    }
     package internal(set) var tracker: Tracker
     package internal(set) var monitor: Monitor
     var informers: Informers

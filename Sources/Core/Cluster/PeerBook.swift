@@ -101,8 +101,8 @@ package struct PeerBook: Sendable {
 
     package var nextDeadline: Instant? {
         var next: Instant?
-        for (_, entry) in entries {
-            guard case .waiting(let until) = entry.state else { continue }
+        entries.each { _, entry in
+            guard case .waiting(let until) = entry.state else { return }
             if !entry.isPermanent { next = earliest(next, entry.forgetAt) }
             if !entry.addresses.isEmpty && mayDial(entry) { next = earliest(next, until) }
         }

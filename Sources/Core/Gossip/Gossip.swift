@@ -106,13 +106,16 @@ package struct Gossip: Sendable {
         _ effects: inout [Effect]
     ) {
         cache.insert(id, topic: topic, message: message)
-        let subscribers = peers.filter { $0.value.topics.contains(topic) }
-        let meshed = mesh[topic]?.elements ?? []
-        var targets = subscribers.filter { peer, state in
-            meshed.contains(peer) || state.version.hasPrefix("/floodsub") || (isOwn && settings.floodPublish)
-        }.map(\.key)
+        let meshed = mesh[topic] ?? SortedSet()
+        let isFlooded = isOwn && settings.floodPublish
+        var (subscribers, targets) = ([PeerID](), [PeerID]())
+        peers.each { peer, state in
+            guard state.topics.contains(topic) else { return }
+            subscribers.append(peer)
+            if isFlooded || meshed.contains(peer) || state.version.hasPrefix("/floodsub") { targets.append(peer) }
+        }
         if subscribed[topic] == nil || (isOwn && targets.isEmpty) {
-            targets = choices.sample(subscribers.map(\.key), settings.meshTarget)  // fan-out
+            targets = choices.sample(subscribers, settings.meshTarget)  // fan-out
         }
         let item = GossipItem.publish(message)
         for peer in targets where !except.contains(peer) && peers[peer]?.unwanted[id] == nil { send([item], to: peer, &effects) }
@@ -362,7 +365,7 @@ package struct Gossip: Sendable {
 
     package var nextDeadline: Instant? {
         var next = heartbeatAt
-        for (_, peer) in peers { if let at = peer.reopenAt { next = min(next, at) } }
+        peers.each { if let at = $1.reopenAt { next = min(next, at) } }
         return next
     }
 

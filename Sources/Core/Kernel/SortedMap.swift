@@ -48,9 +48,24 @@ public struct SortedMap<Key: Comparable, Value> {
             if let newValue { update(key, newValue) } else { remove(key) }
         }
         _modify {
-            var value = remove(key)
-            defer { if let value { update(key, value) } }
-            yield &value
+            let r = run(for: key)
+            if r < runs.count, runs[r].keys.count > 1, case (let i, true) = position(of: key, in: runs[r].keys) {
+                // Taken out while it is changed, so that nothing of it is shared and copied, and put back where it was.
+                var value: Value? = runs[r].values.withUnsafeMutableBufferPointer { values in
+                    values.baseAddress.map { ($0 + i).move() }
+                }
+                defer {
+                    runs[r].values.withUnsafeMutableBufferPointer { values in
+                        if let base = values.baseAddress { (base + i).initialize(to: value ?? base[i == 0 ? 1 : 0]) }
+                    }
+                    if value == nil { remove(key) }
+                }
+                yield &value
+            } else {
+                var value = remove(key)
+                defer { if let value { update(key, value) } }
+                yield &value
+            }
         }
     }
 
@@ -100,6 +115,15 @@ public struct SortedMap<Key: Comparable, Value> {
     }
 
     @inlinable public mutating func removeAll() { runs = []; entryCount = 0 }
+
+    /// In order, without a copy of each.
+    @inlinable public func each(_ body: (Key, Value) -> Void) {
+        for run in runs {
+            run.values.withUnsafeBufferPointer { values in
+                run.keys.withUnsafeBufferPointer { keys in for index in keys.indices { body(keys[index], values[index]) } }
+            }
+        }
+    }
 
     // Not by key paths: in a generic type they are put together anew at every call.
     @inlinable public var keys: [Key] { runs.flatMap { $0.keys } }
