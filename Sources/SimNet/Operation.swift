@@ -190,7 +190,9 @@ extension Operation {
         case "expire": return "expire=\(choices.chance(1, in: 6) ? -60 : 30 + choices.below(270))"
         case "update": return options.isEmbedded ? nil : "update=c\(content(&choices))"
         case "alloc": return "alloc=" + choices.permuted(Array(0..<options.peers)).prefix(1 + choices.below(2)).map { "p\($0)" }.joined(separator: "+")
-        case "meta": return "meta=key\(choices.below(3)):value\(choices.below(3))"
+        case "meta": 
+            let pairs = (0..<1 + choices.below(3)).map { _ in "key\(choices.below(5)):value\(choices.below(3))" }
+            return "meta=\(pairs.joined(separator: ","))"
         case "shard-size": return "shard-size=\(choices.below(1 << 20))"
         case "long-name": return "long-name=\(200 + choices.below(200))"
         default: return name

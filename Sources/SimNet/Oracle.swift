@@ -10,6 +10,7 @@ package enum Oracle: String, CaseIterable, Sendable {
     case cover = "COVER"
     case height = "HEIGHT"
     case min = "MIN"
+    case codec = "CODEC"
     // What clients were told.
     case durable = "DURABLE"
     case accepted = "ACCEPTED"
@@ -27,6 +28,7 @@ package enum Oracle: String, CaseIterable, Sendable {
     // Progress and bounds.
     case live = "LIVE"
     case circle = "CIRCLE"
+    case gossip = "GOSSIP"
     case bound = "BOUND"
     case spin = "SPIN"
     case start = "START"
@@ -43,6 +45,7 @@ package enum Oracle: String, CaseIterable, Sendable {
         case .cover: "Healed, every peer comes to have what the others have: the same heads, the same state."
         case .height: "A block is higher than what it links to, and than all that its writer had merged."
         case .min: "No block removes what a block below it has removed; dials back off, and one silence makes one alert."
+        case .codec: "A value that a peer writes is as everybody would write it."
         case .durable: "What a client was told is accepted survives every crash."
         case .accepted: "Every accepted operation is committed in bounded time."
         case .answer: "Every answer to a client is what the peer holds at that time; every request ends, once."
@@ -56,6 +59,7 @@ package enum Oracle: String, CaseIterable, Sendable {
         case .trust: "A peer that nobody trusts changes nothing."
         case .live: "A peer that runs is ready in bounded time, and sees who is there."
         case .circle: "A healed cluster does not go round in circles, nor wait for nothing."
+        case .gossip: "A mesh is thinner than its upper bound, so that newcomers are let in."
         case .bound: "Memory and queues stay within their limits, and nothing is kept for those who have gone."
         case .spin: "Time passes."
         case .start: "A peer starts on whatever a crash has left of its disk."

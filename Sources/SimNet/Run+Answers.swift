@@ -102,7 +102,8 @@ extension Run {
             for info in infos {
                 list(info.cid, client)
                 judge(info, asked)
-                guard filter != .undefined, !info.peers.contains(where: { !$0.value.status.isDisjoint(with: filter) }) else { continue }
+                // What a peer told before it failed is replaced by its failure.
+                guard filter != .undefined, !info.peers.contains(where: { !$0.value.status.isDisjoint(with: filter.union(.clusterError)) }) else { continue }
                 world.fail(.answer, "\(world.name(asked.peer)) lists \(info.cid), which does not match the filter")
             }
         case (.infos(let infos), _): for info in infos { judge(info, asked) }
@@ -142,7 +143,9 @@ extension Run {
             guard !plan.has(.ipfsStale, at: index), let holds = world.peers[index].ipfs.held(info.cid, since: asked.at) else { continue }
             oracles.judged += 1
             let isWrong = said.status == .pinned ? !holds : said.status == .unexpectedlyUnpinned && holds
-            guard isWrong else { continue }
+            // A direct pin is asked for as such, and IPFS does not pin directly what it pins with all below it.
+            let isDirect = (try? world.peers[asked.peer].process?.machine.readPin(info.cid))?.options.mode == .direct
+            guard isWrong, !(isDirect && world.peers[index].ipfs.pins[info.cid] == .recursive) else { continue }
             world.fail(.truth, "\(world.name(asked.peer)) says that \(world.name(index)) has \(info.cid) \(said.status.text), which IPFS \(holds ? "pins" : "does not pin")")
         }
     }
@@ -197,6 +200,7 @@ extension Run {
                 return world.fail(.bound, "\(world.name(index)) counts \(counted) calls of others at rest, and \(process.machine.openCallCount) are open")
             }
             checkAlerts(process.machine.monitor, of: index)
+            checkMesh(process.machine.meshMax, of: index)
             let waiting = process.machine.unfinishedCount
             if waiting > 64 { return world.fail(.bound, "\(world.name(index)) waits for \(waiting) answers at rest") }
         }
@@ -206,6 +210,11 @@ extension Run {
 // MARK: While it runs
 
 extension Run {
+    func checkMesh(_ mesh: (members: Int, bound: Int), of index: Int) {
+        guard mesh.members >= mesh.bound else { return }
+        world.fail(.gossip, "a mesh of \(world.name(index)) has \(mesh.members) members at rest, which is its upper bound")
+    }
+
     /// At most so many dials of one peer by another fail within a minute: they back off.
     static let failedDialsMax = 30
 

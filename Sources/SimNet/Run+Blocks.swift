@@ -63,6 +63,10 @@ extension Run {
         for element in block.delta.elements {
             guard let cid = CID(stateKey: element.key), let pin = try? Pin(protobuf: element.value, cid: cid) else { continue }
             if pin.options.mode == .recursive { blocks.everRecursive.insert(cid) }
+            let keys = pin.options.metadata?.pairs.map { Bytes($0.key.utf8) } ?? []
+            if pin.protobuf != element.value || keys != keys.sorted(by: precedes) {
+                return world.fail(.codec, "\(world.name(index)) has written \(cid) in a form of its own: \(hex(element.value))")
+            }
         }
         let log = blocks.logs[index] ?? LogState()
         oracles.judged += 1

@@ -144,7 +144,11 @@ extension Run {
             // What was built upon a lost block is no head until that is given up.
             if process.machine.replica.isWaiting { return Unsettled(.cover, "\(name) waits for a block that nobody has") }
             if process.machine.replica.heads.map(\.cid) != heads {
-                return Unsettled(.cover, "\(name) and \(world.name(reference.index)) have different heads")
+                let (own, theirs) = (process.machine.replica.heads, reference.machine.replica.heads)
+                func only(_ heads: [(cid: CID, height: UInt64)], _ others: [(cid: CID, height: UInt64)]) -> String {
+                    "\(heads.filter { head in !others.contains { $0.cid == head.cid } }.map { "\($0.cid) of height \($0.height)" })"
+                }
+                return Unsettled(.cover, "\(name) and \(world.name(reference.index)) have different heads: \(only(own, theirs)), and \(only(theirs, own))")
             }
             if process.machine.replica.digest != reference.machine.replica.digest {
                 return Unsettled(.cover, "\(name) and \(world.name(reference.index)) have different states")

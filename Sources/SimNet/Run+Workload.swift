@@ -79,9 +79,9 @@ extension Run {
         if let names = words.text("alloc") {
             options.userAllocations = names.split(separator: "+").compactMap { Int(peer: $0) }.compactMap { world.peers.indices.contains($0) ? world.peers[$0].id : nil }
         }
-        if let pair = words.text("meta")?.split(separator: ":"), pair.count == 2 {
+        if let pairs = words.text("meta")?.split(separator: ",").map({ $0.split(separator: ":") }) {
             var metadata = Metadata()
-            metadata[String(pair[0])] = String(pair[1])
+            for pair in pairs where pair.count == 2 { metadata[String(pair[0])] = String(pair[1]) }
             options.metadata = metadata
         }
         if words.has("origin") { options.origins = (try? Multiaddr(text: "/ip4/192.0.2.1/tcp/4001/p2p/\(world.peers[0].ipfs.id)")).map { [$0] } }

@@ -194,12 +194,16 @@ package final class Run {
         poke()
     }
 
-    /// Where nobody tells its heads again, only what is new makes the others hear of what they miss.
+    /// Where nobody tells its heads again, only what is new makes the others hear of what they miss; and once more when what
+    /// nobody has is given up, which makes heads.
     private func poke() {
         guard !options.heals(.rebroadcast) else { return }
-        for (place, index) in trusted.enumerated() {
-            world.after(.seconds(Int64(30 + place))) { [unowned self] _ in
-                perform(Operation(number: 100_000 + index, at: .zero, peers: [index], kind: .pin, contents: [1000 + index], words: ["name=poke"]))
+        for (round, pause) in [Span.zero, ReplicaSettings().fetchTimeout + .minutes(1)].enumerated() {
+            for (place, index) in trusted.enumerated() {
+                world.after(pause + .seconds(Int64(30 + place))) { [unowned self] _ in
+                    let number = 100_000 * (round + 1) + index
+                    perform(Operation(number: number, at: .zero, peers: [index], kind: .pin, contents: [1000 + index], words: ["name=poke\(round)"]))
+                }
             }
         }
     }

@@ -111,7 +111,7 @@ extension RunOptions {
         guard choices.chance(1, in: 4) else { return }
         limits.draw(&choices)
         if choices.chance(1, in: 8) {
-            peers = 6 + choices.below(3)
+            peers = choices.chance(1, in: 4) ? 14 + choices.below(3) : 6 + choices.below(3)
             limits.meshFactor = 1
         }
     }

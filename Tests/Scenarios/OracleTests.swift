@@ -109,6 +109,23 @@ private final class Rest {
         rest.run.judgeOwn(try DeltaBlock(decoding: DeltaBlock.encode(delta, heads: [])), of: 0)
         rest.expect(.height)
     }
+    @Test func codec() throws {
+        let rest = try Rest()
+        let cid = try #require(rest.run.content(3))
+        var pin = Pin(cid: cid)
+        pin.options.metadata = ["a": "1", "b": "2"]
+        var delta = Delta()
+        delta.priority = 99
+        // A field of its default value: read as the same pin, and written by nobody.
+        delta.elements = [Delta.Element(key: cid.stateKey, value: pin.protobuf + [0x20, 0])]
+        rest.run.judgeOwn(try DeltaBlock(decoding: DeltaBlock.encode(delta, heads: [])), of: 0)
+        rest.expect(.codec)
+    }
+    @Test func gossip() throws {
+        let rest = try Rest()
+        rest.run.checkMesh((12, 12), of: 0)
+        rest.expect(.gossip)
+    }
     @Test func cover() throws {
         let rest = try Rest()
         rest.world.partition([0], from: [1, 2])

@@ -49,6 +49,7 @@ package struct ClusterPeer: Sendable {
 
     var book: PeerBook
     var gossip: Gossip
+    package var meshMax: (members: Int, bound: Int) { gossip.meshMax }
     var exchange: Exchange
     var dagList: DagList
     var rpc: RPC

@@ -69,6 +69,8 @@ package struct Gossip: Sendable {
             return sum + topics + peer.unwanted.count + peer.queue.reduce(0) { $0 + $1.count }
         }
     }
+    /// The members of the largest mesh, and what none may have after a heartbeat.
+    package var meshMax: (members: Int, bound: Int) { (mesh.values.reduce(0) { max($0, $1.count) }, settings.meshHigh) }
     package func meshPeers(_ topic: String) -> [PeerID] { mesh[Topic(topic)]?.elements ?? [] }
 
     // MARK: Topics

@@ -181,11 +181,11 @@ extension KuboConnector {
             request(id, .origin, target, within: nil, now, &effects)
         }
         if let source = pin.options.pinUpdate {
-            look(id, source, -1, .lookAtSource, now, &effects)
+            look(id, source, pin.options.mode == .direct ? 0 : -1, .lookAtSource, now, &effects)
         } else { self.pin(id, now, &effects) }
     }
 
-    /// IPFS-29.
+    /// IPFS-29. An update pins all that is below: a direct pin, whose source was asked for as such, is pinned as any other.
     private mutating func pinOrUpdate(_ looked: Request, _ now: Now, _ effects: inout [Effect]) {
         guard case .pin(let pin) = calls[looked.call]?.operation else { return }
         guard looked.found == .recursive, let source = pin.options.pinUpdate else {

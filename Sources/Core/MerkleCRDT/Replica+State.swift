@@ -104,7 +104,8 @@ extension Replica {
         writer.uint64(3, nextAccepted)
         for accepted in batch { writer.explicit(4, bytes: Replica.encode(accepted)) }
         if let behind = telling.behind { writer.uint64(5, behind.record.raw) }
-        writer.uint64(6, UInt64(telling.untoldCount))
+        // What has been told of the first record is told again.
+        writer.uint64(6, UInt64(telling.untoldCount + (telling.behind?.told ?? 0)))
         for damage in settledDamages { writer.string(7, damage) }
         writer.uint64(8, doubtedThrough)
         var first = Bytes()

@@ -2,6 +2,7 @@
 
 import Kernel
 import MerkleCRDT
+import Storage
 import Testing
 
 @Suite struct TellingTests {
@@ -38,5 +39,27 @@ import Testing
             room.act(0) { replica, now, _, _ in replica.allowChanges(1000, now: now) }
         }
         #expect(told == [30, 30, 30, 10])
+    }
+
+    /// A checkpoint between two shares of one block: what has been told of it is told again, and no count goes below nothing.
+    @Test func whatIsToldAgainIsCountedAgain() throws {
+        var settings = ReplicaSettings()
+        settings.toldPerStep = 4
+        settings.index.tableEntries = 8
+        var room = try Room(1, settings)
+        room.act(0) { replica, now, _, _ in replica.allowChanges(0, now: now) }
+        room.write(0, (0..<10).map { .put(key: "/k\($0)", value: [1]) })
+        room.act(0) { replica, now, _, _ in replica.allowChanges(1000, now: now) }
+        room.advance(.zero)
+        #expect(room.members[0].replica.untoldCount == 6)
+        room.act(0) { replica, now, _, _ in replica.allowChanges(0, now: now) }
+        room.write(0, (10..<20).map { .put(key: "/k\($0)", value: [1]) })
+        try room.restart(0)
+        #expect(room.members[0].replica.untoldCount == 20)
+        for _ in 0..<20 where room.members[0].replica.untoldCount > 0 {
+            room.act(0) { replica, now, _, _ in replica.allowChanges(1000, now: now) }
+            room.advance(.zero)
+        }
+        #expect(room.members[0].replica.untoldCount == 0)
     }
 }

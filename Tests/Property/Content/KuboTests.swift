@@ -382,6 +382,16 @@ struct KuboPinTests {
         #expect(stage.answer == .done)
     }
 
+    @Test("a direct pin is no update, which would pin all that is below")
+    func directUpdate() {
+        var stage = KuboStage()
+        stage.start(.pin(pin { ($0.options.pinUpdate, $0.options.mode, $0.maxDepth) = (other, .direct, 0) }))
+        unpinned(&stage)
+        #expect(stage.targets.last == "pin/ls?stream=true&arg=\(other)&type=direct")
+        stage.refuse("path '\(other)' is not pinned")
+        #expect(stage.targets.last == "pin/add?arg=\(cid)&recursive=false&progress=true")
+    }
+
     @Test("pins where the update is refused: its source may have been unpinned meanwhile")
     func refusedUpdate() {
         var stage = KuboStage()
