@@ -132,5 +132,7 @@ let package = Package(
         tests("SimulatorTests", at: "Tests/Property/Simulator", knows: wholeCore + ["SimNet", "TestSupport"]),
         tests("TidyTests", at: "Tests/Property/Tidy", knows: ["TestSupport"]),
         tests("Scenarios", at: "Tests/Scenarios", knows: wholeCore + ["SimNet", "TestSupport"], exclude: ["Plans"]),
+        // The same behaviours on both nets.
+        tests("Behaviour", at: "Tests/Behaviour", knows: wholeCore + ["SimNet", "RealNet", "Transport"]),
     ]
 )

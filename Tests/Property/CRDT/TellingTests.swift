@@ -2,7 +2,9 @@
 
 import Kernel
 import MerkleCRDT
+import Seams
 import Storage
+import TestSupport
 import Testing
 
 @Suite struct TellingTests {
@@ -61,5 +63,24 @@ import Testing
             room.advance(.zero)
         }
         #expect(room.members[0].replica.untoldCount == 0)
+    }
+
+    /// While the log cannot be read nobody is told, and it is tried again after a pause, not at once and over and over.
+    @Test func anUnreadableLogIsReadAgainLater() throws {
+        var settings = ReplicaSettings()
+        settings.toldPerStep = 30
+        var room = try Room(1, settings)
+        room.act(0) { replica, now, _, _ in replica.allowChanges(0, now: now) }
+        room.write(0, (0..<10).map { .put(key: "/k\($0)", value: [1]) })
+        room.members[0].disk.failsReads = true
+        room.act(0) { replica, now, _, _ in replica.allowChanges(1000, now: now) }
+        room.advance(.zero)
+        room.act(0) { replica, now, _, _ in replica.allowChanges(1000, now: now) }
+        #expect(room.members[0].hooks.isEmpty && room.members[0].lines.contains { $0.message.contains("cannot be read") })
+        let next = try #require(room.members[0].replica.nextDeadline)
+        #expect(next > room.now.monotonic)
+        room.members[0].disk.failsReads = false
+        room.advance(next - room.now.monotonic)
+        #expect(room.members[0].hooks.count == 10)
     }
 }

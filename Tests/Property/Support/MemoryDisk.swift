@@ -10,6 +10,7 @@ package final class MemoryDisk: DiskReader, @unchecked Sendable {
     private var synced = SortedMap<FileName, Bytes>()
     /// From now on appends fail as on a full disk.
     package var isFull = false
+    package var failsReads = false
     private var broken = SortedSet<FileName>()
 
     package init() {}
@@ -22,6 +23,7 @@ package final class MemoryDisk: DiskReader, @unchecked Sendable {
         return bytes.count
     }
     package func read(_ file: FileName, at offset: Int, count: Int) throws(DiskError) -> Bytes {
+        if failsReads { throw .failed(file, reason: "test") }
         guard let bytes = files[file] else { throw .notFound(file) }
         let start = min(offset, bytes.count)
         return Bytes(bytes[start..<min(bytes.count, start + count)])
