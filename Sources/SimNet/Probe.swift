@@ -26,6 +26,7 @@ package enum Probe: String, CaseIterable, Sendable {
     case entryLost = "directory-entry-lost"
     case undone = "rename-or-removal-undone"
     case cutLost = "cut-lost"
+    case droppedLost = "dropped-lost"
     case rotRead = "rotten-byte-read"
     case readFailed = "read-failed"
     case jobFailed = "job-failed"
@@ -47,7 +48,7 @@ package enum Probe: String, CaseIterable, Sendable {
     case hostileSent = "hostile-bytes-sent"
 
     /// Seldom hit: a sweep of a thousand runs may miss it.
-    package var isRare: Bool { self == .undone || self == .cutLost }
+    package var isRare: Bool { [.undone, .cutLost, .droppedLost].contains(self) }
 }
 
 /// How often each was hit.

@@ -14,6 +14,8 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
         var isEntrySynced = false
         /// An append failed: nothing may follow the hole until the file is cut (see DiskEffect).
         var isBroken: DiskError?
+        /// What a failed sync was to write: the pages count as written, and no later sync writes them.
+        var dropped: [Range<Int>] = []
     }
     private var files = SortedMap<FileName, File>()
     /// Renames and removals that a crash may undo, oldest first.
@@ -94,6 +96,7 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
         if count < file.syncedCount { file.cutTail = Bytes(file.bytes[count..<file.syncedCount]) + file.cutTail }
         usedBytes -= file.bytes.count - count
         file.bytes.removeSubrange(count...)
+        file.dropped = file.dropped.map { $0.clamped(to: 0..<count) }.filter { !$0.isEmpty }
         file.syncedCount = min(file.syncedCount, count)
         files[name] = file
     }
@@ -117,10 +120,17 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
     package func beginSync(_ name: FileName) -> PendingSync {
         if failSyncs > 0 {
             failSyncs -= 1
+            drop(name)
             return PendingSync(name: name, count: 0, failure: .failed(name, reason: "input/output error"))
         }
         guard let file = files[name] else { return PendingSync(name: name, count: 0, failure: .notFound(name)) }
         return PendingSync(name: name, count: file.bytes.count, failure: file.isBroken)
+    }
+
+    private func drop(_ name: FileName) {
+        guard var file = files[name], file.syncedCount < file.bytes.count else { return }
+        file.dropped.append(file.syncedCount..<file.bytes.count)
+        files[name] = file
     }
 
     package func endSync(_ pending: PendingSync) -> DiskError? {
@@ -166,11 +176,21 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
                 continue
             }
             loseUnsynced(&file, &choices)
+            loseDropped(&file, &choices)
             file.isBroken = nil
             file.isEntrySynced = true
             files[name] = file
         }
         usedBytes = files.values.reduce(0) { $0 + $1.bytes.count }
+    }
+
+    private func loseDropped(_ file: inout File, _ choices: inout Choices) {
+        for range in file.dropped where choices.chance(1, in: 2) {
+            let lost = range.clamped(to: 0..<file.bytes.count)
+            if !lost.isEmpty { onProbe?(.droppedLost) }
+            for at in lost { file.bytes[at] = 0 }
+        }
+        file.dropped = []
     }
 
     private func loseUnsynced(_ file: inout File, _ choices: inout Choices) {

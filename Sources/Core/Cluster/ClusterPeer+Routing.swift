@@ -20,8 +20,11 @@ extension ClusterPeer {
 
     mutating func withReplica(_ body: (inout Replica, inout Turn, inout [Replica.Effect]) -> Void) {
         var effects: [Replica.Effect] = []
+        let wasOpen = replica.isOpen
         body(&replica, &turn, &effects)
         for effect in effects { route(effect) }
+        // What a state that was made anew has lost or got back was told to nobody: it is compared with what IPFS pins (seed 116).
+        if !wasOpen, replica.isOpen, phase == .ready { loops.recoverAt = turn.now.monotonic }
     }
     mutating func withGossip(_ body: (inout Gossip, inout Turn, inout [Gossip.Effect]) -> Void) {
         var effects: [Gossip.Effect] = []
