@@ -16,6 +16,8 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
         var isBroken: DiskError?
         /// What a failed sync was to write: the pages count as written, and no later sync writes them.
         var dropped: [Range<Int>] = []
+        /// Of an earlier life of the process: written back by now, though no sync has said so.
+        var foundCount = 0
     }
     private var files = SortedMap<FileName, File>()
     /// Renames and removals that a crash may undo, oldest first.
@@ -96,6 +98,7 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
         if count < file.syncedCount { file.cutTail = Bytes(file.bytes[count..<file.syncedCount]) + file.cutTail }
         usedBytes -= file.bytes.count - count
         file.bytes.removeSubrange(count...)
+        file.foundCount = min(file.foundCount, count)
         file.dropped = file.dropped.map { $0.clamped(to: 0..<count) }.filter { !$0.isEmpty }
         file.syncedCount = min(file.syncedCount, count)
         files[name] = file
@@ -128,8 +131,8 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
     }
 
     private func drop(_ name: FileName) {
-        guard var file = files[name], file.syncedCount < file.bytes.count else { return }
-        file.dropped.append(file.syncedCount..<file.bytes.count)
+        guard var file = files[name], case let start = max(file.syncedCount, file.foundCount), start < file.bytes.count else { return }
+        file.dropped.append(start..<file.bytes.count)
         files[name] = file
     }
 
@@ -182,6 +185,16 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
             files[name] = file
         }
         usedBytes = files.values.reduce(0) { $0 + $1.bytes.count }
+    }
+
+    /// Files are opened anew, and read from the disk: what it never got is not there.
+    package func reopen(_ choices: inout Choices) {
+        for name in files.keys {
+            guard var file = files[name] else { continue }
+            loseDropped(&file, &choices)
+            file.foundCount = file.bytes.count
+            files[name] = file
+        }
     }
 
     private func loseDropped(_ file: inout File, _ choices: inout Choices) {

@@ -206,7 +206,8 @@ extension ClusterPeer {
             info.short = short
             entry.add(info)
         }
-        if !isCurrent, let other = survey.rest.remove(pin.cid) {
+        // What was heard of another value; or of this one, while the state was being made anew (seed 970470).
+        if let other = survey.rest.remove(pin.cid) {
             for (peer, short) in other.peers { entry.peers[peer] = short }
         }
         if !entry.peers.isEmpty { addFailures(to: &entry, pin, survey) }
