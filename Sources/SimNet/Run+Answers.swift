@@ -143,9 +143,10 @@ extension Run {
             guard !plan.has(.ipfsStale, at: index), let holds = world.peers[index].ipfs.held(info.cid, since: asked.at) else { continue }
             oracles.judged += 1
             let isWrong = said.status == .pinned ? !holds : said.status == .unexpectedlyUnpinned && holds
+            guard isWrong else { continue }
             // A direct pin is asked for as such, and IPFS does not pin directly what it pins with all below it.
             let isDirect = (try? world.peers[asked.peer].process?.machine.readPin(info.cid))?.options.mode == .direct
-            guard isWrong, !(isDirect && world.peers[index].ipfs.pins[info.cid] == .recursive) else { continue }
+            guard !(isDirect && world.peers[index].ipfs.pins[info.cid] == .recursive) else { continue }
             world.fail(.truth, "\(world.name(asked.peer)) says that \(world.name(index)) has \(info.cid) \(said.status.text), which IPFS \(holds ? "pins" : "does not pin")")
         }
     }
@@ -188,7 +189,7 @@ extension Run {
             guard let process = world.peers[index].process else { continue }
             let streams = process.streams.count, most = 16 * world.peers.count + 16
             if streams > most {
-                let kinds = process.streams.values.map { "\($0.cargo) \($0.opener == index ? "to" : "from") \(world.name($0.other(than: index)))\($0.openerEnded ? ", opener ended" : "")\($0.accepterEnded ? ", accepter ended" : "")" }
+                let kinds = process.streams.values.map { "\($0.cargo) \($0.opener == index ? "to" : "from") \(world.name($0.other(than: index)))\($0.fromOpener.hasEnded ? ", opener ended" : "")\($0.fromAccepter.hasEnded ? ", accepter ended" : "")" }
                 let counts = Dictionary(kinds.map { ($0, 1) }, uniquingKeysWith: +).sorted { ($1.value, $0.key) < ($0.value, $1.key) }
                 let most = counts.prefix(3).map { "\($0.value) \($0.key)" }.joined(separator: "; ")
                 return world.fail(.bound, "\(world.name(index)) has \(streams) streams open at rest: \(most)")

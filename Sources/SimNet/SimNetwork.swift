@@ -65,19 +65,24 @@ final class SimStream {
     let cargo: Cargo
     let openerID: StreamID
     var accepterID: StreamID?
-    /// The end of that direction has arrived, and so has all that was sent before it.
-    var openerEnded = false
-    var accepterEnded = false
-    /// Packets under way, to know when a direction has drained, and the last one.
-    var inFlightFromOpener = 0
-    var inFlightFromAccepter = 0
-    var lastFromOpener: Pieces?
-    var lastFromAccepter: Pieces?
+    struct Direction {
+        /// The end has arrived, and so has all that was sent before it.
+        var hasEnded = false
+        /// Packets under way, to know when it has drained, and the last one.
+        var inFlight = 0
+        var last: Pieces?
+    }
+    var fromOpener = Direction()
+    var fromAccepter = Direction()
     var isForgotten = false
 
     init(connection: SimConnection, opener: Int, accepter: Int, cargo: Cargo, openerID: StreamID) {
         (self.connection, self.opener, self.accepter) = (connection, opener, accepter)
         (self.cargo, self.openerID) = (cargo, openerID)
+    }
+    subscript(from peer: Int) -> Direction {
+        get { opener == peer ? fromOpener : fromAccepter }
+        set { if opener == peer { fromOpener = newValue } else { fromAccepter = newValue } }
     }
     func id(at peer: Int) -> StreamID? { opener == peer ? openerID : accepterID }
     func other(than peer: Int) -> Int { opener == peer ? accepter : opener }

@@ -81,16 +81,12 @@ extension World {
         let link = Link(from: index, to: stream.other(than: index))
         noteDelay(packet, link)
         pieces.arrivesAt = network.arrival(link, packet, now: now, tape: tape)
-        let last = stream.opener == index ? stream.lastFromOpener : stream.lastFromAccepter
         // On some connections every piece arrives by itself.
-        if let last, last.arrivesAt > now, pieces.arrivesAt <= last.arrivesAt + Pieces.window, stream.connection.number & 3 != 0 {
+        if let last = stream[from: index].last, last.arrivesAt > now, pieces.arrivesAt <= last.arrivesAt + Pieces.window, stream.connection.number & 3 != 0 {
             return last.all.append(bytes)
         }
-        if stream.opener == index {
-            (stream.inFlightFromOpener, stream.lastFromOpener) = (stream.inFlightFromOpener + 1, pieces)
-        } else {
-            (stream.inFlightFromAccepter, stream.lastFromAccepter) = (stream.inFlightFromAccepter + 1, pieces)
-        }
+        stream[from: index].inFlight += 1
+        stream[from: index].last = pieces
         schedule(packet, over: stream.connection, link, at: pieces.arrivesAt)
     }
 
@@ -141,8 +137,8 @@ extension World {
         case .data(let stream, let pieces): deliverData(stream, pieces, link, process)
         case .drained(let stream): feed(process, stream) { .drained($0) }
         case .closeWrite(let stream):
-            if to == stream.accepter { stream.openerEnded = true } else { stream.accepterEnded = true }
-            let isOver = stream.openerEnded && stream.accepterEnded
+            stream[from: from].hasEnded = true
+            let isOver = stream.fromOpener.hasEnded && stream.fromAccepter.hasEnded
             feed(process, stream) { .remoteClosed($0) }
             if isOver { forget(stream) }
         case .reset(let stream):
@@ -166,15 +162,9 @@ extension World {
 
     private func deliverData(_ stream: SimStream, _ pieces: Pieces, _ link: Link, _ process: Process) {
         guard !stream.isForgotten else { return }
-        let left: Int
-        if stream.opener == link.from {
-            stream.inFlightFromOpener -= 1
-            left = stream.inFlightFromOpener
-        } else {
-            stream.inFlightFromAccepter -= 1
-            left = stream.inFlightFromAccepter
-        }
-        if left == 0 { send(.drained(stream), on: stream, from: link.to) }
+        stream[from: link.from].inFlight -= 1
+        if stream[from: link.from].last === pieces { stream[from: link.from].last = nil }
+        if stream[from: link.from].inFlight == 0 { send(.drained(stream), on: stream, from: link.to) }
         var arrived: Bytes?
         for piece in pieces.all {
             guard let piece = tampered(piece, of: stream, link) else { continue }

@@ -36,9 +36,9 @@ extension World {
         guard !peer.isUp, !peer.isLost else { return }
         peer.lives += 1
         record(.up, index, "starts")
-        var choices = tape.stream(.crash, UInt64(index), peer.lives << 1 | 1 << 40)
-        peer.disk.reopen(&choices)
-        choices = tape.stream(.peer, UInt64(index), peer.lives << 40)
+        var losses = tape.stream(.crash, UInt64(index), peer.lives << 1 | 1 << 40)
+        peer.disk.reopen(&losses)
+        var choices = tape.stream(.peer, UInt64(index), peer.lives << 40)
         var effects: [PeerEffect] = []
         do {
             let machine = try ClusterPeer(

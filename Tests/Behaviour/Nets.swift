@@ -142,7 +142,6 @@ private final class LoopbackNet: Net {
     private let factors: ReplicationFactors
     private var peers: [PeerRunner?] = [nil, nil, nil]
     private var homes: [[Multiaddr]?] = [nil, nil, nil]
-    private var isOver = false
 
     init(_ factors: ReplicationFactors) throws {
         self.factors = factors

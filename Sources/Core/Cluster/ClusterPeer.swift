@@ -49,15 +49,10 @@ package struct ClusterPeer: Sendable {
 
     var book: PeerBook
     var gossip: Gossip
-    package var meshMax: (members: Int, bound: Int) { gossip.meshMax }
     var exchange: Exchange
     var dagList: DagList
     var rpc: RPC
     package internal(set) var replica: Replica
-    /// What the state has come to, for whoever looks after every step: in place, or all of the replica would be copied.
-    package mutating func merged() -> (blocks: Int, absent: Int, digest: StateDigest) {
-        (replica.blockCount, replica.absentCount, replica.digest)
-    }
     package internal(set) var tracker: Tracker
     package internal(set) var monitor: Monitor
     var informers: Informers
@@ -143,6 +138,11 @@ package struct ClusterPeer: Sendable {
     /// Calls of other peers that are open; and of one of them, those that count against its limit.
     package var openCallCount: Int { rpc.servedCount }
     package func countedCalls(of peer: PeerID) -> Int { rpc.countedCalls(of: peer) }
+    package var meshMax: (members: Int, bound: Int) { gossip.meshMax }
+    /// What the state has come to, for whoever looks after every step: in place, or all of the replica would be copied.
+    package mutating func merged() -> (blocks: Int, absent: Int, digest: StateDigest) {
+        (replica.blockCount, replica.absentCount, replica.digest)
+    }
     /// What the peerstore file is to hold: other peers and their addresses, the most important first.
     package var knownPeers: [(peer: PeerID, addresses: [Multiaddr])] { book.known }
 

@@ -91,13 +91,14 @@ package enum IPFSNode: Sendable {
         case .embedded(let node): node.blockSize(cid)
         }
     }
-    /// What the embedded node pins; nil where a daemon does.
+    /// The bytes that the embedded node stores; nil where a daemon does.
     package var embeddedBytes: Int? {
         switch self {
         case .kubo: nil
         case .embedded(let node): node.storedBytes
         }
     }
+    /// What the embedded node pins; nil where a daemon does.
     package var embeddedPins: SortedMap<CID, PinDepth>? {
         switch self {
         case .kubo: nil

@@ -181,7 +181,7 @@ extension KuboConnector {
             request(id, .origin, target, within: nil, now, &effects)
         }
         if let source = pin.options.pinUpdate {
-            look(id, source, pin.options.mode == .direct ? 0 : -1, .lookAtSource, now, &effects)
+            look(id, source, pin.options.mode.depth, .lookAtSource, now, &effects)
         } else { self.pin(id, now, &effects) }
     }
 

@@ -8,13 +8,9 @@ import Seams
 extension ClientReply: JournalWritable {
     package func write(to writer: inout JournalWriter) {
         switch self {
-        case .item(let item):
-            writer.byte(0)
-            writer.put(item)
+        case .item(let item): writer.head(0, item)
         case .end: writer.byte(1)
-        case .failed(let failure):
-            writer.byte(2)
-            writer.put(failure)
+        case .failed(let failure): writer.head(2, failure)
         case .pause: writer.byte(3)
         case .resume: writer.byte(4)
         }
@@ -35,27 +31,20 @@ extension ClientFailure: JournalWritable {
 extension ClientItem: JournalWritable {
     package func write(to writer: inout JournalWriter) {
         switch self {
-        case .peer(let peer): writer.item(0, peer)
-        case .version(let version): writer.item(1, version)
-        case .pin(let pin): writer.item(2, pin)
-        case .pins(let pins): writer.item(3, pins)
-        case .info(let info): writer.item(4, info)
-        case .infos(let infos): writer.item(5, infos)
-        case .metrics(let metrics): writer.item(6, metrics)
-        case .names(let names): writer.item(7, names)
-        case .alerts(let alerts): writer.item(8, alerts)
-        case .graph(let graph): writer.item(9, graph)
-        case .bandwidth(let protocols): writer.item(10, protocols)
-        case .garbage(let garbage): writer.item(11, garbage)
-        case .added(let output): writer.item(12, output)
+        case .peer(let peer): writer.head(0, peer)
+        case .version(let version): writer.head(1, version)
+        case .pin(let pin): writer.head(2, pin)
+        case .pins(let pins): writer.head(3, pins)
+        case .info(let info): writer.head(4, info)
+        case .infos(let infos): writer.head(5, infos)
+        case .metrics(let metrics): writer.head(6, metrics)
+        case .names(let names): writer.head(7, names)
+        case .alerts(let alerts): writer.head(8, alerts)
+        case .graph(let graph): writer.head(9, graph)
+        case .bandwidth(let protocols): writer.head(10, protocols)
+        case .garbage(let garbage): writer.head(11, garbage)
+        case .added(let output): writer.head(12, output)
         }
-    }
-}
-
-extension JournalWriter {
-    fileprivate mutating func item(_ tag: UInt8, _ value: some JournalWritable) {
-        byte(tag)
-        put(value)
     }
 }
 

@@ -77,9 +77,7 @@ extension Trust: Journaled {
     package func write(to writer: inout JournalWriter) {
         switch self {
         case .everyone: writer.byte(0)
-        case .only(let peers):
-            writer.byte(1)
-            writer.put(peers.elements)
+        case .only(let peers): writer.head(1, peers.elements)
         }
     }
     package init(reading reader: inout JournalReader) throws(JournalError) {
@@ -94,12 +92,8 @@ extension Trust: Journaled {
 extension IPFSNodeSettings: Journaled {
     package func write(to writer: inout JournalWriter) {
         switch self {
-        case .kubo(let settings):
-            writer.byte(0)
-            writer.put(settings)
-        case .embedded(let settings):
-            writer.byte(1)
-            writer.put(settings)
+        case .kubo(let settings): writer.head(0, settings)
+        case .embedded(let settings): writer.head(1, settings)
         }
     }
     package init(reading reader: inout JournalReader) throws(JournalError) {

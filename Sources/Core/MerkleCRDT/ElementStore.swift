@@ -311,7 +311,7 @@ struct ElementStore: Sendable {
         let words = try index.words(tombstone.hash, seen: key)
         let mark = base + Int(tombstone.offset)
         // One's own, of a key that had one element and has it still.
-        if let only = key?.elements.first, key?.elements.count == 1, words.count == 1, words.first == IndexWord(kind: Kind.element, only.address) {
+        if let only = key?.elements.first, key?.elements.count == 1, words == Few(one: IndexWord(kind: Kind.element, only.address)) {
             return try remove(only, of: Few(one: only), tombstone.hash, mark)
         }
         guard let (name, target) = block.tombstone(tombstone) else { return false }

@@ -68,6 +68,7 @@ extension Replica {
             try tell(some.compactMap { index in
                 index < block.elements.count ? block.name(block.elements[index]) : block.tombstone(block.tombstones[index - block.elements.count])?.name
             }, &effects)
+            // A block may stand in the log twice, and was counted once.
             telling.untoldCount = max(0, telling.untoldCount - some.count)
             if some.upperBound < count {
                 telling.behind = (record, some.upperBound)

@@ -55,7 +55,7 @@ package struct PinBatch: Equatable, Sendable, CustomStringConvertible {
     package func pin(_ index: Int) throws(MultiformatError) -> Pin {
         var pin = Pin(cid: try CID(withCID(index) { Bytes($0) }), options: options)
         pin.options.name = String(decoding: bytes[entries[index].cidEnd..<entries[index].end], as: UTF8.self)
-        pin.maxDepth = options.mode == .direct ? 0 : -1
+        pin.maxDepth = options.mode.depth
         return pin
     }
 
