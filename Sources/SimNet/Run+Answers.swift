@@ -65,7 +65,8 @@ extension Run {
             asked.snapshot = SortedSet(pins(of: process.machine).map(\.cid))
             oracles.asked[client] = asked
         case .client(let client, .pin(let pin)):
-            guard let process = world.peers[index].process, let held = try? process.machine.readPin(pin.cid) else { return }
+            // CLU-08: an update goes where its source is, whoever of those may be gone.
+            guard let process = world.peers[index].process, let held = try? process.machine.readPin(pin.options.pinUpdate ?? pin.cid) else { return }
             oracles.asked[client]?.before = held.allocations ?? []
         default: break
         }
