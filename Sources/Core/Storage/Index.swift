@@ -197,7 +197,8 @@ package struct Index: Sendable {
         }
         keep(sum)
     }
-    @inline(never) private func keep(_ sum: UInt64) {}
+    /// Without this the compiler would leave the reads away: nothing comes of them.
+    @_optimize(none) private func keep(_ sum: UInt64) {}
 
     /// What stands for the hash, of whatever key. `seen` is what it was in an earlier generation: what came since is in memory, or in
     /// runs of which filters tell nearly always that there is nothing to be read.
