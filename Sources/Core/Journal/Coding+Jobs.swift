@@ -38,6 +38,29 @@ extension KnownKey: Journaled {
     }
 }
 
+extension Looked.Found: Journaled {
+    package func write(to writer: inout JournalWriter) {
+        writer.put(number)
+        writer.put(key)
+    }
+    package init(reading reader: inout JournalReader) throws(JournalError) {
+        self.init(number: try reader.get(), key: try reader.get())
+    }
+}
+
+extension Looked: Journaled {
+    package func write(to writer: inout JournalWriter) {
+        writer.put(generation)
+        writer.put(hashes)
+        writer.put(found)
+    }
+    package init(reading reader: inout JournalReader) throws(JournalError) {
+        self.init(generation: try reader.get())
+        hashes = try reader.get()
+        found = try reader.get()
+    }
+}
+
 extension IndexRun: Journaled {
     package func write(to writer: inout JournalWriter) {
         let parts = self.parts
@@ -94,7 +117,7 @@ extension JobOutcome: Journaled {
     package func write(to writer: inout JournalWriter) {
         switch self {
         case .done(let run): writer.head(0, run)
-        case .found(let keys): writer.head(1, keys)
+        case .found(let looked): writer.head(1, looked)
         case .failed(let error): writer.head(2, error)
         }
     }
@@ -113,7 +136,7 @@ extension Job: JournalWritable {
         writer.put(number)
         writer.put(isLookup)
         writer.put(isUrgent)
-        writer.put(hashes)
+        writer.put(keyCount)
         writer.put(files)
     }
 }

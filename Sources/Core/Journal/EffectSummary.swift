@@ -62,7 +62,7 @@ package struct EffectSummary: Equatable, Fielded, CustomStringConvertible {
         case .connection(.disconnect(let peer)): self.init(.disconnect, key: peer.bytes)
         case .stream(let effect): self.init(of: effect)
         case .disk(let effect): self.init(of: effect)
-        case .job(let job) where job.isLookup: self.init(.lookupJob, job.number, size: job.hashes.count)
+        case .job(let job) where job.isLookup: self.init(.lookupJob, job.number, size: job.keyCount)
         case .job(let job): self.init(.indexJob, job.number, name: job.files.joined(separator: " "))
         case .exchange(let effect): self.init(of: effect)
         case .reply(let client, let reply): self.init(of: reply, client.number)

@@ -68,3 +68,7 @@ extension Bytes {
         }
     }
 }
+
+/// What was read only to bring it into the processor's caches: the compiler would leave such reads away.
+@_optimize(none)
+package func keepRead(_ sum: UInt64) {}

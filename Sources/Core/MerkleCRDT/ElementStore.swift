@@ -122,10 +122,10 @@ struct ElementStore: Sendable {
     }
 
     /// To find what there is of many keys, beside the steps.
-    mutating func lookup(_ names: [StoredName]) -> Job {
+    mutating func lookup(_ keys: AskedKeys) -> Job {
         let log = log.files
-        return index.lookup(names.map(\.hash), kind: Kind.element) { number, address, reader throws(LogError) in
-            try ElementStore.read(address, names[number], log.read(by: reader))
+        return index.lookup(keys.count, hash: { keys.hash($0) }, kind: Kind.element) { number, address, reader throws(LogError) in
+            try ElementStore.read(address, keys.name(number), log.read(by: reader))
         }
     }
 

@@ -18,69 +18,97 @@ struct Lookup: Sendable {
     }
 }
 
+/// What is looked up, by numbers.
+enum AskedKeys: Sendable {
+    case batch(PinBatch)
+    case cids([CID])
+
+    var count: Int {
+        switch self {
+        case .batch(let batch): batch.count
+        case .cids(let cids): cids.count
+        }
+    }
+    func hash(_ number: Int) -> UInt64 {
+        switch self {
+        case .batch(let batch): batch.withCID(number) { StoredKey.hash(cid: $0) }
+        case .cids(let cids): cids[number].bytes.withUnsafeBytes { StoredKey.hash(cid: $0) }
+        }
+    }
+    func name(_ number: Int) -> StoredName {
+        switch self {
+        case .batch(let batch): batch.withCID(number) { StoredName(decoded: $0) }
+        case .cids(let cids): StoredName(cids[number])
+        }
+    }
+}
+
 extension Replica {
     /// Keys that are being looked up.
     package struct Question: Sendable {
-        /// Nil where there is nothing to read.
+        /// Nil where there is nothing to be looked up.
         let job: UInt64?
-        let generation: UInt64
-        /// Of all that were asked for, those that may be here, in order. Of the others there is surely nothing, and never was.
-        let names: [(number: Int, name: StoredName)]
+        let keys: AskedKeys
     }
 
-    package mutating func ask(_ cids: [CID], effects: inout [Effect]) -> Question {
-        ask(cids.enumerated().map { ($0, StoredName($1)) }, &effects)
-    }
-    package mutating func ask(_ batch: PinBatch, effects: inout [Effect]) -> Question {
-        var hashes: [UInt64] = []
-        hashes.reserveCapacity(batch.count)
-        for index in 0..<batch.count { hashes.append(batch.withCID(index) { StoredKey.hash(cid: $0) }) }
-        return ask(store.index.mayContain(hashes).map { number in (number, batch.withCID(number) { StoredName(decoded: $0) }) }, &effects)
-    }
-    private mutating func ask(_ names: [(number: Int, name: StoredName)], _ effects: inout [Effect]) -> Question {
-        var job: UInt64?
-        if !names.isEmpty {
-            let lookup = store.lookup(names.map(\.name))
-            job = lookup.number
-            lookups[lookup.number] = .some(nil)
-            effects.append(.job(lookup))
-        }
-        return Question(job: job, generation: store.index.generation, names: names)
+    package mutating func ask(_ cids: [CID], effects: inout [Effect]) -> Question { ask(.cids(cids), &effects) }
+    package mutating func ask(_ batch: PinBatch, effects: inout [Effect]) -> Question { ask(.batch(batch), &effects) }
+    private mutating func ask(_ keys: AskedKeys, _ effects: inout [Effect]) -> Question {
+        guard keys.count > 0 else { return Question(job: nil, keys: keys) }
+        let lookup = store.lookup(keys)
+        lookups[lookup.number] = .some(nil)
+        effects.append(.job(lookup))
+        return Question(job: lookup.number, keys: keys)
     }
 
     package func isAnswered(_ question: Question) -> Bool { question.job.map { lookups[$0] != .some(nil) } ?? true }
 
-    /// What was found is of no use any more, since runs have been merged meanwhile: all of it would have to be read again.
+    /// What was found is of no use any more, since runs have been merged meanwhile or could not be read: all of it would have to be
+    /// read again.
     package func isOutOfDate(_ question: Question) -> Bool {
-        guard let job = question.job, let keys = lookups[job] ?? nil, let first = keys.first else { return false }
-        return !store.index.isKnownSince(first.generation)
+        guard let job = question.job, let looked = lookups[job] ?? nil else { return false }
+        return !store.index.isKnownSince(looked.generation)
     }
     package mutating func forget(_ question: Question) { if let job = question.job { lookups[job] = nil } }
 
-    mutating func onLookup(_ number: UInt64, _ keys: [KnownKey]) { if lookups[number] != nil { lookups[number] = keys } }
+    mutating func onLookup(_ number: UInt64, _ looked: Looked) { if lookups[number] != nil { lookups[number] = looked } }
 
-    /// What was found of each name, if that is there.
-    private mutating func take(_ question: Question) -> [KnownKey]? {
-        let keys = question.job.flatMap { lookups.removeValue(forKey: $0) } ?? nil
-        return keys?.count == question.names.count ? keys : nil
+    /// The hashes of all keys, and the numbers of those that may be here, with what was found of them before. Of the others there is
+    /// nothing, and never was.
+    private mutating func answer(_ question: Question) -> (hashes: [UInt64], here: [(number: Int, seen: KnownKey?)]) {
+        let looked = question.job.flatMap { lookups.removeValue(forKey: $0) } ?? nil
+        guard let looked, looked.hashes.count == question.keys.count else {
+            let hashes = (0..<question.keys.count).map(question.keys.hash)
+            return (hashes, store.index.mayContain(hashes).map { ($0, nil) })
+        }
+        var here: [(number: Int, seen: KnownKey?)] = []
+        var found = looked.found[...]
+        // Of those that have come since, the runs had nothing.
+        let none = KnownKey(generation: looked.generation, words: [])
+        for number in store.index.mayContain(looked.hashes, since: store.index.isKnownSince(looked.generation) ? looked.generation : 0) {
+            while let first = found.first, first.number < number { here.append((first.number, found.removeFirst().key)) }
+            here.append((number, found.first?.number == number ? found.removeFirst().key : none))
+        }
+        return (looked.hashes, here + found.map { ($0.number, $0.key) })
     }
 
     /// What there is of the keys of a batch.
     package struct Newcomers: Sendable {
+        let hashes: [UInt64]
         let lookup: Lookup
         /// Those that may be in the pinset, in order, and their values.
         package let exceptions: [(index: Int, value: Bytes?)]
     }
     package mutating func newcomers(_ question: Question) throws(LogError) -> Newcomers {
-        var lookup = Lookup(generation: question.generation)
+        let (hashes, here) = answer(question)
+        var lookup = Lookup(generation: store.index.generation)
         var exceptions: [(index: Int, value: Bytes?)] = []
-        let seen = take(question)
-        for (index, (number, name)) in question.names.enumerated() {
-            let (value, key) = try store.known(name, seen: seen?[index])
+        for (number, seen) in here {
+            let (value, key) = try store.known(question.keys.name(number), seen: seen)
             lookup.known.append((number, key))
             exceptions.append((number, value))
         }
-        return Newcomers(lookup: lookup, exceptions: exceptions)
+        return Newcomers(hashes: hashes, lookup: lookup, exceptions: exceptions)
     }
 
     /// What there is of a key, to be removed. Good until something else is written of it.
@@ -93,13 +121,17 @@ extension Replica {
     }
     /// Each key once, by its number among those that were asked for. Nil: there is nothing under that CID.
     package mutating func removals(_ question: Question) throws(LogError) -> [(number: Int, removal: Removal?)] {
+        let (hashes, here) = answer(question)
         var removals: [(number: Int, removal: Removal?)] = []
-        removals.reserveCapacity(question.names.count)
-        var asked = HashSet(capacity: question.names.count)
-        let seen = take(question)
-        for (index, (number, name)) in question.names.enumerated() {
-            if !asked.insert(name.hash), question.names[..<index].contains(where: { $0.name == name }) { continue }
-            let (value, key) = try store.known(name, seen: seen?[index])
+        removals.reserveCapacity(hashes.count)
+        var asked = HashSet(capacity: hashes.count)
+        var rest = here[...]
+        for number in hashes.indices {
+            let seen = rest.first?.number == number ? rest.removeFirst() : nil
+            let name = question.keys.name(number)
+            if !asked.insert(hashes[number]), (0..<number).contains(where: { question.keys.name($0) == name }) { continue }
+            guard let seen else { removals.append((number, nil)); continue }
+            let (value, key) = try store.known(name, seen: seen.seen)
             let blocks = try store.blocks(of: key)
             removals.append((number, value.map { Removal(name: name, key: key, blocks: blocks, value: $0) }))
         }

@@ -280,7 +280,7 @@ extension Replica {
     package mutating func onJob(_ number: UInt64, _ outcome: JobOutcome, now: Now, effects: inout [Effect]) {
         switch outcome {
         case .done(let run): withIndex(&effects) { $0.onJob(number, run, effects: &$1) }
-        case .found(let keys): return onLookup(number, keys)
+        case .found(let looked): return onLookup(number, looked)
         case .failed(let error):
             effects.append(.log(LogLine(.error, "crdt", "the index could not be written: \(error)")))
             withIndex(&effects) { $0.onJobFailed(number, effects: &$1) }

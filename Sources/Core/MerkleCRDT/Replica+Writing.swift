@@ -180,13 +180,14 @@ extension Replica {
         if isStopping { return effects.append(.finished(id, .stopping)) }
         guard isOpen else { return effects.append(.finished(id, .opening(percent: openingPercent))) }
         commitAll(&effects)  // what was accepted before comes before
+        guard let hashes = newcomers?.hashes ?? StoredBlock.hashes(pins) else {
+            return effects.append(.finished(id, .log("a pin does not begin with its CID")))
+        }
         var start = 0
         writeBlocks(id, &effects) { tips, priority, _, settings in
             guard start < pins.count else { return nil }
-            guard let size = StoredBlock.count(pins, from: start, deltaBytesMax: settings.deltaBytesMax) else {
-                throw ReplicaError.log("a pin does not begin with its CID")
-            }
-            var block = StoredBlock.of(pins, from: start, size: size, heads: tips, priority: priority)
+            let size = StoredBlock.count(pins, hashes, from: start, deltaBytesMax: settings.deltaBytesMax)
+            var block = StoredBlock.of(pins, hashes, from: start, size: size, heads: tips, priority: priority)
             block.lookup = newcomers?.lookup.part(start..<start + size.count)
             start += size.count
             return (block, start == pins.count)

@@ -180,7 +180,7 @@ package struct Replica: Sendable {
     /// Damages for which the state has been made anew already.
     var settledDamages = SortedSet<String>()
     /// Lookups that are under way or whose answer has not been fetched.
-    var lookups: [UInt64: [KnownKey]?] = [:]
+    var lookups: [UInt64: Looked?] = [:]
     var catchingUp: CatchingUp?
     /// When a list may be asked for next.
     var catchUpAt: Instant?

@@ -45,15 +45,25 @@ extension StoredBlock {
         return (inner, 1 + varintLength(UInt64(inner)) + inner, max(record, elementBytesMin))
     }
 
+    /// Of the keys of all. Nil if a value does not begin with a CID.
+    static func hashes(_ pins: StoredPins) -> [UInt64]? {
+        var hashes: [UInt64] = []
+        hashes.reserveCapacity(pins.count)
+        for index in 0..<pins.count {
+            guard let hash = pins.withValue(index, { StoredKey.cid(in: $0).map { StoredKey.hash(cid: $0) } }) else { return nil }
+            hashes.append(hash)
+        }
+        return hashes
+    }
+
     /// How many of the pins from `start` on fit: a block ends with the one that makes it larger than the limit (CRDT-136), and before
-    /// a CID that is in it already: the later pin is to win (C08). Nil if a value does not begin with a CID.
-    static func count(_ pins: StoredPins, from start: Int, deltaBytesMax: Int) -> (count: Int, block: Int, record: Int)? {
+    /// a CID that is in it already: the later pin is to win (C08).
+    static func count(_ pins: StoredPins, _ hashes: [UInt64], from start: Int, deltaBytesMax: Int) -> (count: Int, block: Int, record: Int) {
         var (count, block, record) = (0, 0, 0)
         var seen = HashSet(capacity: min(pins.count - start, deltaBytesMax / 64 + 1))
         while start + count < pins.count, block <= deltaBytesMax {
-            let found = pins.withValue(start + count) { value in StoredKey.cid(in: value).map { ($0.count, StoredKey.hash(cid: $0)) } }
-            guard let (cid, hash) = found else { return nil }
-            guard seen.insert(hash) else { break }
+            guard seen.insert(hashes[start + count]) else { break }
+            let cid = pins.withValue(start + count) { StoredKey.cid(in: $0)?.count ?? 0 }
             let size = sizes(cid: cid, value: pins.byteCount(start + count))
             (count, block, record) = (count + 1, block + size.block, record + size.record)
         }
@@ -62,7 +72,7 @@ extension StoredBlock {
 
     /// `size` is what `count` has said.
     static func of(
-        _ pins: StoredPins, from start: Int, size: (count: Int, block: Int, record: Int), heads: [Multihash], priority: UInt64
+        _ pins: StoredPins, _ hashes: [UInt64], from start: Int, size: (count: Int, block: Int, record: Int), heads: [Multihash], priority: UInt64
     ) -> StoredBlock {
         let deltaBytes = size.block + 1 + varintLength(priority)
         let blockBytes = heads.count * linkBytes + 1 + varintLength(UInt64(deltaBytes)) + deltaBytes
@@ -81,7 +91,7 @@ extension StoredBlock {
                 var (out, kept) = (Cursor(at: UnsafeMutableRawPointer(blockBase)), Cursor(at: record + headerBytes))
                 record.initializeMemory(as: UInt8.self, repeating: 0, count: headerBytes)
                 for index in start..<start + size.count {
-                    pins.withValue(index) { elements.append(write($0, &out, &kept, record)) }
+                    pins.withValue(index) { elements.append(write($0, hashes[index], &out, &kept, record)) }
                 }
                 return headerBytes + size.record
             }
@@ -99,7 +109,7 @@ extension StoredBlock {
 
     @inline(__always)
     private static func write(
-        _ value: UnsafeRawBufferPointer, _ out: inout Cursor, _ kept: inout Cursor, _ record: UnsafeMutableRawPointer
+        _ value: UnsafeRawBufferPointer, _ hash: UInt64, _ out: inout Cursor, _ kept: inout Cursor, _ record: UnsafeMutableRawPointer
     ) -> ElementRef {
         guard let cid = StoredKey.cid(in: value) else { unreachable("a pin that does not begin with its CID") }
         let size = sizes(cid: cid.count, value: value.count)
@@ -122,7 +132,7 @@ extension StoredBlock {
         kept.varint(value.count << 1)
         kept.bytes(value)
         while kept.at - begin < elementBytesMin { kept.byte(0) }
-        return ElementRef(hash: StoredKey.hash(cid: cid), offset: UInt32(offset), mixed: mixed)
+        return ElementRef(hash: hash, offset: UInt32(offset), mixed: mixed)
     }
 }
 

@@ -145,9 +145,13 @@ package struct Index: Sendable {
     @inline(__always)
     package func mayContain(_ hash: UInt64) -> Bool {
         touch(hash)
+        return mayContain(hash, newest: runs.count)
+    }
+    @inline(__always)
+    private func mayContain(_ hash: UInt64, newest: Int) -> Bool {
         if table.contains(hash) { return true }
         for index in frozen.indices where frozen[index].table.contains(hash) { return true }
-        for index in runs.indices where runs[index].filter.mayContain(hash) { return true }
+        for index in 0..<newest where runs[index].filter.mayContain(hash) { return true }
         return false
     }
 
@@ -167,13 +171,14 @@ package struct Index: Sendable {
     /// That of the first table since all was forgotten.
     private var firstGeneration: UInt64 = 1
 
-    /// The places of those hashes that may be here.
-    package func mayContain(_ hashes: [UInt64]) -> [Int] {
+    /// The places of those hashes that may be here: in memory, or in runs that have something of tables since that generation.
+    package func mayContain(_ hashes: [UInt64], since generation: UInt64 = 0) -> [Int] {
+        let newest = runs.prefix { $0.tables.upperBound >= generation }.count
         var found: [Int] = []
         for start in stride(from: 0, to: hashes.count, by: Index.touched) {
             let end = min(start + Index.touched, hashes.count)
-            touch(hashes[start..<end])
-            for index in start..<end where mayContain(hashes[index]) { found.append(index) }
+            touch(hashes[start..<end], newest: newest)
+            for index in start..<end where mayContain(hashes[index], newest: newest) { found.append(index) }
         }
         return found
     }
@@ -184,21 +189,20 @@ package struct Index: Sendable {
     @inline(__always)
     private func touch(_ hash: UInt64) {
         var sum = UInt64(table.touch(hash))
-        sum &+= runs.touch(hash)
-        keep(sum)
+        for index in runs.indices { sum &+= runs[index].filter.touch(hash) }
+        keepRead(sum)
     }
-    package func touchTable(_ hashes: ArraySlice<UInt64>) { keep(hashes.reduce(0) { $0 &+ UInt64(table.touch($1)) }) }
-    package func touch(_ hashes: ArraySlice<UInt64>) {
+    package func touchTable(_ hashes: ArraySlice<UInt64>) { keepRead(hashes.reduce(0) { $0 &+ UInt64(table.touch($1)) }) }
+    package func touch(_ hashes: ArraySlice<UInt64>) { touch(hashes, newest: runs.count) }
+    private func touch(_ hashes: ArraySlice<UInt64>, newest: Int) {
         var sum: UInt64 = 0
         for hash in hashes {
             sum &+= UInt64(table.touch(hash))
             for index in frozen.indices { sum &+= UInt64(frozen[index].table.touch(hash)) }
-            sum &+= runs.touch(hash)
+            for index in 0..<newest { sum &+= runs[index].filter.touch(hash) }
         }
-        keep(sum)
+        keepRead(sum)
     }
-    /// Without this the compiler would leave the reads away: nothing comes of them.
-    @_optimize(none) private func keep(_ sum: UInt64) {}
 
     /// What stands for the hash, of whatever key. `seen` is what it was in an earlier generation: what came since is in memory, or in
     /// runs of which filters tell nearly always that there is nothing to be read.
@@ -242,12 +246,14 @@ package struct Index: Sendable {
         return found
     }
 
-    /// To look many hashes up in the runs there are now. `read` gives the element at a place, for words of that kind.
+    /// To look many keys up in the runs there are now, by their numbers. `read` gives the element at a place, for words of that kind.
     package mutating func lookup(
-        _ hashes: [UInt64], kind: UInt8, read: @escaping @Sendable (Int, LogAddress, any DiskReader) throws(LogError) -> Candidate?
+        _ count: Int, hash: @escaping @Sendable (Int) -> UInt64, kind: UInt8,
+        read: @escaping @Sendable (Int, LogAddress, any DiskReader) throws(LogError) -> Candidate?
     ) -> Job {
         Job(LookupJob(
-            number: takeNumber(), runs: runs, generation: frozen.first?.generation ?? generation, hashes: hashes, kind: kind, read: read))
+            number: takeNumber(), runs: runs, generation: frozen.first?.generation ?? generation, count: count, hash: hash, kind: kind,
+            read: read))
     }
 
     private func collectFromMemory(_ hash: UInt64, into versions: inout Few<IndexWord>) {

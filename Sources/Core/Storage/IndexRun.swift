@@ -167,14 +167,6 @@ package struct IndexRun: Sendable, Equatable {
 }
 
 extension [IndexRun] {
-    /// Brings what a question will look at into the processor's caches.
-    @inline(__always)
-    func touch(_ hash: UInt64) -> UInt64 {
-        var sum: UInt64 = 0
-        for index in indices { sum &+= self[index].filter.touch(hash) }
-        return sum
-    }
-
     /// All versions there are, the newest first.
     func collect(_ hash: UInt64, reader: any DiskReader, into found: inout Few<IndexWord>) throws(LogError) {
         for index in indices where self[index].filter.mayContain(hash) { try self[index].collect(hash, reader: reader, into: &found) }
@@ -215,6 +207,12 @@ struct HashFilter: Sendable {
     /// Brings what a question will look at into the processor's caches.
     @inline(__always)
     func touch(_ hash: UInt64) -> UInt64 { words.withUnsafeBufferPointer { $0[line(hash)] } }
+
+    /// Notes which may be here.
+    func mark(_ hashes: ArraySlice<UInt64>, _ isHere: inout [Bool]) {
+        keepRead(hashes.reduce(0) { $0 &+ touch($1) })
+        for (place, hash) in hashes.enumerated() where mayContain(hash) { isHere[place] = true }
+    }
 
     @inline(__always)
     func mayContain(_ hash: UInt64) -> Bool {

@@ -21,14 +21,13 @@ package struct Job: Sendable, Equatable {
     package mutating func advance(reader: any DiskReader, effects: inout [DiskEffect]) throws(LogError) -> JobOutcome? {
         if let run = try index?.advance(reader: reader, effects: &effects) { return .done(run) }
         // Whoever asked reads again what could not be read, and is told of the damage.
-        do throws(LogError) { return try lookup?.advance(reader: reader).map { .found($0) } } catch { return .found([]) }
+        do throws(LogError) { return try lookup?.advance(reader: reader).map { .found($0) } } catch { return .found(Looked(generation: 0)) }
     }
 }
 
 /// How a job has ended.
 package enum JobOutcome: Equatable, Sendable {
     case done(IndexRun)
-    /// For each key in turn, or nothing.
-    case found([KnownKey])
+    case found(Looked)
     case failed(LogError)
 }

@@ -38,8 +38,8 @@ extension LogDamage {
 }
 
 extension Job {
-    /// What is looked up.
-    package var hashes: [UInt64] { lookup?.hashes ?? [] }
+    /// So many keys are looked up.
+    package var keyCount: Int { lookup?.count ?? 0 }
     /// What is read, the newest first, and what is written.
     package var files: [FileName] {
         if let lookup { return lookup.runs.map(\.file) }

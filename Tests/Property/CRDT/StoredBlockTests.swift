@@ -106,9 +106,10 @@ import Testing
             delta.priority = 1 + UInt64(choices.below(1000))
             let heads = (0..<choices.below(3)).map { _ in CID(v1: Codec.dagPB, .sha2_256(of: choices.bytes(5))) }
             let raw = DeltaBlock.encode(delta, heads: heads)
-            let size = try #require(StoredBlock.count(pins, from: 0, deltaBytesMax: .max))
+            let hashes = try #require(StoredBlock.hashes(pins))
+            let size = StoredBlock.count(pins, hashes, from: 0, deltaBytesMax: .max)
             guard size.count == pins.count else { continue }  // a CID came twice
-            let block = StoredBlock.of(pins, from: 0, size: size, heads: heads.map(\.multihash).sorted(), priority: delta.priority)
+            let block = StoredBlock.of(pins, hashes, from: 0, size: size, heads: heads.map(\.multihash).sorted(), priority: delta.priority)
             #expect(StoredBlock.raw(block.payload) == raw && block.hash == .sha2_256(of: raw))
             #expect(block.payload == (try StoredBlock(raw: raw)).payload)
         }

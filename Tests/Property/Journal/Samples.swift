@@ -49,7 +49,10 @@ enum Samples {
             address: LogAddress(raw: 1 << 43), block: LogAddress(raw: 1), value: choices.bytes(20), mixed: Mixed(high: choices.next(), low: 3))]
         let damage = LogDamage(recorded: "f", offset: 12, count: 4, reason: "rot")
         let errors = errors.map { LogError.disk($0) } + [.damaged(damage), .index(damage), .notALog("x"), .tooLarge(-1)]
-        return [.done(run), .found([]), .found([key, KnownKey(generation: 0, words: [])])] + errors.map { .failed($0) }
+        var looked = Looked(generation: 9)
+        looked.hashes = [1, .max, 3]
+        looked.found = [Looked.Found(number: 0, key: key), Looked.Found(number: 2, key: KnownKey(generation: 0, words: []))]
+        return [.done(run), .found(Looked(generation: 0)), .found(looked)] + errors.map { .failed($0) }
     }
 
     static func exchanges(_ choices: inout Choices) -> [ExchangeEvent] {

@@ -10,7 +10,7 @@ private struct Rig {
     var index: Index
     let disk: MemoryDisk
     var waiting: [Job] = []
-    var answer: [KnownKey]?
+    var answer: Looked?
     var settings: IndexSettings
     /// What was handed over with the last checkpoint that was opened.
     var opened: (address: LogAddress, state: Bytes)?
@@ -45,7 +45,7 @@ private struct Rig {
         let job = waiting.remove(at: choices.below(waiting.count))
         switch disk.finish(job) {
         case .done(let run): act { $0.onJob(job.number, run, effects: &$1) }
-        case .found(let keys): answer = keys
+        case .found(let looked): answer = looked
         case .failed(let error): Issue.record("\(error)")
         }
     }
@@ -127,7 +127,7 @@ private typealias Model = [UInt64: Set<UInt64>]
             change(&rig, &model, UInt64(step), &choices)
             if rig.index.wantsFreeze { rig.act { $0.freeze(at: LogAddress(segment: 1, offset: step), state: { [[1]] }, effects: &$1) } }
             if choices.chance(1, in: 4) { rig.endOne(&choices) }
-            if choices.chance(1, in: 20) { rig.waiting.append(rig.index.lookup(hashes, kind: 9) { _, _, _ in nil }) }
+            if choices.chance(1, in: 20) { rig.waiting.append(rig.index.lookup(hashes.count, hash: { hashes[$0] }, kind: 9) { _, _, _ in nil }) }
             if choices.chance(1, in: 300) {
                 rig.act { $0.reset(effects: &$1) }
                 (rig.waiting, model) = ([], Model())
@@ -138,12 +138,18 @@ private typealias Model = [UInt64: Set<UInt64>]
             for (hash, key) in zip(hashes, seen) {
                 #expect(Set(try rig.index.words(hash, seen: key).map { $0.address.raw << 2 | UInt64($0.kind - 1) }) == model[hash] ?? [])
             }
-            guard let answer = rig.answer, step % 8 == 0 else { continue }
-            for (hash, key) in zip(hashes, answer) {
-                let words = try rig.index.words(hash, seen: key)
+            guard let answer = rig.answer, !answer.hashes.isEmpty, step % 8 == 0 else { continue }
+            #expect(answer.hashes == hashes)
+            let isKnown = rig.index.isKnownSince(answer.generation)
+            let since = rig.index.mayContain(hashes, since: isKnown ? answer.generation : 0)
+            for (number, hash) in hashes.enumerated() {
+                let found = answer.found.first { $0.number == number }?.key
+                let words = try rig.index.words(hash, seen: found ?? KnownKey(generation: answer.generation, words: []))
                 #expect(Set(words.map { $0.address.raw << 2 | UInt64($0.kind - 1) }) == model[hash] ?? [])
+                // Whoever is nowhere is not asked again.
+                #expect(found != nil || since.contains(number) || model[hash] ?? [] == [])
             }
-            isValid += answer.first.map { rig.index.isKnownSince($0.generation) ? 1 : 0 } ?? 0
+            isValid += isKnown ? 1 : 0
         }
         #expect(isValid > 25)
     }
