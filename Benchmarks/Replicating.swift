@@ -104,6 +104,7 @@ func benchmarkReplicate(pins: Int, dir: String?) throws {
     let peer = try IdentityKey(seed: Bytes(repeating: 9, count: 32)).peerID
     let report = Report("replicate", pins: pins, folder: folder)
     target.onEffect = { [unowned target] effect in
+        let target = target  // what the source is still at needs it when all is here
         switch effect {
         case .askForList(_, let cursor):
             source.list(cursor, target.replica.heads.map(\.cid.multihash)) { page in
