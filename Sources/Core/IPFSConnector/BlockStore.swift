@@ -63,16 +63,19 @@ struct BlockStore: Sendable {
 
     // MARK: Blocks
 
-    func holds(_ hash: Multihash) -> Bool { blocks[hash] != nil }
+    /// What an identity hash names is in it, and need not be stored (CRDT-122).
+    private func named(in hash: Multihash) -> Bytes? { hash.code == HashCode.identity ? Bytes(hash.digest) : nil }
+    func holds(_ hash: Multihash) -> Bool { named(in: hash) != nil || blocks[hash] != nil }
     var storedCIDs: [CID] { blocks.values.map(\.cid) }
 
     /// Without reading it.
     func size(_ hash: Multihash) -> Int? {
-        blocks[hash].map { Int($0.position.length) - BlockStore.record($0.cid, []).count }
+        named(in: hash)?.count ?? blocks[hash].map { Int($0.position.length) - BlockStore.record($0.cid, []).count }
     }
 
     /// Nil if it is not here.
     func block(_ hash: Multihash) throws(LogError) -> Bytes? {
+        if let named = named(in: hash) { return named }
         guard let stored = blocks[hash] else { return nil }
         let record = try log.read(stored.position)
         var offset = 0

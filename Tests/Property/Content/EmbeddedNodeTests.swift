@@ -74,6 +74,18 @@ private struct Node {
         #expect(try node.machine.block(cid) == nil)
     }
 
+    /// Nobody could send it: its CID is all there is.
+    @Test func whatAnIdentityHashNamesIsHere() throws {
+        var node = try Node(EmbeddedSettings())
+        let cid = CID(v1: Codec.raw, Multihash(code: HashCode.identity, digest: Bytes("all there is".utf8)))
+        #expect(try node.machine.block(cid) == Bytes("all there is".utf8) && node.machine.blockSize(cid) == 12)
+        let call = IPFSCallID(1)
+        let effects = node.act { $0.start(.pin(Pin(cid: cid)), call, now: $1, effects: &$2) }
+        #expect(effects.allSatisfy { if case .want = $0 { false } else { true } })
+        #expect(node.endSyncs().contains(.finished(call, .success(.done))))
+        #expect(node.machine.pins[cid] == -1 && node.machine.storedBytes == 0)
+    }
+
     @Test func aPinWithoutBlocksAsksForThemAndGivesUp() throws {
         var node = try Node(EmbeddedSettings())
         let (call, cid) = (IPFSCallID(7), CID(v1: Codec.raw, .sha2_256(of: [9])))
