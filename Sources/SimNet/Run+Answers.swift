@@ -203,8 +203,11 @@ extension Run {
             }
             checkAlerts(process.machine.monitor, of: index)
             checkMesh(process.machine.meshMax, of: index)
-            let waiting = process.machine.unfinishedCount
-            if waiting > 64 { return world.fail(.bound, "\(world.name(index)) waits for \(waiting) answers at rest") }
+            let waiting = process.machine.unfinished.filter { $0.value > 0 }
+            if waiting.reduce(0, { $0 + $1.value }) > 64 {
+                let kinds = waiting.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
+                return world.fail(.bound, "\(world.name(index)) waits for more than 64 answers at rest: \(kinds)")
+            }
         }
     }
 }

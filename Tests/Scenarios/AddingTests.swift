@@ -38,6 +38,20 @@ import Testing
         return info.peers.values.map(\.status.text).sorted()
     }
 
+    /// Seed 1131447: a pin that is there already is done at once, and its call was noted when it had ended.
+    @Test func whatIsPinnedAlreadyLeavesNothingBehind() throws {
+        let stage = Stage(peers: 2, settings: Self.embedded)
+        let root = try #require(try stage.add(0, name: "file", Self.content).last?.cid)
+        for name in ["a", "b", "c"] {
+            var pin = Pin(cid: root)
+            pin.options.name = name
+            try stage.ask(0, .pin(pin))
+            stage.run(.seconds(5))
+        }
+        let unfinished = try stage.machine(0).unfinished
+        #expect(unfinished.allSatisfy { $0.value == 0 }, "\(unfinished)")
+    }
+
     @Test func aFileIsHeldByItsAllocationsAndSurvivesTheLossOfOne() throws {
         let stage = Stage(peers: 3, settings: Self.embedded)
         let lines = try stage.add(0, name: "file", Self.content)

@@ -112,8 +112,8 @@ extension ClusterPeer {
 
     private mutating func route(_ effect: Tracker.Effect) {
         switch effect {
-        case .pin(let work, let pin): trackerCalls[work] = askTrackerWork(work, .pin(pin))
-        case .unpin(let work, let cid): trackerCalls[work] = askTrackerWork(work, .unpin(cid))
+        case .pin(let work, let pin): askTrackerWork(work, .pin(pin))
+        case .unpin(let work, let cid): askTrackerWork(work, .unpin(cid))
         case .cancel(let work):
             guard let call = trackerCalls.removeValue(forKey: work) else { return }
             ipfsCalls[call] = nil
@@ -121,13 +121,14 @@ extension ClusterPeer {
         }
     }
 
-    private mutating func askTrackerWork(_ work: WorkID, _ operation: IPFSOperation) -> IPFSCallID {
-        askIPFS(operation) { peer, result in
+    private mutating func askTrackerWork(_ work: WorkID, _ operation: IPFSOperation) {
+        let call = askIPFS(operation) { peer, result in
             peer.trackerCalls[work] = nil
             var failure: String?
             if case .failure(let reason) = result { failure = reason.description } else { peer.tellSurveys(operation) }
             peer.withTracker { $0.onDone(work, failure: failure, now: $1, effects: &$2) }
         }
+        if ipfsCalls[call] != nil { trackerCalls[work] = call }  // what is pinned already is done at once
     }
 
     mutating func route(_ effect: IPFSEffect) {

@@ -126,9 +126,12 @@ package struct ClusterPeer: Sendable {
     /// Uploads that have not ended: each is still to write a pin.
     package var uploadCount: Int { adds.count }
     /// Answers that it waits for, and work that waits for those.
-    package var unfinishedCount: Int {
-        writes.count + ipfsCalls.count + trackerCalls.count + rpcCalls.count + served.count + gathers.count + surveys.count + collections.count
-            + bulk.count + pinListings.count + adds.count
+    package var unfinished: KeyValuePairs<String, Int> {
+        [
+            "writes": writes.count, "calls to IPFS": ipfsCalls.count, "pins and unpins": trackerCalls.count, "calls to peers": rpcCalls.count,
+            "calls of peers": served.count, "gatherings": gathers.count, "surveys": surveys.count, "collections of garbage": collections.count,
+            "bulk writes": bulk.count, "listings": pinListings.count, "uploads": adds.count,
+        ]
     }
     /// Clients that it does something for, or thinks so.
     package var clientCount: Int {
