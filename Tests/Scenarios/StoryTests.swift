@@ -57,6 +57,27 @@ import Testing
         for number in 0..<6 { #expect(stage.holders(number) == (try stage.allocations(number, seenBy: lost))) }
     }
 
+    /// Seed 1131107: p2 had never heard p3, and took it for alive when p0 was lost too, unless it looked for such peers just then.
+    @Test func whoWasNeverHeardCountsForNothingWhenAnotherIsLost() throws {
+        let stage = Stage(peers: 4) { $0.stateSyncInterval = .hours(9) }
+        func living() throws -> [Int] { try (0..<12).map { try stage.allocations($0, seenBy: 2).count { stage.world.peers[$0].isUp } } }
+        for number in 0..<12 {
+            var pin = Pin(cid: Stage.content(number))
+            (pin.options.replicationFactorMin, pin.options.replicationFactorMax) = (2, 3)
+            try stage.ask(0, .pin(pin))
+        }
+        stage.run(.seconds(30))
+        stage.world.crash(3)
+        stage.run(.minutes(2))
+        stage.world.crash(2)
+        stage.world.start(2)
+        stage.run(.minutes(15))
+        #expect(try living().allSatisfy { $0 >= 2 })
+        stage.world.crash(0)
+        stage.run(.minutes(5))
+        #expect(try living() == Array(repeating: 2, count: 12))
+    }
+
     @Test func aPeerThatComesBackIsUpToDateWithinSeconds() throws {
         let stage = Stage(peers: 3)
         stage.world.crash(2)

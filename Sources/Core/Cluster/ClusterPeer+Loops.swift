@@ -35,7 +35,8 @@ extension ClusterPeer {
         var repinFor: [PeerID] = []
         /// When peers that were never heard are looked for again, and whether the running sweep does.
         var unheardAt: Instant?
-        var sweepsUnheard = false
+        /// A sweep for them alone is due; and they have had their time: whatever is swept, they count as silent.
+        var sweepsUnheard = false, countsUnheard = false
         /// Pins whose re-allocation is being written.
         var repinning: Set<CID> = []
 
@@ -185,15 +186,15 @@ extension ClusterPeer {
     private mutating func repinSweep() {
         guard phase == .ready, !settings.isFollower else { loops.repinAt = nil; return }
         if loops.repinCursor == nil { beginRepinSweep() }
-        let (silent, sweepsUnheard) = (loops.repinFor, loops.sweepsUnheard)
+        let (silent, countsUnheard) = (loops.repinFor, loops.countsUnheard)
         var endangered: [Pin] = []
         // An update that waits in a batch would be undone by a copy of the state's pin: it is looked at when it is merged.
         let pending = replica.pendingKeys
         let rivals = trustedMembers(without: silent)
-        let isSwept = !silent.isEmpty || sweepsUnheard
+        let isSwept = !silent.isEmpty || loops.sweepsUnheard
         let (cursor, damage) = !isSwept ? (nil, nil) : sweep(from: loops.repinCursor, if: { $1.factorMin >= 0 }) { _, pin in
             let alive = (pin.allocations ?? []).filter {
-                !silent.contains($0) && !(sweepsUnheard && $0 != id && monitor.latest("ping", of: $0) == nil)
+                !silent.contains($0) && !(countsUnheard && $0 != id && monitor.latest("ping", of: $0) == nil)
             }
             guard !pin.isPinnedEverywhere, alive.count < pin.options.replicationFactorMin, pin.type != .meta,
                 !loops.repinning.contains(pin.cid), !pending.contains(pin.cid.stateKey), isClosest(to: pin.cid, among: rivals)
@@ -210,7 +211,9 @@ extension ClusterPeer {
     private mutating func beginRepinSweep() {
         loops.repinFor = monitor.silentPeers("ping", now: turn.now)
         loops.sweepsUnheard = loops.unheardAt.map { $0 <= turn.now.monotonic } ?? false
-        if loops.sweepsUnheard { loops.unheardAt = turn.now.monotonic + settings.stateSyncInterval }
+        guard loops.sweepsUnheard else { return }
+        loops.countsUnheard = true
+        loops.unheardAt = turn.now.monotonic + settings.stateSyncInterval
     }
 
     private mutating func repin(_ pin: Pin, without silent: [PeerID]) {
