@@ -164,6 +164,7 @@ extension Operation {
         case .add:
             words = ["bytes=\(choices.chance(1, in: 10) ? 100_000 : choices.below(4000))", "chunk=512"]
             for word in ["local", "raw", "v1", "trickle", "wrap", "no-pin", "break-off"] where choices.chance(word == "raw" ? 4 : 1, in: 9) { words.append(word) }
+            if choices.chance(1, in: 9) { words.append("name=a\(number)") }
             if choices.chance(1, in: 4) { words += ["min=-1", "max=-1"] }
         case .status, .recover:
             contents = [content(&choices)]

@@ -79,7 +79,9 @@ extension Run {
                 (blocks.authors[cid.stateKey] ?? []).subtracting([writer]).isEmpty, !mayHaveExpired(writes.last, at: world.now)
             else { continue }
             oracles.judged += 1
-            let held = try? machine.readPin(cid)
+            let held: Pin?
+            // A client would be told what is damaged, and have its answer when that is mended.
+            do { held = try machine.readPin(cid) } catch { continue }
             switch writes.last {
             case .nothing:
                 if let held { return world.fail(.intent, "\(world.name(writer)), which alone wrote \(cid), has unpinned it last, and it is pinned as \(held.options.name)") }
