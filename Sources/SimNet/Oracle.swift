@@ -56,7 +56,7 @@ package enum Oracle: String, CaseIterable, Sendable {
         case .expiry: "Nothing stays that has expired."
         case .alloc: "Allocations obey the factors, name each peer once, and nobody unknown."
         case .repin: "A pin below its minimum is re-pinned by somebody in bounded time, once for each loss."
-        case .trust: "A peer that nobody trusts changes nothing."
+        case .trust: "A peer that nobody trusts changes nothing, and is told nothing that only the trusted may ask."
         case .live: "A peer that runs is ready in bounded time, and sees who is there."
         case .circle: "A healed cluster does not go round in circles, nor wait for nothing."
         case .gossip: "A mesh is thinner than its upper bound, so that newcomers are let in."

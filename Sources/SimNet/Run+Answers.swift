@@ -112,6 +112,7 @@ extension Run {
             if info.cid != cid { world.fail(.answer, "\(world.name(asked.peer)) tells the status of \(info.cid), asked for \(cid)") }
             judge(info, asked)
         case (.info(let info), _): judge(info, asked)
+        case (.garbage(let all), _): for one in all where one.error.isEmpty { judgeTrust(one.peer, asked, "that it has collected garbage for it") }
         default: break
         }
     }
@@ -136,8 +137,19 @@ extension Run {
         world.fail(.answer, "\(world.name(asked.peer)) lists \(extra), which it did not have when it was asked")
     }
 
+    /// TRUST: what only a trusted peer may ask is not told to another.
+    private func judgeTrust(_ peer: PeerID, _ asked: Asked, _ what: String) {
+        guard asked.peer == outsider, let index = world.indexes[peer], index != outsider else { return }
+        oracles.judged += 1
+        world.fail(.trust, "\(world.name(index)) has told an untrusted peer \(what)")
+    }
+
     /// TRUTH: what is said of a pin is what IPFS held all the time since it was asked.
     func judge(_ info: GlobalPinInfo, _ asked: Asked) {
+        // The others are known without asking: who does not answer, what is not in the pinset, and who has nothing to do with it.
+        for (name, said) in info.peers where !said.status.isDisjoint(with: [.pinned, .pinning, .pinQueued, .pinError, .unpinning, .unpinError, .unexpectedlyUnpinned]) {
+            judgeTrust(name, asked, "that \(info.cid) is \(said.status.text)")
+        }
         guard !options.isEmbedded else { return }
         for (name, said) in info.peers {
             guard let index = world.indexes[name] else { continue }

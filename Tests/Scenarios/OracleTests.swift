@@ -268,6 +268,17 @@ private final class Rest {
         rest.run.checkOutsider([try DeltaBlock(decoding: DeltaBlock.encode(delta, heads: []))])
         rest.expect(.trust)
     }
+    @Test func trustOfCalls() throws {
+        let rest = try Rest(options: " outsider=yes")
+        let outsider = try #require(rest.run.outsider)
+        let client = rest.run.ask(outsider, Operation(number: 1, at: .zero, peers: [outsider], kind: .gc), .repoGC(isLocal: false))
+        var refused = RepoGC(peer: rest.world.peers[0].id)
+        refused.error = "not authorized"
+        rest.run.judge(client, .item(.garbage([RepoGC(peer: rest.world.peers[outsider].id), refused])))
+        #expect(rest.world.failure == nil)
+        rest.run.judge(client, .item(.garbage([RepoGC(peer: rest.world.peers[0].id)])))
+        rest.expect(.trust)
+    }
     @Test func live() throws {
         let rest = try Rest()
         rest.world.crash(1)
