@@ -62,7 +62,8 @@ extension Run {
             oracles.gone.insert(client)
         case .client(let client, .pins), .client(let client, .statusAll(.undefined, _)):
             guard var asked = oracles.asked[client], let process = world.peers[index].process else { return }
-            asked.snapshot = SortedSet(pins(of: process.machine).map(\.cid))
+            let types: Set<PinType>? = if case .pins(let types) = asked.request { types } else { nil }
+            asked.snapshot = SortedSet(pins(of: process.machine).filter { types?.contains($0.type) ?? true }.map(\.cid))
             oracles.asked[client] = asked
         case .client(let client, .pin(let pin)):
             // CLU-08: an update goes where its source is, whoever of those may be gone.
@@ -175,7 +176,7 @@ extension Run {
         }
         let allocations = pin.allocations ?? []
         // ALC-07: what suffices stays as it is, with whom it has.
-        guard !pin.isPinnedEverywhere, allocations.sorted() != before.sorted() else { return }
+        guard pin.type != .meta, !pin.isPinnedEverywhere, allocations.sorted() != before.sorted() else { return }
         if allocations.count > pin.options.replicationFactorMax && !plan.lowersFactors || allocations.count < pin.options.replicationFactorMin {
             return world.fail(.alloc, "\(pin.cid) has \(allocations.count) allocations, factors \(pin.options.replicationFactorMin) to \(pin.options.replicationFactorMax)")
         }

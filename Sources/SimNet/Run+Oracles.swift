@@ -194,7 +194,7 @@ extension Run {
         let now = SimClock().reading(world.now + Span.seconds(3).nanoseconds).wall
         for pin in pins {
             // What has expired is not pinned anew.
-            guard !pin.isPinnedEverywhere, pin.options.replicationFactorMin <= alive.count, !pin.isExpired(at: now) else { continue }
+            guard pin.type != .meta, !pin.isPinnedEverywhere, pin.options.replicationFactorMin <= alive.count, !pin.isExpired(at: now) else { continue }
             let count = (pin.allocations ?? []).filter { alive.contains($0) }.count
             if count < pin.options.replicationFactorMin {
                 return Unsettled(.repin, "\(pin.cid) has \(count) living allocations of at least \(pin.options.replicationFactorMin), long after a peer was lost")
@@ -212,9 +212,10 @@ extension Run {
         return pins
     }
 
-    /// By the rules, not by the code that is under test.
+    /// By the rules, not by the code that is under test. What lies in shards is pinned as these, and as the list of them.
     func isAllocated(_ pin: Pin, to peer: PeerID) -> Bool {
-        pin.options.replicationFactorMin < 0 || (pin.allocations ?? []).contains(peer)
+        guard pin.type != .meta else { return false }
+        return pin.options.replicationFactorMin < 0 || (pin.allocations ?? []).contains(peer)
     }
 
     /// SETTLE, INTENT: IPFS pins exactly what is allocated, as far as anyone alive has it, and as the pinset says.
@@ -432,7 +433,7 @@ extension Run {
     func checkAllocations() {
         guard let machine = trusted.first.flatMap({ world.peers[$0].process?.machine }) else { return }
         let known = SortedSet(world.peers.map(\.id))
-        for pin in pins(of: machine) {
+        for pin in pins(of: machine) where pin.type != .meta {
             let allocations = pin.allocations ?? []
             if pin.isPinnedEverywhere {
                 if !allocations.isEmpty { return world.fail(.alloc, "\(pin.cid) is pinned everywhere and has allocations") }

@@ -125,13 +125,15 @@ extension Run {
         parameters.wrapWithDirectory = words.has("wrap")
         if words.has("v1") { parameters.cidVersion = 1 }
         if words.has("trickle") { parameters.layout = .trickle }
+        if words.has("shard") { (parameters.shard, parameters.options.shardSize) = (true, 20_000) }
         if let min = words.number("min") { parameters.options.replicationFactorMin = min }
         if let max = words.number("max") { parameters.options.replicationFactorMax = max }
         let asked = world.now
         var root: CID?
         let client = ask(index, operation, .add(parameters)) { [unowned self] reply in
             switch reply {
-            case .item(.added(let line)): root = line.cid
+            // Shards and the list of them are pins of their own.
+            case .item(.added(let line)) where !line.name.hasPrefix("shard-") && !line.name.hasSuffix("-clusterDAG"): root = line.cid
             case .end: if let root { oracles.uploads.append((index, asked, root, operation.number, parameters.noPin)) }
             default: break
             }
