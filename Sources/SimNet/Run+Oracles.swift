@@ -225,6 +225,8 @@ extension Run {
             let pins = pinned(by: index)
             var wanted = SortedMap<CID, IPFSPinStatus>()
             for pin in self.pins(of: process.machine) {
+                // Whether IPFS holds the root of what lies in shards is nobody's business: a plain pin of it was made elsewhere meanwhile.
+                if pin.type == .meta, let status = pins[pin.cid] { wanted[pin.cid] = status }
                 guard isAllocated(pin, to: process.peer.id), pins[pin.cid] != nil || isWhole(pin.cid) else { continue }
                 // What is pinned with all below it is pinned, where the pinset once said so.
                 let isCovered = pins[pin.cid] == .recursive && blocks.everRecursive.contains(pin.cid)
