@@ -128,8 +128,9 @@ extension Run {
         guard let snapshot = asked.snapshot else { return }
         oracles.judged += 1
         let isExact = if case .pins = asked.request { true } else { false }
-        // Who cannot ask its own IPFS tells what others say, and they may not know of it. Statuses leave out what has been unpinned meanwhile.
-        if !isExact && plan.has(.ipfs) { return }
+        // Who cannot ask its own IPFS, or cannot read its disk, tells what others say, and they may not know of it (recorded: down1).
+        // Statuses leave out what has been unpinned meanwhile.
+        if !isExact && (plan.has(.ipfs) || plan.has(.disk)) { return }
         let kept = isExact ? snapshot : SortedSet(world.peers[asked.peer].process.map { pins(of: $0.machine).map(\.cid) } ?? [])
         if let missing = snapshot.first(where: { !asked.listed.contains($0) && kept.contains($0) }) {
             return world.fail(.answer, "\(world.name(asked.peer)) does not list \(missing), which it had when it was asked")
