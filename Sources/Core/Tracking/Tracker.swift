@@ -105,7 +105,10 @@ package struct Tracker: Sendable {
 
     /// The pin is in the state, new or changed.
     package mutating func track(_ pin: Pin, now: Now, effects: inout [Effect]) {
-        if pin.type == .meta { return drop(pin.cid, &effects) }
+        guard pin.type != .meta else {
+            drop(pin.cid, &effects)
+            return startWork(now, &effects)  // in its place
+        }
         begin(pin.isRemote(for: me) ? .remote : .pin, pin, now, &effects)
     }
 

@@ -215,6 +215,29 @@ private struct Pair {
 private func content(_ number: Int) -> CID { CID(v1: Codec.raw, .sha2_256(of: Bytes("content \(number)".utf8))) }
 
 @Suite struct TrackerModelTests {
+    /// Seed 1330373: the place of a pin that turns out to be one in shards was left empty.
+    @Test func whatBecomesShardedMakesRoom() throws {
+        var settings = TrackerSettings()
+        settings.concurrentPins = 1
+        let now = Now(monotonic: .origin, wall: WallTime(seconds: 1_700_000_000))
+        let me = try PeerID(text: "12D3KooWLQJW7MDDB3QB5W6YxXhZKQ2KmGCqDLAtEDteKUMLg3Nb")
+        var tracker = Tracker(settings: settings, me: me)
+        var effects: [Tracker.Effect] = []
+        var (first, second) = (Pin(cid: content(1)), Pin(cid: content(2)))
+        for number in 0..<2 {
+            var pin = number == 0 ? first : second
+            (pin.options.replicationFactorMin, pin.options.replicationFactorMax) = (-1, -1)
+            if number == 0 { first = pin } else { second = pin }
+            tracker.track(pin, now: now, effects: &effects)
+        }
+        #expect(effects.count == 1)
+        first.type = .meta
+        effects = []
+        tracker.track(first, now: now, effects: &effects)
+        #expect(effects.count == 2 && effects.contains { if case .pin(_, second) = $0 { true } else { false } })
+        tracker.checkInvariants()
+    }
+
     @Test(arguments: 1...60) func theTrackerDoesWhatTheModelSays(seed: Int) {
         var choices = Choices(seed: UInt64(seed))
         var settings = TrackerSettings()
