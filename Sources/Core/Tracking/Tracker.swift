@@ -121,7 +121,7 @@ package struct Tracker: Sendable {
 
     /// TRK-27, TRK-28. The last intent wins: an operation under way in the same direction takes over the new options when it
     /// has not started, and is started anew when they change what IPFS must do. A pin waits for an unpin under way: that can
-    /// no longer be called back, and would take away what the pin finds pinned.
+    /// no longer be called back, and would take away what the pin finds pinned. What is given to others is unpinned as what is removed.
     private mutating func begin(_ kind: Kind, _ pin: Pin, _ now: Now, _ effects: inout [Effect]) {
         var attempts: Int64 = 0
         if let old = operations[pin.cid] {
@@ -134,7 +134,8 @@ package struct Tracker: Sendable {
                 }
             }
             switch old.phase {
-            case .running(let id) where old.kind != .pin && kind == .pin: return replace(pin, kind, .waiting(id), 0, now)
+            case .running(let id) where old.kind != .pin:
+                return kind == .pin ? replace(pin, kind, .waiting(id), 0, now) : replace(pin, kind, .running(id), old.attempts, now)
             case .waiting(let id): return replace(pin, kind, .running(id), 1, now)
             default: drop(pin.cid, &effects)
             }

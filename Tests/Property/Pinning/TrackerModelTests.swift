@@ -54,9 +54,9 @@ private struct Model {
                 if !old.hasFailed && !isRestarted { items[index].pin = pin; return [] }
                 if old.hasFailed { attempts = old.attempts }
             }
-            if old.work != nil, old.isWaiting || (old.kind != .pin && kind == .pin) {
+            if old.work != nil, old.isWaiting || old.kind != .pin {
                 items[index] = Item(
-                    pin: pin, kind: kind, status: .undefined, attempts: kind == .pin ? 0 : 1,
+                    pin: pin, kind: kind, status: .undefined, attempts: kind == .pin ? 0 : old.isWaiting ? 1 : old.attempts,
                     isPriority: kind == .pin && now.wall < pin.timestamp + settings.priorityPinMaxAge, place: 0,
                     work: old.work, isQueued: false, isWaiting: kind == .pin)
                 return []
@@ -215,6 +215,27 @@ private struct Pair {
 private func content(_ number: Int) -> CID { CID(v1: Codec.raw, .sha2_256(of: Bytes("content \(number)".utf8))) }
 
 @Suite struct TrackerModelTests {
+    /// Seed 1340224: what was removed, given to others and pinned again in a moment was pinned before it was unpinned.
+    @Test func aPinWaitsForAnUnpinThatHasAnotherReasonMeanwhile() throws {
+        let now = Now(monotonic: .origin, wall: WallTime(seconds: 1_700_000_000))
+        let me = try PeerID(text: "12D3KooWLQJW7MDDB3QB5W6YxXhZKQ2KmGCqDLAtEDteKUMLg3Nb")
+        var tracker = Tracker(settings: TrackerSettings(), me: me)
+        var effects: [Tracker.Effect] = []
+        tracker.untrack(content(1), now: now, effects: &effects)
+        guard case .unpin(let work, _)? = effects.first else { Issue.record("no unpin"); return }
+        var pin = Pin(cid: content(1))
+        (pin.options.replicationFactorMin, pin.options.replicationFactorMax) = (1, 1)
+        for allocations in [[], [me]] {
+            pin.allocations = allocations
+            tracker.track(pin, now: now, effects: &effects)
+            tracker.checkInvariants()
+        }
+        #expect(effects.count == 1)
+        tracker.onDone(work, failure: nil, now: now, effects: &effects)
+        #expect(effects.count == 2 && effects.last.map { if case .pin = $0 { true } else { false } } == true)
+        tracker.checkInvariants()
+    }
+
     /// Seed 1330373: the place of a pin that turns out to be one in shards was left empty.
     @Test func whatBecomesShardedMakesRoom() throws {
         var settings = TrackerSettings()
