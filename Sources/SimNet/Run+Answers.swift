@@ -140,10 +140,10 @@ extension Run {
     }
 
     /// TRUST: what only a trusted peer may ask is not told to another.
-    private func judgeTrust(_ peer: PeerID, _ asked: Asked, _ what: String) {
+    private func judgeTrust(_ peer: PeerID, _ asked: Asked, _ what: @autoclosure () -> String) {
         guard asked.peer == outsider, let index = world.indexes[peer], index != outsider else { return }
         oracles.judged += 1
-        world.fail(.trust, "\(world.name(index)) has told an untrusted peer \(what)")
+        world.fail(.trust, "\(world.name(index)) has told an untrusted peer \(what())")
     }
 
     /// TRUTH: what is said of a pin is what IPFS held all the time since it was asked.

@@ -19,6 +19,8 @@ extension Run {
         return found
     }
     private func block(_ cid: CID, of index: Int) -> Bytes? {
+        // By the rules, not by the code that is under test: what an identity hash names is in it.
+        if cid.multihash.code == HashCode.identity { return Bytes(cid.multihash.digest) }
         guard let process = world.peers[index].process else { return nil }
         return try? process.machine.ipfs.block(cid)
     }

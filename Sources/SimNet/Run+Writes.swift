@@ -73,15 +73,16 @@ extension Run {
     /// INTENT: where one peer alone was asked, and it alone wrote, the last write counts.
     func checkWrites() {
         guard let machine = trusted.first.flatMap({ world.peers[$0].process?.machine }) else { return }
+        // By the log: a page of the index that has rotted is found out by whoever asks, and mended before it is answered.
+        var held = SortedMap<CID, Pin>()
+        for pin in pins(of: machine) { held[pin.cid] = pin }
         for (cid, writes) in oracles.writes {
             guard !writes.isDoubtful, writes.open.isEmpty, writes.lastClient > ClientID(0), writes.writers.count == 1, let writer = writes.writers.first,
                 writer != outsider, !world.peers[writer].isLost, world.peers[writer].losses.isEmpty, !plan.rotsInStorm(writer),
                 (blocks.authors[cid.stateKey] ?? []).subtracting([writer]).isEmpty, !mayHaveExpired(writes.last, at: world.now)
             else { continue }
             oracles.judged += 1
-            let held: Pin?
-            // A client would be told what is damaged, and have its answer when that is mended.
-            do { held = try machine.readPin(cid) } catch { continue }
+            let held = held[cid]
             switch writes.last {
             case .nothing:
                 if let held { return world.fail(.intent, "\(world.name(writer)), which alone wrote \(cid), has unpinned it last, and it is pinned as \(held.options.name)") }

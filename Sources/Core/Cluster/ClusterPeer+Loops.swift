@@ -33,7 +33,7 @@ extension ClusterPeer {
         var repinCursor: LogAddress?
         /// Peers that were silent when the running sweep began.
         var repinFor: [PeerID] = []
-        /// When peers that were never heard are looked for again, and whether the running sweep does.
+        /// When peers that were never heard are looked for again.
         var unheardAt: Instant?
         /// A sweep for them alone is due; and they have had their time: whatever is swept, they count as silent.
         var sweepsUnheard = false, countsUnheard = false

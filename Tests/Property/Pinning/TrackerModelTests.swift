@@ -218,7 +218,6 @@ private func content(_ number: Int) -> CID { CID(v1: Codec.raw, .sha2_256(of: By
     /// Seed 1340224: what was removed, given to others and pinned again in a moment was pinned before it was unpinned.
     @Test func aPinWaitsForAnUnpinThatHasAnotherReasonMeanwhile() throws {
         let now = Now(monotonic: .origin, wall: WallTime(seconds: 1_700_000_000))
-        let me = try PeerID(text: "12D3KooWLQJW7MDDB3QB5W6YxXhZKQ2KmGCqDLAtEDteKUMLg3Nb")
         var tracker = Tracker(settings: TrackerSettings(), me: me)
         var effects: [Tracker.Effect] = []
         tracker.untrack(content(1), now: now, effects: &effects)
@@ -241,21 +240,18 @@ private func content(_ number: Int) -> CID { CID(v1: Codec.raw, .sha2_256(of: By
         var settings = TrackerSettings()
         settings.concurrentPins = 1
         let now = Now(monotonic: .origin, wall: WallTime(seconds: 1_700_000_000))
-        let me = try PeerID(text: "12D3KooWLQJW7MDDB3QB5W6YxXhZKQ2KmGCqDLAtEDteKUMLg3Nb")
         var tracker = Tracker(settings: settings, me: me)
         var effects: [Tracker.Effect] = []
-        var (first, second) = (Pin(cid: content(1)), Pin(cid: content(2)))
-        for number in 0..<2 {
-            var pin = number == 0 ? first : second
-            (pin.options.replicationFactorMin, pin.options.replicationFactorMax) = (-1, -1)
-            if number == 0 { first = pin } else { second = pin }
-            tracker.track(pin, now: now, effects: &effects)
+        var pins = [Pin(cid: content(1)), Pin(cid: content(2))]
+        for index in pins.indices {
+            pins[index].allocations = [me]
+            tracker.track(pins[index], now: now, effects: &effects)
         }
         #expect(effects.count == 1)
-        first.type = .meta
+        pins[0].type = .meta
         effects = []
-        tracker.track(first, now: now, effects: &effects)
-        #expect(effects.count == 2 && effects.contains { if case .pin(_, second) = $0 { true } else { false } })
+        tracker.track(pins[0], now: now, effects: &effects)
+        #expect(effects.count == 2 && effects.contains { if case .pin(_, pins[1]) = $0 { true } else { false } })
         tracker.checkInvariants()
     }
 
