@@ -159,9 +159,10 @@ extension Run {
             oracles.judged += 1
             let isWrong = said.status == .pinned ? !holds : said.status == .unexpectedlyUnpinned && holds
             guard isWrong else { continue }
-            // A direct pin is asked for as such, and IPFS does not pin directly what it pins with all below it.
-            let isDirect = (try? world.peers[asked.peer].process?.machine.readPin(info.cid))?.options.mode == .direct
-            guard !(isDirect && world.peers[index].ipfs.pins[info.cid] == .recursive) else { continue }
+            // IPFS is asked for the kind that the pinset has, and pins a CID in one kind alone.
+            if let pin = try? world.peers[asked.peer].process?.machine.readPin(info.cid),
+                let kind = world.peers[index].ipfs.pins[info.cid], (kind == .direct) != (pin.options.mode == .direct)
+            { continue }
             world.fail(.truth, "\(world.name(asked.peer)) says that \(world.name(index)) has \(info.cid) \(said.status.text), which IPFS \(holds ? "pins" : "does not pin")")
         }
     }
