@@ -49,7 +49,7 @@ extension Run {
         }
         // Only now: what was merged in the same step may have been merged after the block was written.
         guard blocks.logs[index]?.underWay.isEmpty == false, var log = blocks.logs[index], let process = world.peers[index].process else { return }
-        let merged = log.underWay.filter { process.machine.replica.has($0) }
+        let merged = process.machine.merged(among: log.underWay)
         guard !merged.isEmpty else { return }
         log.underWay.removeAll { merged.contains($0) }
         log.heightMax = max(log.heightMax, merged.map { blocks.heights[$0] ?? 0 }.max() ?? 0)

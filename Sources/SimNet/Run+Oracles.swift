@@ -83,10 +83,10 @@ extension Run {
         noteAppended(index, effects)
         guard let process = world.peers[index].process else { oracles.seen[index] = nil; return }
         // COUNT, where anything may have changed.
-        let tracked = process.machine.tracker.busyCount << 20 | process.machine.tracker.pinQueueSize
+        let (busy, queued) = process.machine.tracked(), tracked = busy << 20 | queued
         if oracles.tracked[index] != tracked || process.peer.steps % 32 == 0 {
             oracles.tracked[index] = tracked
-            process.machine.tracker.checkInvariants()
+            process.machine.checkTracker()
         }
         // DIGEST: equal heads with nothing missing are equal states, at all times. Looked at where a merge changed something.
         let merged = process.machine.merged()

@@ -146,6 +146,9 @@ package struct ClusterPeer: Sendable {
     package mutating func merged() -> (blocks: Int, absent: Int, digest: StateDigest) {
         (replica.blockCount, replica.absentCount, replica.digest)
     }
+    package mutating func merged(among cids: [CID]) -> [CID] { cids.filter { replica.has($0) } }
+    package mutating func tracked() -> (busy: Int, queued: Int) { (tracker.busyCount, tracker.pinQueueSize) }
+    package mutating func checkTracker() { tracker.checkInvariants() }
     /// What the peerstore file is to hold: other peers and their addresses, the most important first.
     package var knownPeers: [(peer: PeerID, addresses: [Multiaddr])] { book.known }
 

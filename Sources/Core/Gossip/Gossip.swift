@@ -31,6 +31,19 @@ package struct Gossip: Sendable {
         var announcements = 0
         var asked = 0
         var unwanted: [MessageID: Int] = [:]
+
+        /// In order, and those that there is no room for are dropped.
+        mutating func send(_ frames: [Bytes], windowBytes: Int, queueMaximum: Int, _ emit: (StreamEffect) -> Void) {
+            guard let stream else { return }
+            for frame in frames {
+                if sentBytes < windowBytes && queue.isEmpty {
+                    sentBytes += frame.count
+                    emit(.send(stream, frame))
+                } else if queue.count < queueMaximum {
+                    queue.append(frame)
+                }
+            }
+        }
     }
 
     let settings: Settings
@@ -94,13 +107,14 @@ package struct Gossip: Sendable {
         message.topic = Bytes(name.utf8)
         message.signature = signer.sign(message.signedBytes)
         message.key = signer.attachedKey
-        guard let id = message.id, message.encoded.count < settings.messageMaximumBytes - 64 else {
+        let encoded = message.encoded
+        guard encoded.count < settings.messageMaximumBytes - 64, let id = (try? RawMessage(encoded[...]))?.id else {
             return effects.append(.log(LogLine(.error, "pubsub", "a message of \(data.count) bytes is too large for \(name)")))
         }
         _ = seen.insert(id, at: now.monotonic)
         let topic = Topic(name)
         if subscribed[topic] != nil { effects.append(.deliver(topic: name, author: me, data: data)) }
-        forward(message.encoded, id, topic, except: [], isOwn: true, &choices, &effects)
+        forward(encoded, id, topic, except: [], isOwn: true, &choices, &effects)
     }
 
     private mutating func forward(
@@ -119,8 +133,8 @@ package struct Gossip: Sendable {
         if subscribed[topic] == nil || (isOwn && targets.isEmpty) {
             targets = choices.sample(subscribers, settings.meshTarget)  // fan-out
         }
-        let item = GossipItem.publish(message)
-        for peer in targets where !except.contains(peer) && peers[peer]?.unwanted[id] == nil { send([item], to: peer, &effects) }
+        let frames = GossipItem.frames([.publish(message)], limitBytes: settings.messageMaximumBytes)
+        for peer in targets where !except.contains(peer) && peers[peer]?.unwanted[id] == nil { send(frames, to: peer, &effects) }
     }
 
     // MARK: Peers
@@ -158,16 +172,12 @@ package struct Gossip: Sendable {
 
     /// In frames, as the outbound queue allows: what does not fit is dropped (GS-07).
     private mutating func send(_ items: [GossipItem], to peer: PeerID, _ effects: inout [Effect]) {
-        guard var state = peers[peer], let stream = state.stream else { return }
-        for frame in GossipItem.frames(items, limitBytes: settings.messageMaximumBytes) {
-            if state.sentBytes < settings.outboundWindowBytes && state.queue.isEmpty {
-                state.sentBytes += frame.count
-                effects.append(.stream(.send(stream, frame)))
-            } else if state.queue.count < settings.outboundQueueMaximum {
-                state.queue.append(frame)
-            }
-        }
-        peers[peer] = state
+        send(GossipItem.frames(items, limitBytes: settings.messageMaximumBytes), to: peer, &effects)
+    }
+
+    private mutating func send(_ frames: [Bytes], to peer: PeerID, _ effects: inout [Effect]) {
+        let (window, queueMaximum) = (settings.outboundWindowBytes, settings.outboundQueueMaximum)
+        peers[peer]?.send(frames, windowBytes: window, queueMaximum: queueMaximum) { effects.append(.stream($0)) }
     }
 
     // MARK: Streams
@@ -228,14 +238,14 @@ package struct Gossip: Sendable {
     private mutating func onBytes(
         _ stream: StreamID, _ bytes: Bytes, _ now: Now, _ choices: inout Choices, _ effects: inout [Effect]
     ) {
-        guard inbound[stream] != nil else { return }
+        guard let peer = inbound[stream]?.peer else { return }
         inbound[stream]?.reader.append(bytes)
         do {
-            while let peer = inbound[stream]?.peer, let frame = try inbound[stream]?.reader.next() {
+            while let frame = try inbound[stream]?.reader.next() {
                 if !frame.isEmpty { take(try GossipRPC(decoding: frame), peer, now, &choices, &effects) }
             }
         } catch {
-            if let (peer, _) = inbound.removeValue(forKey: stream) {
+            if inbound.removeValue(forKey: stream) != nil {
                 inboundOf[peer] = nil
                 effects.append(.log(LogLine(.warning, "pubsub", "malformed RPC from \(peer): \(error)")))
             }
@@ -251,7 +261,7 @@ package struct Gossip: Sendable {
         for message in rpc.messages { onMessage(message, peer, now, &choices, &effects) }
         let lifetime = settings.unwantedLifetimeHeartbeats
         for id in rpc.unwanted.prefix(settings.unwantedRPCsPerHeartbeatMaximum)
-        where id.count <= settings.idBytesMaximum && (peers[peer]?.unwanted.count ?? 0) < 10_000 {
+        where id.bytes.count <= settings.idBytesMaximum && (peers[peer]?.unwanted.count ?? 0) < 10_000 {
             peers[peer]?.unwanted[id] = lifetime
         }
         var answer: [GossipItem] = []
@@ -280,20 +290,24 @@ package struct Gossip: Sendable {
         }
     }
 
-    /// GS-18, GS-19: signature, then seen, then the topic's trust in the author.
+    /// GS-18, GS-19: seen, then the signature, then the topic's trust in the author.
     private mutating func onMessage(
-        _ message: GossipMessage, _ peer: PeerID, _ now: Now, _ choices: inout Choices, _ effects: inout [Effect]
+        _ raw: RawMessage, _ peer: PeerID, _ now: Now, _ choices: inout Choices, _ effects: inout [Effect]
     ) {
-        guard let topicBytes = message.topic, let trust = subscribed[Topic(topicBytes)], let id = message.id,
+        guard let name = raw.topic, let (topic, trust) = subscription(name), let id = raw.id,
+            !seen.contains(id, at: now.monotonic), let message = try? GossipMessage(decoding: raw.bytes),
             let signature = message.signature, let from = message.from, let author = try? PeerID(from), author != me,
-            !seen.contains(id, at: now.monotonic),
             signer.verify(message.signedBytes, signature: signature, author: author, key: message.key)
         else { return }
         _ = seen.insert(id, at: now.monotonic)
         guard trust.trusts(author) else { return }
-        let topic = Topic(topicBytes)
         effects.append(.deliver(topic: topic.name, author: author, data: message.data ?? []))
         forward(message.encoded, id, topic, except: [peer, author], isOwn: false, &choices, &effects)
+    }
+
+    private func subscription(_ name: ArraySlice<UInt8>) -> (Topic, Trust)? {
+        for (topic, trust) in subscribed where topic.bytes.elementsEqual(name) { return (topic, trust) }
+        return nil
     }
 
     /// GS-26: asks for what was not seen.

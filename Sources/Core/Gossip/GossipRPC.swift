@@ -10,7 +10,7 @@ struct GossipRPC: Sendable {
     struct Prune: Sendable { let topic: Topic; let backOffSeconds: UInt64? }
 
     var subscriptions: [Subscription] = []
-    var messages: [GossipMessage] = []
+    var messages: [RawMessage] = []
     var have: [Announcement] = []
     var want: [MessageID] = []
     var unwanted: [MessageID] = []
@@ -22,7 +22,7 @@ struct GossipRPC: Sendable {
         while let field = try reader.next() {
             switch field.number {
             case 1: try readSubscription(try field.message())
-            case 2: messages.append(try GossipMessage(decoding: try field.bytes()))
+            case 2: messages.append(try RawMessage(try field.bytes()))
             case 3: try readControl(try field.message())
             default: break
             }
@@ -72,7 +72,7 @@ struct GossipRPC: Sendable {
         while let field = try reader.next() {
             switch field.number {
             case topicField: topic = Topic(try field.bytes())
-            case idField: ids.append(Bytes(try field.bytes()))
+            case idField: ids.append(MessageID(try field.bytes()))
             case secondsField: seconds = try field.uint64()
             default: break
             }
@@ -110,11 +110,11 @@ enum GossipItem: Sendable {
     static func have(_ topic: Topic, _ ids: [MessageID]) -> GossipItem {
         control(1) { writer in
             writer.explicit(1, bytes: topic.bytes)
-            for id in ids { writer.explicit(2, bytes: id) }
+            for id in ids { writer.explicit(2, bytes: id.bytes) }
         }
     }
     static func want(_ ids: [MessageID]) -> GossipItem {
-        control(2) { writer in for id in ids { writer.explicit(1, bytes: id) } }
+        control(2) { writer in for id in ids { writer.explicit(1, bytes: id.bytes) } }
     }
     static func graft(_ topic: Topic) -> GossipItem { control(3) { $0.explicit(1, bytes: topic.bytes) } }
     /// Without seconds for peers of version 1.0 (GS-27).

@@ -38,7 +38,7 @@ struct SeenCache: Sendable {
 
     private mutating func dropFirst() {
         ids.remove(order[head].id)
-        order[head].id = []
+        order[head].id = MessageID([])
         head += 1
         if head > 1024 && head * 2 > order.count {
             order.removeSubrange(..<head)

@@ -11,42 +11,30 @@ package enum IPFSNodeSettings: Sendable {
     case embedded(EmbeddedSettings)
 }
 
-package enum IPFSNode: Sendable {
-    case kubo(KuboConnector)
-    case embedded(EmbeddedNode)
+package struct IPFSNode: Sendable {
+    /// One of the two. Optionals, since those are changed where they are.
+    private var kubo: KuboConnector?
+    private var embedded: EmbeddedNode?
+    /// Asked for at every step of the peer, and changed by few.
+    package private(set) var nextDeadline: Instant?
 
     package init(
         settings: IPFSNodeSettings, me: PeerID, owner: UInt8, reader: any DiskReader, effects: inout [IPFSEffect]
     ) throws {
         switch settings {
-        case .kubo(let settings): self = .kubo(KuboConnector(settings: settings))
+        case .kubo(let settings): kubo = KuboConnector(settings: settings)
         case .embedded(let settings):
-            self = .embedded(try EmbeddedNode(settings: settings, me: me, owner: owner, reader: reader, effects: &effects))
+            embedded = try EmbeddedNode(settings: settings, me: me, owner: owner, reader: reader, effects: &effects)
         }
+        with()
     }
 
     private mutating func with(
         _ kubo: (inout KuboConnector) -> Void = { _ in }, embedded: (inout EmbeddedNode) -> Void = { _ in }
     ) {
-        switch self {
-        case .kubo(var node):
-            self = .placeholder
-            kubo(&node)
-            self = .kubo(node)
-        case .embedded(var node):
-            self = .placeholder
-            embedded(&node)
-            self = .embedded(node)
-        }
-    }
-    /// Stands in while a machine works, so that it is changed in place.
-    private static let placeholder = IPFSNode.kubo(KuboConnector(settings: KuboSettings()))
-
-    package var nextDeadline: Instant? {
-        switch self {
-        case .kubo(let node): node.nextDeadline
-        case .embedded(let node): node.nextDeadline
-        }
+        if self.kubo != nil { kubo(&self.kubo!) }
+        if self.embedded != nil { embedded(&self.embedded!) }
+        nextDeadline = self.kubo?.nextDeadline ?? self.embedded?.nextDeadline
     }
     package mutating func start(_ operation: IPFSOperation, _ id: IPFSCallID, now: Now, effects: inout [IPFSEffect]) {
         with { $0.start(operation, id, now: now, effects: &effects) } embedded: { $0.start(operation, id, now: now, effects: &effects) }
@@ -79,30 +67,10 @@ package enum IPFSNode: Sendable {
         })
     }
     /// A block of the embedded node's.
-    package func block(_ cid: CID) throws(LogError) -> Bytes? {
-        switch self {
-        case .kubo: nil
-        case .embedded(let node): try node.block(cid)
-        }
-    }
-    package func blockSize(_ cid: CID) -> Int? {
-        switch self {
-        case .kubo: nil
-        case .embedded(let node): node.blockSize(cid)
-        }
-    }
+    package func block(_ cid: CID) throws(LogError) -> Bytes? { try embedded?.block(cid) }
+    package func blockSize(_ cid: CID) -> Int? { embedded?.blockSize(cid) }
     /// The bytes that the embedded node stores; nil where a daemon does.
-    package var embeddedBytes: Int? {
-        switch self {
-        case .kubo: nil
-        case .embedded(let node): node.storedBytes
-        }
-    }
+    package var embeddedBytes: Int? { embedded?.storedBytes }
     /// What the embedded node pins; nil where a daemon does.
-    package var embeddedPins: SortedMap<CID, PinDepth>? {
-        switch self {
-        case .kubo: nil
-        case .embedded(let node): node.pins
-        }
-    }
+    package var embeddedPins: SortedMap<CID, PinDepth>? { embedded?.pins }
 }

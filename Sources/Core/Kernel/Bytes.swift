@@ -49,9 +49,20 @@ package func precedes(_ a: some Sequence<UInt8>, _ b: some Sequence<UInt8>) -> B
 
 /// The same for arrays, without asking for their types.
 package func precedes(_ a: Bytes, _ b: Bytes) -> Bool {
-    a.withUnsafeBufferPointer { a in
-        b.withUnsafeBufferPointer { b in
-            for index in 0..<min(a.count, b.count) where a[index] != b[index] { return a[index] < b[index] }
+    a.withUnsafeBytes { a in
+        b.withUnsafeBytes { b in
+            let common = min(a.count, b.count)
+            var index = 0
+            while index + 8 <= common {  // as eight bytes of a large number
+                let x = UInt64(bigEndian: a.loadUnaligned(fromByteOffset: index, as: UInt64.self))
+                let y = UInt64(bigEndian: b.loadUnaligned(fromByteOffset: index, as: UInt64.self))
+                if x != y { return x < y }
+                index += 8
+            }
+            while index < common {
+                if a[index] != b[index] { return a[index] < b[index] }
+                index += 1
+            }
             return a.count < b.count
         }
     }

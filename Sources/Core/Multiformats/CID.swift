@@ -44,6 +44,9 @@ package struct Multihash: Hashable, Comparable, Sendable {
         bytes = out
     }
 
+    /// All bytes at once: arrays hash one after another.
+    package func hash(into hasher: inout Hasher) { bytes.withUnsafeBytes { hasher.combine(bytes: $0) } }
+
     /// Exactly one multihash.
     package init(_ bytes: some Collection<UInt8>) throws(MultiformatError) {
         let all = Bytes(bytes)
@@ -97,6 +100,9 @@ package struct CID: Hashable, Comparable, Sendable, CustomStringConvertible {
         hashStart = 0
         codec = Codec.dagPB
     }
+
+    /// All bytes at once: arrays hash one after another.
+    package func hash(into hasher: inout Hasher) { bytes.withUnsafeBytes { hasher.combine(bytes: $0) } }
 
     /// Exactly one binary CID.
     package init(_ bytes: some Collection<UInt8>) throws(MultiformatError) { try self.init(Bytes(bytes)) }

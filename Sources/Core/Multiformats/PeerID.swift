@@ -32,4 +32,6 @@ package struct PeerID: Hashable, Comparable, Sendable, CustomStringConvertible {
     }
 
     package static func < (a: Self, b: Self) -> Bool { precedes(a.bytes, b.bytes) }
+    /// All bytes at once: arrays hash one after another.
+    package func hash(into hasher: inout Hasher) { bytes.withUnsafeBytes { hasher.combine(bytes: $0) } }
 }
