@@ -34,7 +34,7 @@ let floor0 = ["Kernel", "Encoding", "Crypto", "Multiformats"]
 let floor1 = floor0 + ["Pinset", "Seams", "HTTP"]
 let machines = [
     "Storage", "Gossip", "Exchange", "DagList", "UnixFS", "RPC", "MerkleCRDT", "Allocation", "Tracking", "Monitoring",
-    "IPFSConnector",
+    "IPFSConnector", "Discovery",
 ]
 let wholeCore = floor1 + machines + ["Cluster"]
 
@@ -72,6 +72,7 @@ let package = Package(
         core("Allocation", knows: floor1),
         core("Tracking", knows: floor1),
         core("Monitoring", knows: floor1),
+        core("Discovery", knows: floor1),
         core("IPFSConnector", knows: floor1 + ["Storage", "UnixFS"]),
         core("Transport", knows: floor1),
 
@@ -112,7 +113,7 @@ let package = Package(
         tests("StorageTests", at: "Tests/Property/Storage", knows: floor1 + ["Storage", "TestSupport"]),
         tests("CRDTTests", at: "Tests/Property/CRDT", knows: floor1 + ["Storage", "MerkleCRDT", "TestSupport"]),
         tests("NetworkTests", at: "Tests/Property/Network",
-              knows: floor1 + ["Gossip", "Exchange", "DagList", "RPC", "TestSupport"]),
+              knows: floor1 + ["Gossip", "Exchange", "DagList", "RPC", "Discovery", "TestSupport"]),
         tests("PinningTests", at: "Tests/Property/Pinning",
               knows: floor1 + ["Allocation", "Tracking", "Monitoring", "TestSupport"]),
         tests("ClusterTests", at: "Tests/Property/Cluster", knows: wholeCore + ["TestSupport"]),

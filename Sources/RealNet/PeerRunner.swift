@@ -23,6 +23,8 @@ package struct PeerHome {
     /// The API of the Kubo daemon; nil with the embedded node.
     package var ipfs: (endpoint: Endpoint, usesTLS: Bool)?
     package var host = HostSettings()
+    /// Peers of the local network are looked for, and told where this one is (MDNS-01).
+    package var isDiscovering = false
     /// Where everything that the peer hears is recorded, if anywhere.
     package var journal: JournalPlace?
 
@@ -51,6 +53,10 @@ package final class PeerRunner: @unchecked Sendable {
     private var wakeUp: EventLoop.TimerID?
     private var hostTimer: EventLoop.TimerID?
     private var isArming = false
+    private let isDiscovering: Bool
+    /// Whatever is told to others.
+    private var bound: [Multiaddr] = []
+    private var neighbours: Neighbours?
     private var ownClients = ClientIDs(owner: 255)
     private var clients: [ClientID: (ClientReply) -> Void] = [:]
     package private(set) var listening: [Multiaddr] = []
@@ -64,6 +70,7 @@ package final class PeerRunner: @unchecked Sendable {
     package init(loop: EventLoop, home: PeerHome, settings: PeerSettings, onLog: @escaping (LogLine) -> Void) throws {
         self.loop = loop
         self.onLog = onLog
+        isDiscovering = home.isDiscovering
         disk = try FileDisk(root: home.dataFolder, loop: loop)
         jobs = JobThread(root: home.dataFolder)
         sockets = Libp2pSockets(loop: loop)
@@ -84,6 +91,7 @@ package final class PeerRunner: @unchecked Sendable {
                 settings: settings, disk: disk, signer: signer, at: Machine.now, choices: &choices, effects: &effects)
         }
         for address in home.listen { listening += try sockets.listen(on: address) }
+        bound = listening
         let told = home.announce.isEmpty ? listening : home.announce
         listening = told.filter { !home.noAnnounce.contains($0) }
 
@@ -99,6 +107,20 @@ package final class PeerRunner: @unchecked Sendable {
         submit(.start)
         withHost { [listening] in $0.onListening(listening, now: Machine.now, effects: &$1) }
         submit(.connection(.listening(listening)))
+        if isDiscovering { discover() }
+    }
+
+    private func discover() {
+        let interfaces = Interfaces.multicast(reaching: bound)
+        guard !interfaces.isEmpty else { return }  // it listens to this machine alone
+        do {
+            neighbours = try Neighbours(loop: loop, interfaces: interfaces, me: host.me, addresses: listening) { [weak self] peer, addresses in
+                self?.onLog(LogLine(.debug, "mdns", "found \(peer) at \(addresses.map(\.description).joined(separator: " "))"))
+                self?.submit(.connection(.found(peer, addresses)))
+            }
+        } catch {
+            onLog(LogLine(.warning, "mdns", "peers are not looked for on the local network: \(error)"))
+        }
     }
 
     // MARK: Clients
@@ -126,6 +148,7 @@ package final class PeerRunner: @unchecked Sendable {
 
     /// Closes the connections in order, so that the others need not wait to notice.
     package func close() {
+        neighbours?.close()
         withHost { $0.shutDown(now: Machine.now, effects: &$1) }
         sockets.close()
         recorder?.close()

@@ -262,6 +262,7 @@ extension ClusterPeer {
         case .listening(let addresses):
             listenAddresses = addresses
             tellNeighbours()
+        case .found(let peer, let addresses): book.learn(peer, addresses, now: turn.now)
         }
     }
 

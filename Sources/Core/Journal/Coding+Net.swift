@@ -72,6 +72,9 @@ extension ConnectionEvent: Journaled {
             writer.head(3, peer)
             writer.put(reason)
         case .listening(let addresses): writer.head(4, addresses)
+        case .found(let peer, let addresses):
+            writer.head(5, peer)
+            writer.put(addresses)
         }
     }
     package init(reading reader: inout JournalReader) throws(JournalError) {
@@ -81,6 +84,7 @@ extension ConnectionEvent: Journaled {
         case 2: self = .disconnected(try reader.get())
         case 3: self = .dialFailed(try reader.get(), reason: try reader.get())
         case 4: self = .listening(try reader.get())
+        case 5: self = .found(try reader.get(), try reader.get())
         case let tag: throw reader.unknown(tag, "event of a connection")
         }
     }

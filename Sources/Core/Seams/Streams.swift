@@ -89,4 +89,6 @@ package enum ConnectionEvent: Equatable, Sendable {
     case dialFailed(PeerID, reason: String)
     /// The addresses that this peer listens on and should tell others, without /p2p.
     case listening([Multiaddr])
+    /// Another peer of the local network has said where it is (MDNS-07).
+    case found(PeerID, [Multiaddr])
 }

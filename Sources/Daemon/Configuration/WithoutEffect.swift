@@ -8,7 +8,6 @@ extension ServiceConfiguration {
         (.cluster, "resource_manager.memory_limit_bytes", "the limits of streams and connections are fixed"),
         (.cluster, "resource_manager.file_descriptors_limit", "the limits of streams and connections are fixed"),
         (.cluster, "peer_watch_interval", "with crdt, no peer is ever removed from the cluster by another"),
-        (.cluster, "mdns_interval", "peers are not looked for by multicast"),
         (.crdt, "datastore_namespace", "the pinset has a log of its own"),
     ]
 

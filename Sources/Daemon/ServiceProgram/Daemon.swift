@@ -141,6 +141,7 @@ private func peerHome(_ start: DaemonStart, _ folder: ConfigurationFolder) throw
         listen: try tcpAddresses(cluster.addresses("listen_multiaddress")), dataFolder: folder.path)
     home.announce = cluster.addresses("announce_multiaddress")
     home.noAnnounce = cluster.addresses("no_announce_multiaddress")
+    home.isDiscovering = cluster.span("mdns_interval") > .zero
     home.host.dialTimeout = cluster.span("dial_peer_timeout")
     home.host.inboundConnectionsLimit = Int(cluster.int("connection_manager.high_water")) * 2
     if !start.configuration.isPresent(.embedded) {

@@ -100,7 +100,7 @@ private func settings(
         #expect(told.map { String($0.prefix { $0 != " " }) } == [
             "cluster.leave_on_shutdown", "cluster.connection_manager.grace_period", "cluster.resource_manager.enabled",
             "cluster.resource_manager.memory_limit_bytes", "cluster.resource_manager.file_descriptors_limit",
-            "cluster.peer_watch_interval", "cluster.mdns_interval", "crdt.datastore_namespace",
+            "cluster.peer_watch_interval", "crdt.datastore_namespace",
         ])
         #expect(told.allSatisfy { $0.contains("has no effect: ") })
     }

@@ -22,7 +22,7 @@ enum Samples {
         return [
             .connected(peer, address: address, outbound: true), .connected(peer, address: address, outbound: false),
             .introduced(peer, PeerIntroduction(protocols: ["/a", ""], listenAddresses: [address], agent: "kubo/é")),
-            .introduced(peer, PeerIntroduction(protocols: [])), .disconnected(peer), .dialFailed(peer, reason: "no"),
+            .introduced(peer, PeerIntroduction(protocols: [])), .disconnected(peer), .dialFailed(peer, reason: "no"), .found(peer, []),
             .listening([address, address]), .listening([]),
         ]
     }
