@@ -6,7 +6,7 @@ extension WallTime {
     /// RFC 3339 in UTC with up to nine fractional digits, trailing zeros trimmed (Go's RFC3339Nano).
     package var rfc3339: String {
         let (year, month, day) = civil(daysSinceEpoch: floorDivide(seconds, 86_400))
-        let second = seconds - floorDivide(seconds, 86_400) * 86_400
+        let second = seconds &- floorDivide(seconds, 86_400) &* 86_400  // the first second of the first day does not fit
         var text = "\(padded(year, 4))-\(padded(month, 2))-\(padded(day, 2))"
         text += "T\(padded(second / 3600, 2)):\(padded(second / 60 % 60, 2)):\(padded(second % 60, 2))"
         if nanoseconds > 0 { text += "." + trimmedFraction(padded(Int64(nanoseconds), 9)) }
@@ -81,7 +81,8 @@ private func trimmedFraction(_ digits: String) -> String {
     return String(digits)
 }
 
-package func floorDivide(_ a: Int64, _ b: Int64) -> Int64 { a >= 0 ? a / b : -((-a + b - 1) / b) }
+/// For positive divisors.
+package func floorDivide(_ a: Int64, _ b: Int64) -> Int64 { a / b - (a % b < 0 ? 1 : 0) }
 
 /// Proleptic Gregorian calendar, by eras of 400 years starting in March.
 package func civil(daysSinceEpoch days: Int64) -> (year: Int64, month: Int64, day: Int64) {

@@ -231,8 +231,8 @@ package struct MessagePackReader: Sendable {
         let payload: ArraySlice<UInt8>
         switch try peek() {
         case 0xc0: offset += 1; return .unset
-        case 0xd6: offset += 2; payload = try take(4)
-        case 0xd7: offset += 2; payload = try take(8)
+        case 0xd6: payload = try take(6).dropFirst(2)
+        case 0xd7: payload = try take(10).dropFirst(2)
         case 0xc7:
             offset += 1
             let count = try word(1)

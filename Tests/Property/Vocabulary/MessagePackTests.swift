@@ -101,6 +101,29 @@ import Testing
         #expect(WallTime(rfc3339: "2026-02-30T00:00:00Z") == nil)
     }
 
+    /// Stored pins and RPC carry any 64 bits; they are printed whatever they are.
+    @Test func theFirstAndTheLastSecondArePrinted() {
+        #expect(WallTime(seconds: .max).rfc3339 == "292277026596-12-04T15:30:07Z")
+        #expect(WallTime(seconds: .min).rfc3339.hasSuffix("-01-27T08:29:52Z"))
+        let quotients: [(Int64, Int64)] = [(.min, -106_751_991_167_301), (.min + 1, -106_751_991_167_301), (-86_400, -1), (-86_401, -2), (-1, -1), (0, 0)]
+        for (a, quotient) in quotients {
+            #expect(floorDivide(a, 86_400) == quotient, "\(a)")
+        }
+    }
+
+    /// Cut anywhere, a time is too short and nothing worse.
+    @Test func aTimeThatIsCutOffIsRefused() throws {
+        for whole: Bytes in [[0xd6, 0xff, 0, 0, 0, 9], [0xd7, 0xff, 0, 0, 0, 0, 0, 0, 0, 9], [0xc7, 12, 0xff, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9]] {
+            var reader = MessagePackReader(whole)
+            let seconds = try reader.time().seconds
+            #expect(seconds == 9)
+            for count in 0..<whole.count {
+                var reader = MessagePackReader(Bytes(whole[..<count]))
+                #expect(throws: MessagePackError.truncated, "\(hex(whole[..<count]))") { try reader.time() }
+            }
+        }
+    }
+
     @Test(arguments: 0..<20) func theOrderedMapIsAMap(_ seed: Int) {
         var choices = Choices(seed: UInt64(seed))
         var map = SortedMap<Int, Int>()
