@@ -106,4 +106,19 @@ import Testing
             if vector["signature_repeats"]?.flag == true && key.publicKey.type != .secp256k1 { #expect(key.sign(message) == signature, "\(id)") }
         }
     }
+
+    /// A key file that has rotted is refused when it is read, not by every peer that is greeted with it.
+    @Test func changedKeysAreRefusedOrGood() throws {
+        var refused = 0
+        for vector in try Golden.lines("vectors/identity/keys.ndjson") where vector["signature_hex"] != nil {
+            let whole = try IdentityKey(base64: vector["private_key"]?.text ?? "").protobuf
+            for place in stride(from: 6, to: whole.count, by: max(1, whole.count / 40)) {
+                var changed = whole
+                changed[place] ^= 0x10
+                guard let key = try? IdentityKey(protobuf: changed) else { refused += 1; continue }
+                #expect(key.publicKey.verify(key.sign([1, 2, 3]), of: [1, 2, 3]), "\(vector["id"]?.text ?? "") at \(place)")
+            }
+        }
+        #expect(refused > 50)
+    }
 }
