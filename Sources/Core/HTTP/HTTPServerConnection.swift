@@ -215,6 +215,7 @@ package struct HTTPServerConnection: Sendable {
 
     /// What was held back for a Content-Length goes out now: nothing more follows in this step.
     package mutating func flush(now: Now, effects: inout [Effect]) {
+        if isClosed { return }
         if case .held(_, let bytes) = answering, !bytes.isEmpty { release(isWhole: false, now, &effects) }
         if case .nothing = answering { settleContinue(status: 100, &effects) }
     }

@@ -66,6 +66,15 @@ private let dateLine = "Date: Tue, 24 Nov 2026 22:39:27 GMT\r\n"
         }
     }
 
+    @Test func nothingIsWrittenAfterTheEnd() {
+        var wire = Wire()
+        wire.send("POST /add HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n")
+        #expect(wire.isClosed && wire.written.hasPrefix("HTTP/1.1 400 "))
+        let written = wire.written
+        wire.flush()
+        #expect(wire.written == written)
+    }
+
     @Test func whoWaitsWithABodyIsToldOnceAndNeverInTheMiddleOfAnAnswer() {
         let post = "POST /add HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
         var wire = Wire()
