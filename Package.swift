@@ -38,6 +38,11 @@ let machines = [
 ]
 let wholeCore = floor1 + machines + ["Cluster"]
 
+/// The fuzz targets, which only `scripts/fuzz` builds: they need the fuzzer's runtime.
+let fuzzing = Context.environment["FUZZ"] == "1" ? [
+    program("fuzz", at: "Tests/Property/Fuzz", knows: wholeCore + ["Journal", "Transport", "API", "Configuration", "TestSupport"]),
+] : []
+
 let package = Package(
     name: "ipfs-cluster-swift",
     platforms: [.macOS(.v15)],
@@ -135,5 +140,5 @@ let package = Package(
         tests("Scenarios", at: "Tests/Scenarios", knows: wholeCore + ["SimNet", "TestSupport"], exclude: ["Plans"]),
         // The same behaviours on both nets.
         tests("Behaviour", at: "Tests/Behaviour", knows: wholeCore + ["SimNet", "RealNet", "Transport"]),
-    ]
+    ] + fuzzing
 )

@@ -1,0 +1,98 @@
+// Files that may have rotted, or that somebody else has written: the log, the index, the journal.
+
+import Cluster
+import Journal
+import Kernel
+import MerkleCRDT
+import Seams
+import Storage
+import TestSupport
+
+extension Target {
+    static let stored: [Target] = [
+        Target("log", seeds: { [Target.segment([[1, 2, 3], Bytes(repeating: 7, count: 300), []])] }) { bytes in
+            let disk = MemoryDisk()
+            _ = disk.carryOut(.append("log/00000001.log", bytes))
+            var (seen, damages, effects): ([Bytes], [LogDamage], [DiskEffect]) = ([], [], [])
+            guard var log = try? Log(folder: "log", owner: 1, reader: disk, visit: { seen.append(Bytes($2)); _ = ($0, $1) }, damages: &damages, effects: &effects) else { return }
+            require(seen.reduce(0) { $0 + $1.count } <= bytes.count, "more records than bytes")
+            // What it is made into is read as it was, and one record more.
+            guard (try? log.append(kind: 1, [9], effects: &effects)) != nil else { return }
+            log.sync(effects: &effects)
+            for effect in effects { if let event = disk.carryOut(effect) { var more: [DiskEffect] = []; _ = log.onDisk(event, effects: &more) } }
+            var (again, moreDamages, more): ([Bytes], [LogDamage], [DiskEffect]) = ([], [], [])
+            _ = try? Log(folder: "log", owner: 1, reader: disk, visit: { again.append(Bytes($2)); _ = ($0, $1) }, damages: &moreDamages, effects: &more)
+            require(again == seen + [[9]], "\(seen.count) records, then \(again.count)")
+        },
+        Target("records", seeds: {
+            Seeds.crdt("blocks").prefix(20).map { Script.step(2, $0) + [1, 3, 1, 2, 3] }
+        }) { bytes in
+            // Records with sound checksums and any contents at all, as the state's log.
+            var script = Script(bytes)
+            let disk = MemoryDisk()
+            var effects: [DiskEffect] = []
+            guard var log = try? Log(folder: "crdt", owner: 4, reader: disk, effects: &effects) else { return }
+            while !script.isOver { _ = try? log.append(kind: UInt8(1 + script.below(6)), script.piece(), effects: &effects) }
+            for effect in effects { _ = disk.carryOut(effect) }
+            var settings = ReplicaSettings()
+            settings.index.tableEntries = 16
+            var (choices, opened) = (Choices(seed: 1), [Replica.Effect]())
+            guard let machine = try? Replica(settings: settings, owner: 4, reader: disk, now: Here.now, choices: &choices, effects: &opened) else { return }
+            var damages: [LogDamage] = []
+            var cursor: LogAddress?
+            repeat { cursor = (try? machine.scan(from: cursor, bytes: 1 << 20, damages: &damages) { _ = ($0.key, $0.value.count) }) ?? nil } while cursor != nil
+            for head in machine.heads { _ = try? machine.block(head.cid) }
+        },
+        Target("manifest", seeds: { [[UInt8](repeating: 0, count: 48)] }) { bytes in
+            let disk = MemoryDisk()
+            let half = bytes.count / 2
+            _ = disk.carryOut(.append("i/00000003.manifest", Bytes(bytes[..<half])))
+            _ = disk.carryOut(.append("i/00000002.state", Bytes(bytes[half...])))
+            _ = disk.carryOut(.append("i/00000001.run", bytes))
+            var index = Index(folder: "i", owner: 1, reader: disk)
+            var (faults, effects): ([String], [DiskEffect]) = ([], [])
+            do { _ = try index.open(faults: &faults, effects: &effects) } catch { require(false, "a rotten manifest stops the peer: \(error)") }
+        },
+        Target("journal", seeds: {
+            [JournalRecord.opening(JournalOpening()), .read(.list("x"), .names(["a", "b"])), .effects([]), .refused("no"), .input(Here.now, .wake),
+             .input(Here.now, .client(ClientID(1), .id)), .input(Here.now, .stream(.received(StreamID(owner: 0, number: 1), [1, 2])))].map {
+                var writer = JournalWriter()
+                writer.put($0)
+                return writer.bytes
+            }
+        }) { bytes in
+            var reader = JournalReader(bytes)
+            guard let record = try? JournalRecord(reading: &reader) else { return }
+            var writer = JournalWriter()
+            writer.put(record)
+            var again = JournalReader(writer.bytes)
+            guard let copy = try? JournalRecord(reading: &again) else { return require(false, "a record does not come back") }
+            var second = JournalWriter()
+            second.put(copy)
+            require(second.bytes == writer.bytes, "a record comes back as another")
+        },
+        Target("journal-file", seeds: {
+            var writer = JournalWriter()
+            JournalFrame.frame(.refused("no"), in: &writer)
+            let frame = writer.bytes
+            JournalFrame.frame(.opening(JournalOpening()), in: &writer)
+            return [JournalFrame.fileHead + writer.bytes + frame, JournalFrame.fileHead + frame + frame.dropLast(3)]
+        }) { bytes in
+            var rest = bytes[...]
+            guard var frames = try? JournalFrames(read: { count in
+                defer { rest = rest.dropFirst(count) }
+                return Bytes(rest.prefix(count))
+            }) else { return }
+            while let found = try? frames.next() { require(found.offset < bytes.count, "a record behind the end") }
+        },
+    ]
+
+    private static func segment(_ payloads: [Bytes]) -> Bytes {
+        let disk = MemoryDisk()
+        var effects: [DiskEffect] = []
+        guard var log = try? Log(folder: "log", owner: 1, reader: disk, effects: &effects) else { return [] }
+        for payload in payloads { _ = try? log.append(kind: 1, payload, effects: &effects) }
+        for effect in effects { _ = disk.carryOut(effect) }
+        return disk.contents("log/00000001.log")
+    }
+}
