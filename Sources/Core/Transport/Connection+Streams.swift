@@ -48,6 +48,13 @@ extension Connection {
         flush(now, &effects)
     }
 
+    /// What the other side has credit for still comes while a stream is held, and no more.
+    package mutating func hold(_ id: SubstreamID, _ isHeld: Bool, now: Now, effects: inout [Effect]) {
+        guard isOpen else { return }
+        muxer.hold(id, isHeld)
+        flush(now, &effects)
+    }
+
     /// Ends both directions; nothing further is reported for this stream.
     package mutating func reset(
         _ id: SubstreamID, code: UInt32 = ResetCode.none, now: Now, effects: inout [Effect]

@@ -30,6 +30,18 @@ extension Host {
         }
     }
 
+    /// Stops and goes on taking what comes on a stream. Less than a window of it comes all the same.
+    package mutating func hold(_ stream: StreamID, _ isHeld: Bool, now: Now, effects: inout [Effect]) {
+        guard let place = streams[stream] else { return }
+        run(place.socket, now, &effects) { $0.hold(place.substream, isHeld, now: now, effects: &$1) }
+    }
+
+    /// What was sent on a stream and waits for the other side to take it.
+    package func waitingBytes(_ stream: StreamID) -> Int {
+        guard let place = streams[stream] else { return 0 }
+        return links[place.socket]?.connection?.muxer.waitingBytes(place.substream) ?? 0
+    }
+
     private mutating func closeWrite(_ stream: StreamID, _ now: Now, _ effects: inout [Effect]) {
         guard let place = streams[stream] else { return }
         links[place.socket]?.uses[place.substream]?.isLocalEnded = true

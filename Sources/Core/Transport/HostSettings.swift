@@ -21,6 +21,8 @@ package struct ConnectionSettings: Sendable {
     package var inboundStreamsLimit = 1024
     /// Outbound streams that the other side has not acknowledged (YMX-04).
     package var unacknowledgedStreamsLimit = 256
+    /// What the other side may have under way on one stream (YMX-05); what go-yamux goes up to.
+    package var receiveWindowLimit: UInt32 = 16 << 20
     package init() {}
 }
 

@@ -5,6 +5,7 @@
 //     host.onListening(_: [Multiaddr], now:, effects: &effects)             the own addresses, without /p2p; again on change
 //     host.onEffect(_: ConnectionEffect, now:, effects: &effects)           what the peer wants of the network
 //     host.onEffect(_: StreamEffect, now:, effects: &effects)
+//     host.hold(_: StreamID, _: Bool, now:, effects: &effects)              takes no more of a stream for now
 //     host.learn(_: PeerID, _: [Multiaddr])                                 addresses for streams to peers not yet connected
 //     host.nextDeadline, host.onTime(now:, effects: &effects)
 //     host.shutDown(effects: &effects)

@@ -56,7 +56,8 @@ package struct Yamux: Sendable {
     package var count: Int { order.count }
     package func isLive(_ id: SubstreamID) -> Bool { streams[id] != nil }
     /// Whether everything handed to `send` has gone to `output`.
-    package func isEmpty(_ id: SubstreamID) -> Bool { streams[id]?.buffer.isEmpty ?? true }
+    package func isEmpty(_ id: SubstreamID) -> Bool { waitingBytes(id) == 0 }
+    package func waitingBytes(_ id: SubstreamID) -> Int { streams[id]?.buffer.count ?? 0 }
 
     // MARK: This side
 
@@ -101,6 +102,12 @@ package struct Yamux: Sendable {
 
     package mutating func ping(_ value: UInt32) { emit(YamuxHeader(.ping, .syn, stream: 0, length: value)) }
     package mutating func goAway(_ code: UInt32) { emit(YamuxHeader(.goAway, stream: 0, length: code)) }
+
+    /// While a stream is held, the other side gets no credit for it beyond what it has.
+    package mutating func hold(_ id: SubstreamID, _ isHeld: Bool) {
+        streams[id]?.isHeld = isHeld
+        if !isHeld { giveCredit(id, consumed: 0) }
+    }
 
     private mutating func emit(_ header: YamuxHeader) { header.append(to: &output) }
 
@@ -260,6 +267,11 @@ package struct Yamux: Sendable {
         }
     }
 
+    private mutating func giveCredit(_ id: SubstreamID, consumed count: UInt32) {
+        guard let grant = streams[id]?.consume(count, windowLimit: settings.receiveWindowLimit) else { return }
+        emit(YamuxHeader(.windowUpdate, stream: id, length: grant))
+    }
+
     /// Data for a stream that is over is dropped (YMX-09).
     private mutating func onData(_ id: SubstreamID, _ bytes: Bytes, _ events: inout [Event]) {
         guard let isEnded = streams[id]?.isRemoteEnded else { return }
@@ -268,9 +280,7 @@ package struct Yamux: Sendable {
             events.append(.reset(id, code: ResetCode.protocolViolation))
             return
         }
-        if let grant = streams[id]?.consume(UInt32(bytes.count)) {
-            emit(YamuxHeader(.windowUpdate, stream: id, length: grant))
-        }
+        giveCredit(id, consumed: UInt32(bytes.count))
         events.append(.received(id, bytes))
     }
 }

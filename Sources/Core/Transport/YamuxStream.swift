@@ -5,8 +5,6 @@ import Kernel
 struct YamuxStream: Sendable {
     /// Both sides start with this much credit (YMX-05).
     static let initialWindow: UInt32 = 256 << 10
-    /// And may give this much; what go-yamux goes up to.
-    static let windowLimit: UInt32 = 16 << 20
 
     enum Opening {
         /// Outbound, and too many others are unacknowledged to say so yet (YMX-04).
@@ -24,6 +22,8 @@ struct YamuxStream: Sendable {
     /// What the other side may have under way at one time.
     var window = YamuxStream.initialWindow
     var isGrowthDue = false
+    /// The application takes no more for now: no credit is given back.
+    var isHeld = false
     var buffer = ChunkQueue()
     var isLocalEndWanted = false
     var isLocalEndSent = false
@@ -37,12 +37,12 @@ struct YamuxStream: Sendable {
 
     /// What is delivered is consumed. The credit to give back, in halves of the window (YMX-05). The window doubles with each
     /// one that was used up: a long transfer is not to wait for the credit to come round, and holds no memory here.
-    mutating func consume(_ count: UInt32) -> UInt32? {
+    mutating func consume(_ count: UInt32, windowLimit: UInt32) -> UInt32? {
         receiveCredit -= count
         consumed += count
-        guard consumed >= window / 2 else { return nil }
+        guard !isHeld, consumed >= window / 2 else { return nil }
         var grant = consumed
-        if isGrowthDue && window < YamuxStream.windowLimit {
+        if isGrowthDue && window < windowLimit {
             grant += window
             window *= 2
         }

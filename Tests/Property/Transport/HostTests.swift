@@ -61,6 +61,37 @@ private func connected(seed: UInt64 = 1, pieceBytes: Int = 2000, settings: HostS
         #expect(network.hosts.allSatisfy { $0.streamCount == 0 })
     }
 
+    /// Of a stream that is held, a window comes; of the one beside it, everything.
+    @Test(arguments: [1, 2, 3] as [UInt64])
+    func aHeldStreamHoldsUpNoOther(_ seed: UInt64) throws {
+        var network = connected(seed: seed, pieceBytes: 20_000)
+        for number in [1, 2] as [UInt64] {
+            network.want(0, .open(stream(number), to: network.id(1), protocols: ["/echo/1"]))
+            network.want(0, .send(stream(number), [UInt8(number)]))
+            network.settle()
+        }
+        let far = network.incoming(1)
+        try #require(far.count == 2)
+        let now = network.now
+        network.run(1) { $0.hold(far[0], true, now: now, effects: &$1) }
+        let bytes = Bytes(repeating: 9, count: 1_500_000)
+        for number in [1, 2] as [UInt64] { network.want(0, .send(stream(number), bytes)) }
+        network.settle()
+        // What was negotiated has had a little of it.
+        let taken = network.received(1, far[0]).count
+        #expect(taken > 262_000 && taken <= 256 << 10)
+        #expect(network.received(1, far[1]).count == 1 + bytes.count)
+        #expect(network.hosts[0].waitingBytes(stream(1)) == 1 + bytes.count - taken)
+        #expect(network.hosts[0].waitingBytes(stream(2)) == 0)
+        #expect(network.events(0).filter { $0 == .drained(stream(1)) }.count == 1, "after its first byte only")
+        network.pass(60_000)
+        #expect(network.hosts[0].socketCount == 1, "pings go on")
+        network.run(1) { $0.hold(far[0], false, now: now, effects: &$1) }
+        network.settle()
+        #expect(network.received(1, far[0]).count == 1 + bytes.count)
+        #expect(network.hosts[0].waitingBytes(stream(1)) == 0)
+    }
+
     @Test func aStreamToAKnownPeerDialsFirst() throws {
         var network = Network(2)
         network.want(0, .open(stream(1), to: network.id(1), protocols: ["/echo/1"]))

@@ -124,6 +124,52 @@ private func frames(_ headers: YamuxHeader...) -> Bytes {
         }
     }
 
+    @Test func theWindowGrowsNoFurtherThanTheSetting() throws {
+        var settings = ConnectionSettings()
+        settings.receiveWindowLimit = 1 << 20
+        var muxer = Yamux(isClient: false, settings: settings)
+        var events: [Yamux.Event] = []
+        try muxer.receive(frames(YamuxHeader(.windowUpdate, .syn, stream: 1)), events: &events)
+        var credit = 256 << 10, largest = 0
+        for _ in 0..<200 {
+            muxer.output = []
+            try muxer.receive(
+                frames(YamuxHeader(.data, stream: 1, length: 1 << 16)) + Bytes(repeating: 0, count: 1 << 16), events: &events)
+            credit -= 1 << 16
+            if !muxer.output.isEmpty { credit += Int(try YamuxHeader(muxer.output[...]).length) }
+            largest = max(largest, credit)
+        }
+        #expect(largest == 1 << 20)
+    }
+
+    /// What the other side has credit for may come; more it gets when the stream is let go, and all of it at once.
+    @Test func aHeldStreamGetsNoCredit() throws {
+        var muxer = Yamux(isClient: false)
+        var events: [Yamux.Event] = []
+        try muxer.receive(
+            frames(YamuxHeader(.windowUpdate, .syn, stream: 1), YamuxHeader(.windowUpdate, .syn, stream: 3)), events: &events)
+        muxer.output = []
+        muxer.hold(1, true)
+        let half = frames(YamuxHeader(.data, stream: 1, length: 131_072)) + Bytes(repeating: 0, count: 131_072)
+        try muxer.receive(half, events: &events)
+        try muxer.receive(half, events: &events)
+        #expect(muxer.output.isEmpty)
+        try muxer.receive(
+            frames(YamuxHeader(.data, stream: 3, length: 131_072)) + Bytes(repeating: 0, count: 131_072), events: &events)
+        #expect(muxer.output == frames(YamuxHeader(.windowUpdate, stream: 3, length: 131_072)))
+        muxer.output = []
+        muxer.hold(1, false)
+        #expect(muxer.output == frames(YamuxHeader(.windowUpdate, stream: 1, length: 262_144)))
+        muxer.output = []
+        muxer.hold(1, true)
+        muxer.hold(1, false)
+        #expect(muxer.output.isEmpty, "given once")
+        muxer.hold(1, true)
+        #expect(throws: TransportError.self) {
+            for _ in 0..<3 { try muxer.receive(half, events: &events) }
+        }
+    }
+
     @Test func randomFramesNeverStopTheProcess() {
         var choices = Choices(seed: 3)
         for _ in 0..<2000 {
@@ -138,6 +184,7 @@ private func frames(_ headers: YamuxHeader...) -> Bytes {
                     muxer.pump(budget: 1000, events: &events)
                     if choices.chance(1, in: 5) { muxer.reset(UInt32(choices.below(6))) }
                     if choices.chance(1, in: 5) { muxer.closeWrite(UInt32(choices.below(6))) }
+                    if choices.chance(1, in: 5) { muxer.hold(UInt32(choices.below(6)), choices.chance(1, in: 2)) }
                 }
             } catch {}
         }
