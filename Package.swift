@@ -134,7 +134,7 @@ let package = Package(
         tests("ControlTests", at: "Tests/Property/Control",
               knows: floor1 + ["ControlCommands", "TestSupport"]),
         tests("ServiceTests", at: "Tests/Property/Service",
-              knows: wholeCore + ["CommandLine", "Configuration", "ServiceCommands", "TestSupport"]),
+              knows: wholeCore + ["RealNet", "CommandLine", "Configuration", "ControlCommands", "ServiceCommands", "TestSupport"]),
         tests("SimulatorTests", at: "Tests/Property/Simulator", knows: wholeCore + ["SimNet", "TestSupport"]),
         tests("TidyTests", at: "Tests/Property/Tidy", knows: ["TestSupport"]),
         tests("Scenarios", at: "Tests/Scenarios", knows: wholeCore + ["SimNet", "TestSupport"], exclude: ["Plans"]),

@@ -1,16 +1,26 @@
-// A listening HTTP server: sockets below, served requests above.
+// A listening HTTP server: sockets or streams below, served requests above.
 
 import HTTP
 import Kernel
 
+/// What one HTTP connection runs on.
+package protocol HTTPCarrier: AnyObject {
+    func write(_ bytes: Bytes)
+    func pauseReading()
+    func resumeReading()
+    /// What was written still leaves; nothing more is reported.
+    func closeWhenFlushed()
+}
+extension Socket: HTTPCarrier {}
+
 package final class HTTPServer: @unchecked Sendable {
     private final class Connection {
-        let socket: Socket
+        let carrier: any HTTPCarrier
         var machine: HTTPServerConnection
         var timer: EventLoop.TimerID?
         var served: [ServedID] = []
-        init(socket: Socket, machine: HTTPServerConnection) {
-            self.socket = socket
+        init(carrier: any HTTPCarrier, machine: HTTPServerConnection) {
+            self.carrier = carrier
             self.machine = machine
         }
     }
@@ -56,20 +66,26 @@ package final class HTTPServer: @unchecked Sendable {
     }
 
     private func accept(_ socket: Socket) {
-        guard connections.count < connectionsMax else { return socket.close() }
-        let machine = HTTPServerConnection(settings: settings, remote: socket.remote.description, now: Machine.now)
-        let connection = Connection(socket: socket, machine: machine)
+        guard let hear = serve(socket, remote: socket.remote.description) else { return socket.close() }
+        socket.start(hear)
+    }
+
+    /// Serves the requests that come over a carrier, which tells what happens to it. Nil if there are too many already.
+    package func serve(_ carrier: any HTTPCarrier, remote: String) -> ((Socket.Event) -> Void)? {
+        guard connections.count < connectionsMax else { return nil }
+        let machine = HTTPServerConnection(settings: settings, remote: remote, now: Machine.now)
+        let connection = Connection(carrier: carrier, machine: machine)
         connections[ObjectIdentifier(connection)] = connection
-        socket.start { [weak self, weak connection] event in
+        arm(connection)
+        return { [weak self, weak connection] event in
             guard let self, let connection else { return }
             switch event {
             case .connected, .written: break
             case .bytes(let bytes): turn(connection) { $0.onBytes(bytes, ids: &$1, now: $2, effects: &$3) }
-            case .drained: turn(connection) { machine, _, _, effects in machine.onDrained(effects: &effects) }
+            case .drained: turn(connection) { $0.onDrained(ids: &$1, now: $2, effects: &$3) }
             case .closed: turn(connection) { machine, _, _, effects in machine.onClosed(effects: &effects) }
             }
         }
-        arm(connection)
     }
 
     private func turn(
@@ -84,12 +100,12 @@ package final class HTTPServer: @unchecked Sendable {
 
     private func carryOut(_ effect: HTTPServerConnection.Effect, _ connection: Connection) {
         switch effect {
-        case .write(let bytes): connection.socket.write(bytes)
+        case .write(let bytes): connection.carrier.write(bytes)
         case .close:
-            connection.socket.closeWhenFlushed()
+            connection.carrier.closeWhenFlushed()
             forget(connection)
-        case .pause: connection.socket.pauseReading()
-        case .resume: connection.socket.resumeReading()
+        case .pause: connection.carrier.pauseReading()
+        case .resume: connection.carrier.resumeReading()
         case .served(let id, let event):
             if case .request = event {
                 byRequest[id] = connection

@@ -40,19 +40,14 @@ package final class PeerRunner: @unchecked Sendable {
     private let loop: EventLoop
     private let disk: FileDisk
     private let jobs: JobThread
-    private let sockets: Libp2pSockets
+    private let host: HostRunner
     private let ipfs: IPFSClient?
-    private var host: Host
     private var machine: ClusterPeer
     private var choices: Choices
     private let recorder: Recorder?
     private var inputs: [PeerInput] = []
     private var isStepping = false
-    private var hostEffects: [Host.Effect] = []
-    private var isCarryingOut = false
     private var wakeUp: EventLoop.TimerID?
-    private var hostTimer: EventLoop.TimerID?
-    private var isArming = false
     private let isDiscovering: Bool
     /// Whatever is told to others.
     private var bound: [Multiaddr] = []
@@ -73,9 +68,10 @@ package final class PeerRunner: @unchecked Sendable {
         isDiscovering = home.isDiscovering
         disk = try FileDisk(root: home.dataFolder, loop: loop)
         jobs = JobThread(root: home.dataFolder)
-        sockets = Libp2pSockets(loop: loop)
         ipfs = home.ipfs.map { IPFSClient(loop: loop, endpoint: $0.endpoint, usesTLS: $0.usesTLS) }
-        host = Host(key: home.key, networkKey: home.secret, protocols: ClusterPeer.protocols, settings: home.host)
+        host = HostRunner(
+            loop: loop,
+            host: Host(key: home.key, networkKey: home.secret, protocols: ClusterPeer.protocols, settings: home.host))
         var seed: UInt64 = 0
         for byte in Machine.entropy(8) { seed = seed << 8 | UInt64(byte) }
         choices = Choices(seed: seed)
@@ -90,22 +86,20 @@ package final class PeerRunner: @unchecked Sendable {
             machine = try ClusterPeer(
                 settings: settings, disk: disk, signer: signer, at: Machine.now, choices: &choices, effects: &effects)
         }
-        for address in home.listen { listening += try sockets.listen(on: address) }
+        for address in home.listen { listening += try host.listen(on: address) }
         bound = listening
         let told = home.announce.isEmpty ? listening : home.announce
         listening = told.filter { !home.noAnnounce.contains($0) }
 
         disk.onEvent = { [weak self] in self?.submit(.disk($0)) }
         ipfs?.onEvent = { [weak self] in self?.submit(.exchange($0)) }
-        sockets.onEvent = { [weak self] event in
-            self?.withHost { $0.onSocket(event, entropy: Machine.entropy, now: Machine.now, effects: &$1) }
-        }
+        host.onEvent = { [weak self] in self?.onHost($0) }
         for effect in effects { carryOut(effect) }
     }
 
     package func start() {
         submit(.start)
-        withHost { [listening] in $0.onListening(listening, now: Machine.now, effects: &$1) }
+        host.run { [listening] in $0.onListening(listening, now: Machine.now, effects: &$1) }
         submit(.connection(.listening(listening)))
         if isDiscovering { discover() }
     }
@@ -114,7 +108,7 @@ package final class PeerRunner: @unchecked Sendable {
         let interfaces = Interfaces.multicast(reaching: bound)
         guard !interfaces.isEmpty else { return }  // it listens to this machine alone
         do {
-            neighbours = try Neighbours(loop: loop, interfaces: interfaces, me: host.me, addresses: listening) { [weak self] peer, addresses in
+            neighbours = try Neighbours(loop: loop, interfaces: interfaces, me: host.look { $0.me }, addresses: listening) { [weak self] peer, addresses in
                 self?.onLog(LogLine(.debug, "mdns", "found \(peer) at \(addresses.map(\.description).joined(separator: " "))"))
                 self?.submit(.connection(.found(peer, addresses)))
             }
@@ -149,8 +143,7 @@ package final class PeerRunner: @unchecked Sendable {
     /// Closes the connections in order, so that the others need not wait to notice.
     package func close() {
         neighbours?.close()
-        withHost { $0.shutDown(now: Machine.now, effects: &$1) }
-        sockets.close()
+        host.close()
         recorder?.close()
     }
 
@@ -184,8 +177,8 @@ package final class PeerRunner: @unchecked Sendable {
         case .wake(let at):
             if let wakeUp { loop.cancel(wakeUp) }
             wakeUp = at.map { loop.at($0) { [weak self] in self?.submit(.wake) } }
-        case .connection(let effect): withHost { $0.onEffect(effect, now: Machine.now, effects: &$1) }
-        case .stream(let effect): withHost { $0.onEffect(effect, now: Machine.now, effects: &$1) }
+        case .connection(let effect): host.run { $0.onEffect(effect, now: Machine.now, effects: &$1) }
+        case .stream(let effect): host.run { $0.onEffect(effect, now: Machine.now, effects: &$1) }
         case .disk(let effect): disk.carryOut(effect)
         case .job(let job):
             let number = job.number
@@ -205,43 +198,12 @@ package final class PeerRunner: @unchecked Sendable {
         }
     }
 
-    private func withHost(_ body: (inout Host, inout [Host.Effect]) -> Void) {
-        body(&host, &hostEffects)
-        carryOutHostEffects()
-        guard !isArming else { return }
-        isArming = true
-        loop.later { [weak self] in self?.armHost() }
-    }
-
-    /// In the order in which the host decided on them: what one of them causes comes after those that wait. Bytes of one
-    /// connection are sealed one after the other, and make no sense in any other order.
-    private func carryOutHostEffects() {
-        guard !isCarryingOut else { return }
-        isCarryingOut = true
-        var next = 0
-        while next < hostEffects.count {
-            let effect = hostEffects[next]
-            next += 1
-            if next == hostEffects.count {
-                hostEffects.removeAll(keepingCapacity: true)
-                next = 0
-            }
-            switch effect {
-            case .socket(let effect): sockets.carryOut(effect)
-            case .connection(let event): submit(.connection(event))
-            case .stream(let event): submit(.stream(event))
-            case .log(let line): onLog(line)
-            }
-        }
-        isCarryingOut = false
-    }
-
-    /// Once a round, however often the host was asked in it.
-    private func armHost() {
-        isArming = false
-        if let hostTimer { loop.cancel(hostTimer) }
-        hostTimer = host.nextDeadline.map { deadline in
-            loop.at(deadline) { [weak self] in self?.withHost { $0.onTime(now: Machine.now, effects: &$1) } }
+    private func onHost(_ effect: Host.Effect) {
+        switch effect {
+        case .socket: break  // carried out already
+        case .connection(let event): submit(.connection(event))
+        case .stream(let event): submit(.stream(event))
+        case .log(let line): onLog(line)
         }
     }
 }

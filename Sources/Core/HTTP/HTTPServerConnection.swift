@@ -13,6 +13,10 @@ package struct HTTPServerSettings: Sendable {
     package var bufferedAnswerBytes = 2048
     /// What is read and thrown away of a request that was answered before it ended.
     package var discardedBytesMax = 256 << 10
+    /// With more than this of later requests, reading stops until they have their turn.
+    package var unreadBytesMax = 64 << 10
+    /// With more than this of earlier answers still to leave, the next request waits.
+    package var unsentBytesMax = 256 << 10
     package init() {}
 }
 
@@ -54,7 +58,11 @@ package struct HTTPServerConnection: Sendable {
     /// The client holds its body back until it is told to go on (RFC 9110 10.1.1).
     private var owesContinue = false
     private var isClosed = false
+    /// The server takes no more of the body for now.
     private var isPaused = false
+    /// The carrier was told to stop reading.
+    private var isHeldBack = false
+    private var unsent = 0
     private var discarded = 0
     private var readBy: Instant?
     private var writeBy: Instant?
@@ -81,6 +89,7 @@ package struct HTTPServerConnection: Sendable {
         guard !isClosed else { return }
         unread += bytes
         read(&ids, now, &effects)
+        settleReading(&effects)
     }
 
     /// The client has closed its side: without a whole request there is nobody to answer.
@@ -90,8 +99,19 @@ package struct HTTPServerConnection: Sendable {
     }
 
     /// All that was written has left.
-    package mutating func onDrained(effects: inout [Effect]) {
-        if let current, !isClosed { effects.append(.served(current, .drained)) }
+    package mutating func onDrained(ids: inout UInt64, now: Now, effects: inout [Effect]) {
+        guard !isClosed else { return }
+        let waited = unsent > settings.unsentBytesMax
+        unsent = 0
+        if let current { effects.append(.served(current, .drained)) }
+        guard waited else { return }
+        read(&ids, now, &effects)
+        settleReading(&effects)
+    }
+
+    private mutating func write(_ bytes: Bytes, _ effects: inout [Effect]) {
+        unsent += bytes.count
+        effects.append(.write(bytes))
     }
 
     private mutating func drop(_ effects: inout [Effect]) {
@@ -107,6 +127,7 @@ package struct HTTPServerConnection: Sendable {
                 switch reading {
                 case .ended: return  // The next request waits for the end of this answer.
                 case .head:
+                    guard unsent <= settings.unsentBytesMax else { return }
                     if head.isEmpty { readBy = deadline(settings.headTimeout, now) ?? deadline(settings.readTimeout, now) }
                     guard let lines = try head.take(&unread, skipsLeadingEmptyLines: true) else {
                         // Who speaks something else hears of it at once, not when the time for a head is over.
@@ -160,7 +181,7 @@ package struct HTTPServerConnection: Sendable {
     private mutating func settleContinue(status: Int, _ effects: inout [Effect]) {
         guard owesContinue else { return }
         owesContinue = false
-        if status < 300 { return effects.append(.write(Bytes("HTTP/1.1 100 Continue\r\n\r\n".utf8))) }
+        if status < 300 { return write(Bytes("HTTP/1.1 100 Continue\r\n\r\n".utf8), &effects) }
         keepsAlive = false
         reading = .ended
     }
@@ -177,7 +198,7 @@ package struct HTTPServerConnection: Sendable {
             let text = error.status == 400 ? "\(line): \(error.description)" : line
             var fields: HTTPFields = ["Content-Type": "text/plain; charset=utf-8", "Connection": "close"]
             fields.add("Content-Length", String(text.utf8.count))
-            effects.append(.write(Chunks.head("HTTP/1.1 \(line)", fields) + Bytes(text.utf8)))
+            write(Chunks.head("HTTP/1.1 \(line)", fields) + Bytes(text.utf8), &effects)
         }
         drop(&effects)
     }
@@ -196,21 +217,23 @@ package struct HTTPServerConnection: Sendable {
         case .body(let bytes): body(bytes, now, &effects)
         case .end(let trailers):
             release(isWhole: true, now, &effects)
-            if case .chunked = answering, sendsBody { effects.append(.write(Chunks.end(trailers))) }
+            if case .chunked = answering, sendsBody { write(Chunks.end(trailers), &effects) }
             if case .untilClose = answering { keepsAlive = false }
             answering = .done
             current = nil
             writeBy = nil
-            if isPaused { setPaused(false, &effects) }
+            isPaused = false
             if case .ended = reading { finish(&effects) }
             readBy = readBy ?? deadline(settings.idleTimeout, now)
             read(&ids, now, &effects)
         case .abort: drop(&effects)
-        case .pause: setPaused(true, &effects)
+        case .pause: isPaused = true
         case .resume:
-            setPaused(false, &effects)
+            isPaused = false
+            settleReading(&effects)
             read(&ids, now, &effects)
         }
+        settleReading(&effects)
     }
 
     /// What was held back for a Content-Length goes out now: nothing more follows in this step.
@@ -222,10 +245,11 @@ package struct HTTPServerConnection: Sendable {
 
     private var sendsBody: Bool { request.method != "HEAD" }
 
-    private mutating func setPaused(_ paused: Bool, _ effects: inout [Effect]) {
-        guard paused != isPaused else { return }
-        isPaused = paused
-        effects.append(paused ? .pause : .resume)
+    private mutating func settleReading(_ effects: inout [Effect]) {
+        let holdsBack = isPaused || unread.count > settings.unreadBytesMax
+        guard holdsBack != isHeldBack, !isClosed else { return }
+        isHeldBack = holdsBack
+        effects.append(holdsBack ? .pause : .resume)
     }
 
     private mutating func body(_ bytes: Bytes, _ now: Now, _ effects: inout [Effect]) {
@@ -234,7 +258,7 @@ package struct HTTPServerConnection: Sendable {
             answering = .held(response, earlier + bytes)
             if earlier.count + bytes.count > settings.bufferedAnswerBytes { release(isWhole: false, now, &effects) }
         case .chunked: if sendsBody, !bytes.isEmpty { writeChunk(bytes, &effects) }
-        case .sized, .untilClose: if sendsBody, !bytes.isEmpty { effects.append(.write(bytes)) }
+        case .sized, .untilClose: if sendsBody, !bytes.isEmpty { write(bytes, &effects) }
         case .nothing, .done: break
         }
     }
@@ -263,15 +287,15 @@ package struct HTTPServerConnection: Sendable {
         if case .untilClose = answering { keepsAlive = false }
         if !keepsAlive && fields["Connection"] == nil { fields.add("Connection", "close") }
         if keepsAlive && isOldVersion { fields.add("Connection", "keep-alive") }
-        effects.append(.write(Chunks.head("HTTP/1.1 \(response.status) \(HTTPStatus.text(response.status))", fields)))
+        write(Chunks.head("HTTP/1.1 \(response.status) \(HTTPStatus.text(response.status))", fields), &effects)
         guard !isBodiless, sendsBody, !bytes.isEmpty else { return }
-        if case .chunked = answering { writeChunk(bytes, &effects) } else { effects.append(.write(bytes)) }
+        if case .chunked = answering { writeChunk(bytes, &effects) } else { write(bytes, &effects) }
     }
 
     /// A large one is not copied.
-    private func writeChunk(_ bytes: Bytes, _ effects: inout [Effect]) {
-        guard bytes.count >= 16 << 10 else { return effects.append(.write(Chunks.piece(bytes))) }
-        effects += [.write(Chunks.start(bytes.count)), .write(bytes), .write(Chunks.lineEnd)]
+    private mutating func writeChunk(_ bytes: Bytes, _ effects: inout [Effect]) {
+        guard bytes.count >= 16 << 10 else { return write(Chunks.piece(bytes), &effects) }
+        for part in [Chunks.start(bytes.count), bytes, Chunks.lineEnd] { write(part, &effects) }
     }
 
     /// Request and answer have both ended.

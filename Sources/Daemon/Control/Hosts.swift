@@ -81,6 +81,8 @@ extension APIEndpoint {
         var endpoint = self
         let first = address.components.first
         if address.isPeerAddress {
+            // CLI-085.
+            if let secret, secret.count != 32 { throw .local("creating API client", "length of ProtectorKey should be 32") }
             endpoint.place = .libp2p(address, secret: secret)
             endpoint.tls = nil
         } else if first?.scheme.name == "unix", let path = first?.text {

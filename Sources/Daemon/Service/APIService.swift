@@ -5,6 +5,7 @@ import Configuration
 import Foundation
 import HTTP
 import Kernel
+import Multiformats
 import RealNet
 import Seams
 
@@ -14,11 +15,14 @@ package final class APIService: @unchecked Sendable {
     private let log: (LogLine) -> Void
     private var machine: RESTAPI
     private var server: HTTPServer?
+    private var libp2p: Libp2pHTTPServer?
     private let accessLog: FileHandle?
     private var events: [RESTAPI.Input] = []
     private var isStepping = false
     /// Where it listens.
     package private(set) var addresses: [SocketAddress] = []
+    /// And over libp2p.
+    package var libp2pAddresses: [Multiaddr] { libp2p?.addresses ?? [] }
 
     package init(
         _ values: ComponentValues, folder: ConfigurationFolder, loop: EventLoop, runner: PeerRunner,
@@ -56,9 +60,30 @@ package final class APIService: @unchecked Sendable {
             self.addresses.append(bound)
             log(LogLine(.info, "restapi", "RESTAPI (\(kind)): \(bound.multiaddr)"))
         }
-        if !values.addresses("libp2p_listen_multiaddress").isEmpty {
-            log(LogLine(.warning, "restapi", "restapi.libp2p_listen_multiaddress is set, and the API over libp2p is not offered by this version"))
+        libp2p = try libp2pServer(values, server)
+    }
+
+    /// With crdt only where it has an identity of its own, and then without a secret: REST-008, CLI-052.
+    private func libp2pServer(_ values: ComponentValues, _ server: HTTPServer) throws -> Libp2pHTTPServer? {
+        let wanted = values.addresses("libp2p_listen_multiaddress")
+        guard !wanted.isEmpty else { return nil }
+        let libp2p = Libp2pHTTPServer(
+            loop: loop, server: server, key: try IdentityKey(base64: values.text("private_key")))
+        libp2p.onLog = log
+        for address in wanted {
+            guard Endpoint(address) != nil, address.components.count == 2 else {
+                let line = "restapi.libp2p_listen_multiaddress: \(address) is passed over, as only TCP is supported"
+                log(LogLine(.warning, "restapi", line))
+                continue
+            }
+            try libp2p.listen(on: address)
         }
+        guard !libp2p.addresses.isEmpty else {
+            throw ConfigurationError("restapi.libp2p_listen_multiaddress has no TCP address")
+        }
+        let list = libp2p.addresses.map { "        \($0)\n" }.joined()
+        log(LogLine(.info, "restapi", "RESTAPI (libp2p-http): ENABLED. Listening on:\n\(list)"))
+        return libp2p
     }
 
     private static func openLog(_ path: String) throws -> FileHandle? {
@@ -72,7 +97,11 @@ package final class APIService: @unchecked Sendable {
     package func close() {
         log(LogLine(.info, "cluster", "stopping Cluster API"))
         server?.stopListening()
+        libp2p?.stopListening()
     }
+
+    /// After `close`, when nothing is being answered any more.
+    package func end() { libp2p?.close() }
 
     /// One after another: what the peer answers at once comes after what asked for it.
     private func take(_ input: RESTAPI.Input) {

@@ -123,6 +123,7 @@ final class Daemon: @unchecked Sendable {
     private func finish() {
         if hasBeenReady { savePeerstore() }
         runner.close()
+        api?.end()
         // The last bytes leave before the process does.
         loop.after(.milliseconds(100)) { [weak self] in self?.end(0) }
     }

@@ -173,7 +173,17 @@ private let options = "mode=recursive&name=&replication-max=0&replication-min=0&
 
     @Test func aPeerAddressGoesOverLibp2p() throws {
         let address = try Multiaddr(text: "/ip4/1.2.3.4/tcp/9096/p2p/\(peer)")
-        let seen = endpoints("--https", "--secret", "00ff", "--host", address.description)
-        #expect(seen.map(\.endpoint) == [APIEndpoint(place: .libp2p(address, secret: [0, 255]))])
+        let seen = endpoints("--https", "--secret", String(repeating: "00ff", count: 16), "--host", address.description)
+        let secret = (0..<16).flatMap { _ in [0, 255] as Bytes }
+        #expect(seen.map(\.endpoint) == [APIEndpoint(place: .libp2p(address, secret: secret))])
+    }
+
+    /// CLI-085.
+    @Test func aSecretHas32Bytes() {
+        let world = ScriptedWorld { _ in ScriptedAnswer(204) }
+        #expect(world.run("--secret", "00ff", "--host", "/ip4/1.2.3.4/tcp/9096/p2p/\(peer)", "id") == 1)
+        #expect(world.stderr == "error creating API client: length of ProtectorKey should be 32\n" && world.seen.isEmpty)
+        _ = world.run("--secret", "00ff", "id")
+        #expect(world.seen.count == 1, "it is for libp2p only")
     }
 }

@@ -40,6 +40,11 @@ private struct Wire {
         machine.flush(now: Wire.now, effects: &effects)
         take(effects)
     }
+    mutating func drain() {
+        var effects: [HTTPServerConnection.Effect] = []
+        machine.onDrained(ids: &ids, now: Wire.now, effects: &effects)
+        take(effects)
+    }
     mutating func answer(_ answers: ServedAnswer...) {
         var effects: [HTTPServerConnection.Effect] = []
         let id = ServedID(ids)
@@ -235,6 +240,45 @@ private let dateLine = "Date: Tue, 24 Nov 2026 22:39:27 GMT\r\n"
         #expect(wire.served == ["POST /", "body ab", "pause"])
         wire.answer(.resume)
         #expect(wire.served == ["POST /", "body ab", "pause", "resume", "body cd", "end"])
+    }
+
+    private static let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+    /// Whoever sends requests faster than they are answered is not read any more, instead of being remembered.
+    @Test func requestsThatWaitAreBounded() {
+        var settings = HTTPServerSettings()
+        settings.unreadBytesMax = 1000
+        var wire = Wire(settings)
+        wire.send(Self.get)
+        for _ in 0..<100 where !wire.served.contains("pause") { wire.send(Self.get) }
+        #expect(wire.served == ["GET /", "end", "pause"])
+        wire.send(Self.get)
+        #expect(wire.served.count == 3, "told once")
+        wire.answer(.head(HTTPResponse(status: 204)), .end(trailers: [:]))
+        wire.answer(.head(HTTPResponse(status: 204)), .end(trailers: [:]))
+        #expect(wire.served == ["GET /", "end", "pause", "GET /", "end", "GET /", "end", "resume"])
+        wire.answer(.pause)
+        #expect(wire.served.last == "pause")
+        wire.answer(.resume)
+        #expect(wire.served.last == "resume")
+    }
+
+    /// Whoever asks and does not read is answered no more than so much.
+    @Test func answersThatWaitAreBounded() {
+        var settings = HTTPServerSettings()
+        settings.unsentBytesMax = 1000
+        var wire = Wire(settings)
+        let answer: [ServedAnswer] = [.head(HTTPResponse(status: 200)), .body(Bytes(repeating: 65, count: 1000)), .end(trailers: [:])]
+        wire.send(Self.get + Self.get + Self.get)
+        for answer in answer { wire.answer(answer) }
+        #expect(wire.served == ["GET /", "end"])
+        wire.drain()
+        #expect(wire.served == ["GET /", "end", "GET /", "end"])
+        for answer in answer { wire.answer(answer) }
+        wire.drain()
+        #expect(wire.served.count == 6)
+        wire.drain()
+        #expect(wire.served == ["GET /", "end", "GET /", "end", "GET /", "end", "drained"])
     }
 
     @Test func aSlowHeadTimesOut() {
