@@ -41,8 +41,16 @@ extension Replica {
         switch change {
         case .put(let key, let value): return .put(key: key, value: value)
         case .delete(let key):
-            let known = try store.known(StoredName(key.utf8)).key
-            return .delete(key: key, blocks: try store.blocks(of: known).map { StoredBlock.multihash($0) })
+            let name = StoredName(key.utf8)
+            let known = try store.known(name).key
+            var blocks = try store.blocks(of: known).map { StoredBlock.multihash($0) }
+            // What is on its way into the log was accepted before, and goes as well.
+            let hash = name.hash
+            for (_, _, item) in inFlight {
+                guard case .block(let block, _, _, true) = item, !blocks.contains(block.hash) else { continue }
+                if block.elements.contains(where: { $0.hash == hash && block.name($0) == name }) { blocks.append(block.hash) }
+            }
+            return .delete(key: key, blocks: blocks)
         }
     }
 
