@@ -16,10 +16,10 @@ package enum FaultKind: String, CaseIterable, Sendable {
     case ipfsLacks = "ipfs-lacks", ipfsCutsAnswers = "ipfs-cuts-answers"
     case lyingSpace = "lying-space", hiddenSpace = "hidden-space"
     case diskFull = "disk-full", syncFailure = "sync-failure", slowDisk = "slow-disk", readError = "read-error", rot
-    case crash, restart, suspend, wipe, rollback
+    case crash, restart, reboot, powerCut = "power-cut", suspend, wipe, rollback
     case clockOffset = "clock-offset", clockFreeze = "clock-freeze"
     case leave, lose
-    case hostileGossip = "hostile-gossip", hostileBytes = "hostile-bytes"
+    case hostileGossip = "hostile-gossip", hostileBytes = "hostile-bytes", hostileWants = "hostile-wants"
 }
 
 package struct Fault: Equatable, Sendable {
@@ -96,7 +96,7 @@ extension FaultKind {
         row(.ipfsCollects, .ipfs, 1, 60...180, 3...9, "One new pin in so many is gone at once.", "Garbage collection races a pin.", .ipfsForgot),
         row(.ipfsStale, .ipfs, 2, 20...120, "It lists the pins of some time ago.", "A cached listing behind a proxy.", .ipfsStale),
         row(.ipfsRestart, .ipfs, 3, 0...0, "What it had under way is cut short.", "An upgrade of the daemon in mid-pin.", .ipfsCutShort),
-        row(.lyingSpace, .metrics, 2, 30...180, 0...2, "It tells more free space than there is, or none, or 2⁶⁴ - 1.", "cluster #1120: free space underflows.", .factsFalse),
+        row(.lyingSpace, .metrics, 2, 30...180, 0...3, "It tells more free space than there is, or none, or 2⁶⁴ - 1, or holds more than its limit.", "cluster #1120: free space underflows.", .factsFalse),
         row(.hiddenSpace, .metrics, 2, 30...180, "It does not say how much space it has.", "repo/stat that times out: an absent metric.", .factsFalse),
         row(.diskFull, .disk, 2, 5...60, 0...2000, "So many bytes more fit on the disk.", "A full volume.", .diskFull),
         row(.syncFailure, .disk, 2, 0...0, 1...2, "So many syncs fail.", "PostgreSQL's fsyncgate: an error told once.", .syncFailed),
@@ -122,6 +122,11 @@ extension FaultKind {
             "A provider that has gone; cluster 7cf40de3.", .ipfsLacked),
         row(.ipfsCutsAnswers, .ipfs, 2, 20...150, 2...6, "One answer in so many ends after its head, or half-way.",
             "A reverse proxy that is restarted; T07.", .ipfsCutAnswer),
+        row(.reboot, .process, 2, 5...60, "Its host restarts: the peer is back at once, its IPFS daemon later.", "An update of the kernel; a daemon that checks its repository.", .ipfsRefused),
+        row(.powerCut, .process, 2, 5...60, 0...1, "It loses power in the moment that it tells a client that a write is done; with an odd amount all do.",
+            "Promises are broken by what happens right after them (web3.storage #994).", .powerCut),
+        row(.hostileWants, .hostile, 3, 0...0, 0...2, "It wants more blocks than are kept in mind for one peer, or replaces its wants by a full list, or wants before it introduces itself.",
+            "boxo #432, #629; kubo #3398.", .hostileWanted),
     ]
 }
 

@@ -140,8 +140,47 @@ extension Operation {
             if (kind == .pin || kind == .unpin), choices.chance(bursts, in: 8) { one.peers = Array(0..<peers) }
             if kind == .add { adds.append(number) }
             drawn.append(one)
+            var last = one
+            for place in 1...3 {
+                var more = tape.stream(.workload, 1 << 41 | UInt64(number), UInt64(place))
+                guard let echo = last.echo(10_000 * place + number, options, adds, rates, &more) else { break }
+                drawn.append(echo)
+                last = echo
+            }
         }
+        if options.hasHomes { for place in drawn.indices { drawn[place].goHome(options) } }
         return drawn
+    }
+
+    /// Another write of the same content: one overtakes the other, both are in one batch, or the second comes when work on the first
+    /// has just begun. What expires is given longer, at the last moment or too late.
+    private func echo(_ number: Int, _ options: RunOptions, _ adds: [Int], _ rates: [Int], _ choices: inout Choices) -> Operation? {
+        let lasts = Words(words).number("expire").flatMap { $0 > 0 ? $0 : nil }
+        let isRenewal = lasts != nil && choices.chance(1, in: 2)
+        guard kind.isWrite, kind != .add, !contents.isEmpty, isRenewal || choices.chance(options.echoes, in: 8) else { return nil }
+        let kinds: [OperationKind] = options.isEmbedded ? [.pin, .unpin] : [.pin, .pin, .pin, .unpin, .unpin, .pinAll, .unpinAll]
+        var echo = Operation(number: number, at: at, peers: peers, kind: kinds[choices.below(kinds.count)])
+        echo.shape(options, adds, rates, &choices)
+        if echo.kind == .pinAll || echo.kind == .unpinAll { echo.contents = contents + echo.contents.filter { !contents.contains($0) } }
+        else { echo.contents = [contents[choices.below(contents.count)]] }
+        if choices.chance(1, in: 2) { echo.peers = [choices.below(options.peers)] }
+        let gaps: [ClosedRange<Int64>] = [1...4, 1...30, 30...1000, 1000...6000]
+        let gap = gaps[choices.below(gaps.count)]
+        var pause = choices.span(.milliseconds(gap.lowerBound), .milliseconds(gap.upperBound))
+        if let lasts, isRenewal {
+            echo.peers = peers
+            pause = .seconds(Int64(max(1, lasts - 5))) + choices.span(.zero, .seconds(8))
+            echo.kind = .pin
+            echo.words = ["name=n\(echo.number)", "expire=\(lasts + 100)"]
+        }
+        echo.at = echo.at + pause
+        return echo.at < options.workloadLength ? echo : nil
+    }
+
+    private mutating func goHome(_ options: RunOptions) {
+        guard kind.isWrite, let home = contents.first.map({ $0 % options.peers }) else { return }
+        peers = [home]
+        contents = contents.filter { $0 % options.peers == home }
     }
 
     private mutating func shape(_ options: RunOptions, _ adds: [Int], _ rates: [Int], _ choices: inout Choices) {
@@ -175,7 +214,7 @@ extension Operation {
         case .statusAll:
             words = local
             if choices.chance(1, in: 3) { words.append("filter=\(["pinned", "error", "queued", "remote"][choices.below(4)])") }
-            if choices.chance(1, in: 8) { words.append("hang-up=\(choices.below(400))") }
+            if choices.chance(1, in: 3) { words.append("hang-up=\(choices.below([40, 400, 4000][choices.below(3)]))") }
         case .list: if choices.chance(1, in: 6) { words.append("hang-up=\(choices.below(400))") }
         case .recoverAll, .gc: words = local
         case .metrics: words = ["metric=\(["ping", "freespace", "pinqueue", "nonsense"][choices.below(4)])"]
@@ -188,7 +227,7 @@ extension Operation {
         switch name {
         case "min": return "min=\(choices.below(options.peers + 3) - 1)"
         case "max": return "max=\(choices.below(options.peers + 3) - 1)"
-        case "expire": return "expire=\(choices.chance(1, in: 6) ? -60 : 30 + choices.below(270))"
+        case "expire": return "expire=\(choices.chance(1, in: 6) ? -60 : choices.chance(1, in: 2) ? 5 + choices.below(30) : 30 + choices.below(270))"
         case "update": return options.isEmbedded ? nil : "update=c\(content(&choices))"
         case "alloc": return "alloc=" + choices.permuted(Array(0..<options.peers)).prefix(1 + choices.below(2)).map { "p\($0)" }.joined(separator: "+")
         case "meta": 

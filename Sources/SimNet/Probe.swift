@@ -33,6 +33,7 @@ package enum Probe: String, CaseIterable, Sendable {
     // Processes.
     case crashed
     case crashedBetweenEffects = "crashed-between-effects"
+    case powerCut = "power-cut-after-an-answer"
     // IPFS.
     case ipfsRefused = "ipfs-refused"
     case ipfsHung = "ipfs-hung"
@@ -46,6 +47,7 @@ package enum Probe: String, CaseIterable, Sendable {
     case ipfsCutAnswer = "ipfs-answer-cut"
     case factsFalse = "false-free-space-told"
     case hostileSent = "hostile-bytes-sent"
+    case hostileWanted = "hostile-wants-heard"
 
     /// Seldom hit: a sweep of a thousand runs may miss it.
     package var isRare: Bool { [.undone, .cutLost, .droppedLost].contains(self) }

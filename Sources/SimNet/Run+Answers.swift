@@ -51,12 +51,18 @@ extension Run {
             noteWritten(client, asked, failure: nil)
         }
         oracles.downSince[index] = world.now
+        oracles.failedPins.remove(index)
+        oracles.opened.remove(index)
+        oracles.pinning.remove(index)
+        oracles.questions.remove(index)
     }
 
     /// A listing shows what was there when it was asked for.
     func noteListing(_ index: Int, _ input: PeerInput) {
         switch input {
-        case .start: oracles.downSince.remove(index)
+        case .start:
+            oracles.downSince.remove(index)
+            oracles.startedAt[index] = world.now
         case .clientGone(let client):
             oracles.asked.remove(client)
             oracles.gone.insert(client)
@@ -81,7 +87,10 @@ extension Run {
         case .item(let item): judge(item, client, asked)
         case .end:
             oracles.asked.remove(client)
-            if asked.request.isWrite { oracles.acknowledged += 1 }
+            if asked.request.isWrite {
+                oracles.acknowledged += 1
+                world.cutPower(after: asked.peer)
+            }
             noteWritten(client, asked, failure: .some(nil))
             judgeListing(asked)
         case .failed(let failure):
@@ -113,6 +122,7 @@ extension Run {
             if info.cid != cid { world.fail(.answer, "\(world.name(asked.peer)) tells the status of \(info.cid), asked for \(cid)") }
             judge(info, asked)
         case (.info(let info), _): judge(info, asked)
+        case (.metrics(let metrics), .metrics(name: "freespace")): for metric in metrics { judge(metric, at: asked.peer) }
         case (.garbage(let all), _): for one in all where one.error.isEmpty { judgeTrust(one.peer, asked, "that it has collected garbage for it") }
         default: break
         }
@@ -130,7 +140,7 @@ extension Run {
         let isExact = if case .pins = asked.request { true } else { false }
         // Who cannot ask its own IPFS, or cannot read its disk, tells what others say, and they may not know of it (recorded: down1).
         // Statuses leave out what has been unpinned meanwhile.
-        if !isExact && (plan.has(.ipfs) || plan.has(.disk)) { return }
+        if !isExact && (plan.troublesIPFS || plan.has(.disk)) { return }
         let kept = isExact ? snapshot : SortedSet(world.peers[asked.peer].process.map { pins(of: $0.machine).map(\.cid) } ?? [])
         if let missing = snapshot.first(where: { !asked.listed.contains($0) && kept.contains($0) }) {
             return world.fail(.answer, "\(world.name(asked.peer)) does not list \(missing), which it had when it was asked")
@@ -155,6 +165,7 @@ extension Run {
         guard !options.isEmbedded else { return }
         for (name, said) in info.peers {
             guard let index = world.indexes[name] else { continue }
+            judgeOwnSurvey(said, info.cid, index, asked)
             guard !plan.has(.ipfsStale, at: index), let holds = world.peers[index].ipfs.held(info.cid, since: asked.at) else { continue }
             oracles.judged += 1
             let isWrong = said.status == .pinned ? !holds : said.status == .unexpectedlyUnpinned && holds
@@ -165,6 +176,24 @@ extension Run {
             { continue }
             world.fail(.truth, "\(world.name(asked.peer)) says that \(world.name(index)) has \(info.cid) \(said.status.text), which IPFS \(holds ? "pins" : "does not pin")")
         }
+    }
+
+    /// TRUTH: of its own pins a peer knows what it has pinned since it listed them.
+    private func judgeOwnSurvey(_ said: PinInfoShort, _ cid: CID, _ index: Int, _ asked: Asked) {
+        guard index == asked.peer, said.status == .unexpectedlyUnpinned, !plan.troublesIPFS, !plan.spoilsDisks,
+            let kind = world.peers[index].ipfs.pins[cid], let pinned = world.peers[index].ipfs.changedAt[cid], pinned < world.now,
+            pinned > oracles.startedAt[index] ?? 0, let pin = try? world.peers[index].process?.machine.readPin(cid), (kind == .direct) == (pin.options.mode == .direct)
+        else { return }
+        oracles.judged += 1
+        world.fail(.truth, "\(world.name(index)) says that it has \(cid) \(said.status.text), which its IPFS has pinned for it meanwhile")
+    }
+
+    /// TRUTH: no daemon has more room than it may use.
+    func judge(_ metric: Metric, at index: Int) {
+        guard metric.name == "freespace", metric.isValid, let other = world.indexes[metric.peer], let free = UInt64(metric.value) else { return }
+        oracles.judged += 1
+        guard free > world.peers[other].ipfs.storageMax else { return }
+        world.fail(.truth, "\(world.name(index)) says that \(world.name(other)) has \(free) bytes free, of \(world.peers[other].ipfs.storageMax)")
     }
 
     // MARK: Pins
@@ -179,6 +208,9 @@ extension Run {
         let allocations = pin.allocations ?? []
         // ALC-07: what suffices stays as it is, with whom it has.
         guard pin.type != .meta, !pin.isPinnedEverywhere, allocations.sorted() != before.sorted() else { return }
+        if let monitor = world.peers[index].process?.machine.monitor {
+            for peer in world.peers { if let metric = monitor.latest("freespace", of: peer.id) { judge(metric, at: index) } }
+        }
         if allocations.count > pin.options.replicationFactorMax && !plan.lowersFactors || allocations.count < pin.options.replicationFactorMin {
             return world.fail(.alloc, "\(pin.cid) has \(allocations.count) allocations, factors \(pin.options.replicationFactorMin) to \(pin.options.replicationFactorMax)")
         }

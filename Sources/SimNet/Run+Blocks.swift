@@ -59,6 +59,10 @@ extension Run {
     /// FETCHABLE, HEIGHT: what a peer builds upon it has, and is below what it builds.
     func judgeOwn(_ block: DeltaBlock, of index: Int) {
         guard let replica = world.peers[index].process?.machine.replica else { return }
+        var keys: Set<String> = []
+        if let twice = block.delta.elements.first(where: { !keys.insert($0.key).inserted }) {
+            return world.fail(.min, "\(world.name(index)) has written \(block.cid), which holds \(twice.key) twice")
+        }
         for key in block.delta.elements.map(\.key) + block.delta.tombstones.map(\.key) { blocks.authors[key, default: []].insert(index) }
         for element in block.delta.elements {
             guard let cid = CID(stateKey: element.key), let pin = try? Pin(protobuf: element.value, cid: cid) else { continue }

@@ -29,10 +29,33 @@ extension Run {
         !options.isEmbedded || blocks(of: root) { cid in present.lazy.compactMap { self.block(cid, of: $0) }.first } != nil
     }
 
+    /// ADD: at the moment that the client is told it is all there; unless who had it has just gone.
+    func checkUpload(_ root: CID, asked: Int64) {
+        let all = world.peers.indices
+        oracles.holders[root] = all.filter { index in blocks(of: root, { self.block($0, of: index) }) != nil }
+        let changed = oracles.downSince.values.contains { $0 >= asked } || all.contains { !world.peers[$0].isUp } || restarted(since: asked)
+        guard !changed, !plan.spoilsDisks, blocks(of: root, { cid in all.lazy.compactMap { self.block(cid, of: $0) }.first }) == nil else { return }
+        world.fail(.add, "\(root) was added, says a peer, and nobody holds all of it")
+    }
+    private func restarted(since time: Int64) -> Bool { oracles.startedAt.values.contains { $0 >= time } }
+
+    /// ADD: what nobody has unpinned is kept by those who held it, unless their disks were lost.
+    func checkHolders(of root: CID) {
+        guard !plan.spoilsDisks, !oracles.askedWrites.contains(where: { $0.cid == root }) else { return }
+        for index in oracles.holders[root] ?? [] where present.contains(index) && world.peers[index].losses.isEmpty && !plan.rotsInStorm(index) {
+            guard let pin = try? world.peers[index].process?.machine.readPin(root), isAllocated(pin, to: world.peers[index].id) else { continue }
+            return world.fail(.add, "\(world.name(index)) held all of \(root) when it was added, and has lost some of it, with a disk that it still has")
+        }
+    }
+
     /// ADD: what was acknowledged is held in full by each of its allocations, as long as it is pinned.
     func checkUploads() {
         guard options.heals(.recover) else { return }
-        for (_, _, root, _, _) in oracles.uploads where isWhole(root) {
+        for (_, _, root, _, isUnpinned) in oracles.uploads {
+            guard isWhole(root) else {
+                if !isUnpinned { checkHolders(of: root) }
+                continue
+            }
             for index in present {
                 guard let pin = try? world.peers[index].process?.machine.readPin(root), pin.options.mode == .recursive,
                     isAllocated(pin, to: world.peers[index].id)

@@ -19,6 +19,8 @@ struct OracleState {
     var acknowledgedBulk: [(at: Int, asked: Int64, pins: [(cid: CID, name: String)])] = []
     /// Files that were added, by the peer and when it was asked.
     var uploads: [(at: Int, asked: Int64, root: CID, operation: Int, isUnpinned: Bool)] = []
+    /// Who held all of a file when its client was told.
+    var holders: [CID: [Int]] = [:]
     /// Writes that were asked of a peer: what may replace an earlier one in an open batch, acknowledged or not.
     var askedWrites: [(at: Int, cid: CID, when: Int64)] = []
     var acknowledged = 0
@@ -31,12 +33,22 @@ struct OracleState {
     var gone = SortedSet<ClientID>()
     /// When each peer went down last; nothing while it is up.
     var downSince = SortedMap<Int, Int64>()
+    var startedAt = SortedMap<Int, Int64>()
     /// The pinset of each peer when it was looked at last; where somebody watches.
     var states = SortedMap<Int, SortedSet<CID>>()
     /// What clients asked to be written.
     var writes = SortedMap<CID, Writes>()
     /// Times of dials that failed within the last minute, and of the last one.
     var failedDials = SortedMap<Link, [Int64]>()
+    /// Failures of pins that were looked at last, by the peer.
+    var failedPins = SortedMap<Int, [CID: PinInfo]>()
+    /// Peers that have read their log in this life, and what they are asking IPFS to pin.
+    var opened = SortedSet<Int>()
+    var pinning = SortedMap<Int, [ExchangeID: Pinning]>()
+    /// When each peer, before it was ready, has asked for its daemon in the last millisecond.
+    var questions = SortedMap<Int, [Int64]>()
+    /// How long somebody near could have given a peer a block that it misses.
+    var missed: [Missed: Int64] = [:]
 }
 
 /// What a peer's replica has come to.
@@ -82,11 +94,14 @@ extension Run {
         noteDial(index, input)
         noteAppended(index, effects)
         guard let process = world.peers[index].process else { oracles.seen[index] = nil; return }
-        // COUNT, where anything may have changed.
+        noteRequests(index, effects, process)
+        checkWaiting(index, process.machine.waitsForNothing())
+        // TRAP, COUNT: where anything may have changed.
         let (busy, queued) = process.machine.tracked(), tracked = busy << 20 | queued
         if oracles.tracked[index] != tracked || process.peer.steps % 32 == 0 {
             oracles.tracked[index] = tracked
             process.machine.checkTracker()
+            checkAttempts(index, process)
         }
         // DIGEST: equal heads with nothing missing are equal states, at all times. Looked at where a merge changed something.
         let merged = process.machine.merged()

@@ -135,7 +135,10 @@ extension Run {
             switch reply {
             // Shards and the list of them are pins of their own.
             case .item(.added(let line)) where !line.name.hasPrefix("shard-") && !line.name.hasSuffix("-clusterDAG"): root = line.cid
-            case .end: if let root { oracles.uploads.append((index, asked, root, operation.number, parameters.noPin)) }
+            case .end:
+                guard let root else { return }
+                oracles.uploads.append((index, asked, root, operation.number, parameters.noPin))
+                checkUpload(root, asked: asked)
             default: break
             }
         }

@@ -61,6 +61,7 @@ package final class Run {
         for peer in world.peers { peer.disk.writesLate = options.writesLate }
         world.readerPause = world.tape.span(.reader, 0, 0, .milliseconds(1), .milliseconds(Int64(max(1, options.readerPause))))
         world.afterStep = { [unowned self] _, index, input, effects in checkStep(index, input, effects) }
+        world.onHostileEnd = { [unowned self] _, index, fault in checkHostileWants(index, fault) }
         world.onDown = { [unowned self] _, index in forgetAsked(index) }
     }
 
@@ -86,7 +87,7 @@ package final class Run {
             (kubo.pinTimeout, kubo.unpinTimeout, kubo.repoGCTimeout) = (options.pinTimeout, options.pinTimeout, .minutes(2))
             peer.ipfs = options.isEmbedded ? .embedded(EmbeddedSettings()) : .kubo(kubo)
             peer.recoverInterval = options.heals(.recover) ? .minutes(2) : .hours(24)
-            peer.stateSyncInterval = options.heals(.stateSync) ? .minutes(3) : .hours(24)
+            peer.stateSyncInterval = options.heals(.stateSync) ? options.stateSyncInterval : .hours(24)
             if options.isBatching != isOdd { (peer.replica.batchSizeMax, peer.replica.batchAgeMax) = (10, .seconds(5)) }
             options.limits.apply(to: &peer)
             index += 1
@@ -137,6 +138,7 @@ package final class Run {
                 for index in fault.peers { world.peers[index].backup = world.peers[index].disk.copy() }
             }
         }
+        watchWants()
         onStorm?()
         if let (peer, step, effect) = plan.stepCrash { world.stepCrashes = .at(peer: peer, step: step, effect: effect) }
         else if options.stepCrashOneIn > 0 { world.stepCrashes = .oneIn(options.stepCrashOneIn) }

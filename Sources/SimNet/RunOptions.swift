@@ -73,6 +73,12 @@ package struct RunOptions: Equatable, Sendable {
     package var concurrentPins = 3
     /// Pins of IPFS that take longer are given up.
     package var pinTimeout = Span.seconds(20)
+    /// Each content is written about by way of one peer alone: what must come of that, is known.
+    package var hasHomes = false
+    /// Of eight writes so many are followed by another of the same content, at once or within seconds.
+    package var echoes = 0
+    /// How often expired pins are looked for.
+    package var stateSyncInterval = Span.minutes(3)
     package var limits = RunLimits()
     package init() {}
 
@@ -118,7 +124,7 @@ package struct RunOptions: Equatable, Sendable {
         int("absentees", \.absentees), int("old-peers", \.oldPeers), bool("skewed", \.isSkewed),
         int("index-entries", \.indexEntries), int("segment-bytes", \.segmentBytes), int("replay-at-open", \.replayBytesAtOpen),
         bool("writes-late", \.writesLate), int("reader-pause", \.readerPause), int("concurrent-pins", \.concurrentPins),
-        span("pin-timeout", \.pinTimeout),
+        span("pin-timeout", \.pinTimeout), bool("homes", \.hasHomes), int("echoes", \.echoes), span("state-sync-every", \.stateSyncInterval),
         int("queue-max", \.limits.queueMax), int("tracked-max", \.limits.trackedMax), int("told-per-step", \.limits.toldPerStep),
         int("wants-per-peer", \.limits.wantsPerPeer), int("live-wants", \.limits.liveWants), int("outstanding-bytes", \.limits.outstandingBytes),
         int("entries-per-message", \.limits.entriesPerMessage), int("listed-blocks", \.limits.listedBlocks),

@@ -27,7 +27,8 @@ extension RunPlan {
     /// Files may hold what nobody wrote.
     var spoilsDisks: Bool { faults.contains { $0.kind == .rot || $0.kind == .readError } }
     /// One try of IPFS may not be enough.
-    var mayFailAtIPFS: Bool { options.isEmbedded || options.limits.queueMax > 0 || faults.contains { $0.kind.row.family == .ipfs } }
+    var mayFailAtIPFS: Bool { options.isEmbedded || options.limits.queueMax > 0 || troublesIPFS }
+    var troublesIPFS: Bool { has(.ipfs) || faults.contains { $0.kind == .reboot } }
     /// What a peer alone had may be gone before anybody else had it.
     func rotsInStorm(_ peer: Int) -> Bool { faults.contains { $0.kind == .rot && !$0.isLate && $0.peers.contains(peer) } }
     /// What a pin has may be more than it asks for.
@@ -53,6 +54,7 @@ extension RunPlan {
         var choices = tape.stream(.options)
         plan.options.draw(&choices)
         plan.options.drawLimits(tape)
+        plan.options.drawHabits(tape)
         if drawing.diskFaults {
             var more = tape.stream(.options, 1)
             plan.options.stepCrashOneIn = 4000
@@ -105,6 +107,16 @@ extension RunOptions {
 }
 
 extension RunOptions {
+    /// What clients are given to.
+    mutating func drawHabits(_ tape: Tape) {
+        var choices = tape.stream(.options, 3)
+        hasHomes = choices.chance(1, in: 3)
+        echoes = [0, 1, 3, 6][choices.below(4)]
+        if choices.chance(1, in: 3) { stateSyncInterval = .seconds(5) }
+        if choices.chance(1, in: 6), heals(.recover) { healersOff.append(.recover) }
+        if hasOutsider, limits.wantsPerPeer == 0, choices.chance(1, in: 2) { limits.wantsPerPeer = 16 }
+    }
+
     /// Small limits in one of four runs; in some of them many peers, of which a small mesh does not hold all.
     mutating func drawLimits(_ tape: Tape) {
         var choices = tape.stream(.options, 2)
@@ -123,15 +135,19 @@ extension RunPlan {
     /// Families of faults are on or off for a whole run; half of the runs see few kinds of them, at high intensity.
     private mutating func drawFaults(_ drawing: Drawing) {
         var choices = tape.stream(.faults)
-        let families = FaultFamily.allCases.filter { family in
-            let isOn = choices.chance(1, in: family == .process || family == .network ? 2 : 3)
+        var families = FaultFamily.allCases.filter { family in
+            let isOn = choices.chance(1, in: [.process, .network, .hostile].contains(family) ? 2 : 3)
             return isOn && !drawing.without.contains(family) && (family != .hostile || options.hasOutsider)
         }
+        // Where nothing is recovered, what IPFS failed to do hides what was not asked of it.
+        var spares = tape.stream(.faults, 1 << 41)
+        let sparesIPFS = !options.heals(.recover) && spares.chance(2, in: 3)
+        if sparesIPFS { families.removeAll { $0 == .ipfs } }
         let isFocused = choices.chance(1, in: 2)
         var budget = LossBudget(options)
         for (place, row) in FaultKind.catalogue.enumerated() {
             let isForced = drawing.diskFaults && [.crash, .diskFull, .syncFailure, .rot].contains(row.kind)
-            guard families.contains(row.family) || isForced, !drawing.without.contains(row.family) else { continue }
+            guard families.contains(row.family) || isForced, !drawing.without.contains(row.family), !(sparesIPFS && row.kind == .reboot) else { continue }
             var choices = tape.stream(.faults, UInt64(place) + 1)
             guard isForced || choices.chance(1, in: isFocused ? 3 : 2) else { continue }
             let most = isFocused ? row.countMax * 2 : row.countMax
@@ -139,6 +155,10 @@ extension RunPlan {
                 var own = tape.stream(.faults, UInt64(place) + 1, UInt64(count) + 1)
                 if let fault = draw(row, 100 * (place + 1) + count, &own), budget.allows(fault) { faults.append(fault) }
             }
+        }
+        for fault in faults where !drawing.without.contains(.process) {
+            var choices = tape.stream(.faults, 1 << 40 | UInt64(fault.number))
+            if let companion = companion(of: fault, &choices) { faults.append(companion) }
         }
         // Peers that go, and bits that rot, when all has settled.
         let spare = options.peers - max(2, options.factorMin)
@@ -154,6 +174,20 @@ extension RunPlan {
                 let fault = Fault(number: 9100 + number, kind: .rot, at: .zero, peers: [index], amount: choices.below(4), isLate: true)
                 if budget.allows(fault) { faults.append(fault) }
             }
+        }
+    }
+
+    /// Faults that meet. What a failed sync has not written is missed after a crash alone, best right after it was taken for written;
+    /// and a full or slow disk, or a daemon that is down, leaves things half done that only a restart forgets.
+    private func companion(of fault: Fault, _ choices: inout Choices) -> Fault? {
+        let length = choices.span(.seconds(1), .seconds(20)), pause = choices.span(.zero, .seconds(6))
+        switch fault.kind {
+        case .syncFailure where choices.chance(1, in: 2):
+            return Fault(number: fault.number + 50, kind: .powerCut, at: fault.at, length: length + .seconds(20), peers: fault.peers)
+        case .diskFull where choices.chance(1, in: 2), .slowDisk where choices.chance(1, in: 2), .ipfsDown where choices.chance(1, in: 4),
+            .ipfsHang where choices.chance(1, in: 4):
+            return Fault(number: fault.number + 50, kind: .crash, at: fault.at + pause, length: length, peers: fault.peers)
+        default: return nil
         }
     }
 
@@ -174,7 +208,7 @@ extension RunPlan {
         case .ring, .swizzle: fault.peers = order
         case .slowLink, .thinLink, .halfOpen, .connectionLoss, .flapping, .muteGossip, .streamReset: (fault.peers, fault.others) = ([order[0]], [order[1]])
         case .ipfsLosesReplies, .ipfsCollects: fault.peers = everyone
-        case .hostileGossip, .hostileBytes: fault.peers = [options.peers]
+        case .hostileGossip, .hostileBytes, .hostileWants: fault.peers = [options.peers]
         default: break
         }
         return fault

@@ -55,6 +55,8 @@ package struct SimIPFS: Sendable {
     package var isFull = false
     /// It tells this much free space, whatever it has.
     package var claimedFree: UInt64?
+    /// Its repository holds more than it may.
+    package var isAboveLimit = false
     /// It does not say how much space it has.
     package var hidesSpace = false
     /// What it lists is of then.
@@ -109,7 +111,7 @@ package struct SimIPFS: Sendable {
         let options = query.reduce(into: [String: String]()) { $0[$1[0]] = $1.count > 1 ? $1[1] : "" }
         switch parts[0] {
         case "/api/v0/id": return Answer(body: "{\"ID\":\"\(id)\",\"Addresses\":[\"/ip4/10.0.0.1/tcp/4001/p2p/\(id)\"]}\n")
-        case "/api/v0/repo/stat": return hidesSpace ? SimIPFS.error("repo is locked") : Answer(body: "{\"RepoSize\":\(claimedFree.map { storageMax - min($0, storageMax) } ?? repoSize),\"StorageMax\":\(storageMax)}\n")
+        case "/api/v0/repo/stat": return hidesSpace ? SimIPFS.error("repo is locked") : Answer(body: "{\"RepoSize\":\(isAboveLimit ? storageMax + 1_000_000 : claimedFree.map { storageMax - min($0, storageMax) } ?? repoSize),\"StorageMax\":\(storageMax)}\n")
         case "/api/v0/pin/ls": return list(arguments.first, options["type"] ?? "all")
         case "/api/v0/pin/add": return add(arguments, isRecursive: options["recursive"] != "false", now)
         case "/api/v0/pin/update": return update(arguments, unpins: options["unpin"] != "false", now)
@@ -278,7 +280,7 @@ extension World {
     private func noteProbes(_ peer: SimPeer, _ target: String) {
         if peer.ipfs.isFull, target.hasPrefix("/api/v0/pin/add") { hit(.ipfsFull) }
         if peer.ipfs.listing != nil, target.hasPrefix("/api/v0/pin/ls") { hit(.ipfsStale) }
-        if peer.ipfs.claimedFree != nil || peer.ipfs.hidesSpace, target.hasPrefix("/api/v0/repo/stat") { hit(.factsFalse) }
+        if peer.ipfs.claimedFree != nil || peer.ipfs.hidesSpace || peer.ipfs.isAboveLimit, target.hasPrefix("/api/v0/repo/stat") { hit(.factsFalse) }
     }
 
     /// Garbage collection races a pin, and wins.

@@ -120,6 +120,8 @@ struct LinkState {
     var withheldBlocks = 0
     var wrongBlocks = 0
     var blocksDelay: Int64 = 0
+    /// Nothing is in the way of blocks.
+    var isSound: Bool { blocks == 0 && latencyFactor == 1 && bytesPerSecond == 0 && withheldBlocks == 0 && wrongBlocks == 0 && blocksDelay == 0 }
 }
 
 /// The state of the network. `World` schedules its packets and hands its events to peers.

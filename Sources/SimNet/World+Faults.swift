@@ -71,7 +71,7 @@ extension World {
         case .slowBlocks: eachLink(from: first) { $0.blocksDelay += Span.seconds(Int64(fault.amount)).nanoseconds }
         case .withheldBlocks: eachLink(from: first) { $0.withheldBlocks += 1 }
         case .wrongBlocks: eachLink(from: first) { $0.wrongBlocks += 1 }
-        case .ipfsDown: peer.ipfs.isDown = true
+        case .ipfsDown, .reboot: peer.ipfs.isDown = true
         case .ipfsHang: peer.ipfs.hangs = true
         case .ipfsSlow: peer.ipfs.slowness = max(1, fault.amount)
         case .ipfsLosesReplies: for index in fault.peers { peers[index].ipfs.losesReplyOneIn = fault.amount }
@@ -86,6 +86,7 @@ extension World {
             if !peer.ipfs.hangs { goOn(peer) }
         case .ipfsLacks: peer.ipfs.lacks = SimIPFS.Lack(isOdd: fault.amount & 1 != 0, hangs: fault.amount & 2 != 0)
         case .ipfsCutsAnswers: peer.ipfs.cutsOneIn = max(1, fault.amount)
+        case .lyingSpace where fault.amount == 3: peer.ipfs.isAboveLimit = true
         case .lyingSpace: peer.ipfs.claimedFree = [10 << 40, 0, UInt64.max][min(2, max(0, fault.amount))]
         case .hiddenSpace: peer.ipfs.hidesSpace = true
         case .diskFull: peer.disk.capacityBytes = peer.disk.usedBytes + fault.amount
@@ -94,6 +95,7 @@ extension World {
         case .readError: peer.disk.unreadable = fault.amount == 0 ? ".log" : ".run"
         case .rot: rot(fault)
         case .crash, .restart: crash(first)
+        case .powerCut: powerCuts[fault.number] = (fault, [])
         case .suspend: suspend(first)
         case .wipe: loseDisk(first, nil)
         case .rollback: loseDisk(first, peer.backup)
@@ -108,8 +110,10 @@ extension World {
             lose(first)
         case .hostileGossip: gossipAsHostile(fault)
         case .hostileBytes: sendNoise(fault)
+        case .hostileWants: wantAsHostile(fault)
         }
-        if fault.kind == .restart { start(first) }
+        if fault.kind == .reboot { crash(first) }
+        if fault.kind == .restart || fault.kind == .reboot { start(first) }
     }
 
     private func end(_ fault: Fault) {
@@ -125,7 +129,7 @@ extension World {
         case .slowBlocks: eachLink(from: first) { $0.blocksDelay = max(0, $0.blocksDelay - Span.seconds(Int64(fault.amount)).nanoseconds) }
         case .withheldBlocks: eachLink(from: first) { lower(&$0.withheldBlocks) }
         case .wrongBlocks: eachLink(from: first) { lower(&$0.wrongBlocks) }
-        case .ipfsDown: peer.ipfs.isDown = false
+        case .ipfsDown, .reboot: peer.ipfs.isDown = false
         case .ipfsHang:
             peer.ipfs.hangs = false
             goOn(peer)
@@ -138,17 +142,18 @@ extension World {
             peer.ipfs.lacks = nil
             goOn(peer)
         case .ipfsCutsAnswers: peer.ipfs.cutsOneIn = 0
-        case .lyingSpace: peer.ipfs.claimedFree = nil
+        case .lyingSpace: (peer.ipfs.claimedFree, peer.ipfs.isAboveLimit) = (nil, false)
         case .hiddenSpace: peer.ipfs.hidesSpace = false
         case .diskFull: peer.disk.capacityBytes = .max
         case .slowDisk: peer.diskSlowness = 1
         case .readError: peer.disk.unreadable = nil
         case .crash, .wipe, .rollback, .leave: start(first)
+        case .powerCut: for index in powerCuts.remove(fault.number)?.struck ?? [] { start(index) }
         case .suspend: resume(first)
         case .clockOffset: peer.clock.wallOffset = peer.clock.wallOffset - .seconds(Int64(fault.amount))
         case .clockFreeze: peer.clock.frozenAt = nil
         case .swizzle, .halfOpen, .connectionLoss, .streamReset, .flapping, .ipfsReset, .ipfsRestart, .syncFailure, .rot, .restart, .lose, .hostileGossip,
-            .hostileBytes: break
+            .hostileBytes, .hostileWants: break
         }
     }
 
@@ -156,9 +161,11 @@ extension World {
     package func healAll() {
         for number in striking { record(.healed(number), nil, "-- fault \(number) ends --") }
         striking = SortedSet()
+        powerCuts = SortedMap()
         heal()
         for peer in peers {
             (peer.ipfs.isDown, peer.ipfs.hangs, peer.ipfs.isFull, peer.ipfs.hidesSpace) = (false, false, false, false)
+            peer.ipfs.isAboveLimit = false
             (peer.ipfs.slowness, peer.ipfs.losesReplyOneIn, peer.ipfs.collectsOneIn) = (1, 0, 0)
             (peer.ipfs.listing, peer.ipfs.claimedFree, peer.ipfs.lacks, peer.ipfs.cutsOneIn) = (nil, nil, nil, 0)
             goOn(peer)
@@ -208,6 +215,20 @@ extension World {
         note(first, "a bit rots in \(file) at \(offset)")
     }
 
+    /// A client of that peer has just been told that a write is done.
+    func cutPower(after index: Int) {
+        for (number, cut) in powerCuts where cut.struck.isEmpty && (cut.fault.peers.first == index || cut.fault.amount & 1 == 1) {
+            let struck = cut.fault.amount & 1 == 1 ? everyone.filter { peers[$0].isUp } : [index]
+            powerCuts[number] = (cut.fault, struck)
+            hit(.powerCut)
+            // When what was under way in this step has been done, and before anything else is.
+            after(.zero) { world in
+                world.note(nil, "the power of \(struck.map(world.name).joined(separator: " ")) is cut")
+                for index in struck { world.crash(index) }
+            }
+        }
+    }
+
     private func loseDisk(_ index: Int, _ copy: SimDisk.Copy?) {
         crash(index)
         peers[index].disk.replace(with: copy)
@@ -255,8 +276,34 @@ extension World {
         hostileStreams(process, protocols, fault.number) { _ in choices.bytes(1 + choices.below(600)) }
     }
 
-    private func hostileStreams(_ process: Process, _ protocols: [String], _ number: Int, _ bytes: (Int) -> Bytes) {
-        for other in peers.indices where other != process.index {
+    /// Asks for what nobody has: for more than is kept for one peer, or for much and then, in a full list, for one thing alone.
+    /// Or for one thing, before it has introduced itself. What it wanted last is the highest of the hashes, which no eviction takes.
+    private func wantAsHostile(_ fault: Fault) {
+        guard let index = fault.peers.first, peers[index].process != nil else { return }
+        guard fault.amount < 2 else {
+            strangers[index] = fault
+            return everyone.forEach { breakConnection(index, $0) }
+        }
+        sendWants(fault, to: everyone)
+    }
+
+    func sendWants(_ fault: Fault, to others: [Int]) {
+        guard let index = fault.peers.first, let process = peers[index].process else { return }
+        var choices = tape.stream(.faults, 1 << 54 | UInt64(fault.number))
+        let most = others.map { peers[$0].settings.exchange.wantsPerPeerMax }.filter { $0 < 100 }.max() ?? 40
+        var cids = (0..<most + 8).map { _ in CID(v1: Codec.dagPB, .sha2_256(of: choices.bytes(8))) }.sorted { $0.multihash < $1.multihash }
+        guard let last = cids.popLast() else { return }
+        var (many, one) = (BitswapMessage(), BitswapMessage())
+        many.wants = fault.amount == 2 ? [] : cids.map { BitswapMessage.Entry(cid: $0) }
+        one.wants = [BitswapMessage.Entry(cid: last)]
+        one.isFull = fault.amount == 1
+        hostileWants[fault.number] = (index, last.multihash, one.isFull ? cids.map(\.multihash) : [])
+        let bytes = (many.wants.isEmpty ? [] : many.frame) + one.frame
+        hostileStreams(process, Exchange.protocols, fault.number, among: others) { _ in bytes }
+    }
+
+    private func hostileStreams(_ process: Process, _ protocols: [String], _ number: Int, among others: [Int]? = nil, _ bytes: (Int) -> Bytes) {
+        for other in others ?? everyone where other != process.index {
             guard network.connection(process.index, other) != nil else { continue }
             let id = StreamID(owner: World.hostileOwner, number: UInt64(number) << 16 | UInt64(other))
             carryOut(process, StreamEffect.open(id, to: peers[other].id, protocols: protocols))

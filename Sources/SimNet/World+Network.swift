@@ -31,10 +31,16 @@ extension World {
         }
         if network.connection(index, target) != nil { return }  // both dialled at once: one connection serves
         let connection = network.connect(index, target)
-        send(.connected(outbound: false), over: connection, link)
-        send(.introduction, over: connection, link)
-        send(.connected(outbound: true), over: connection, link.reversed)
-        send(.introduction, over: connection, link.reversed)
+        for (direction, isDialler) in [(link, true), (link.reversed, false)] {
+            send(.connected(outbound: !isDialler), over: connection, direction)
+            guard let fault = strangers.remove(direction.from) else {
+                send(.introduction, over: connection, direction)
+                continue
+            }
+            // What comes before an introduction counts as well (bug zoo N05).
+            after(.milliseconds(50)) { $0.sendWants(fault, to: [direction.to]) }
+            after(.seconds(2)) { if connection.isAlive { $0.send(.introduction, over: connection, direction) } }
+        }
     }
 
     package func carryOut(_ index: Int, _ effect: StreamEffect) {
@@ -139,6 +145,9 @@ extension World {
         case .closeWrite(let stream):
             stream[from: from].hasEnded = true
             let isOver = stream.fromOpener.hasEnded && stream.fromAccepter.hasEnded
+            if stream.openerID.owner == World.hostileOwner, from == stream.opener, process.suspended == nil {
+                onHostileEnd?(self, to, Int((stream.openerID.raw & (1 << 56 - 1)) >> 16))
+            }
             feed(process, stream) { .remoteClosed($0) }
             if isOver { forget(stream) }
         case .reset(let stream):
@@ -179,6 +188,7 @@ extension World {
         case .gossip where network[link].mutedGossip > 0 && World.publishes(bytes):
             hit(.gossipMuted)
             return nil
+        case .blocks where stream.openerID.owner == World.hostileOwner: return bytes
         case .blocks where network[link].withheldBlocks > 0:
             hit(.blocksWithheld)
             return nil

@@ -55,6 +55,7 @@ package final class World {
     var nextClient: UInt64 = 0
     /// How long a client that lists takes for each chunk.
     package var readerPause = Span.zero
+    private var hungUp = SortedSet<ClientID>()
     /// Called with each reply to a client of the simulation.
     var onReply: [ClientID: (World, ClientReply) -> Void] = [:]
     /// Called after each step of a peer: the oracles.
@@ -73,6 +74,14 @@ package final class World {
     package private(set) var failedOracle: Oracle?
     /// Faults under way that end by themselves.
     var striking = SortedSet<Int>()
+    /// Power that is cut as soon as a client is told that a write is done, and whose was.
+    var powerCuts = SortedMap<Int, (fault: Fault, struck: [Int])>()
+    /// Hostile members that are to want something of whoever they are connected to next, before they introduce themselves.
+    var strangers = SortedMap<Int, Fault>()
+    /// What hostile members wanted last, and what they want no more: by the fault.
+    var hostileWants = SortedMap<Int, (of: Int, last: Multihash, not: [Multihash])>()
+    /// Called when a peer has heard the end of what a hostile member had to say.
+    var onHostileEnd: ((World, Int, Int) -> Void)?
     package var stepCrashes = StepCrashes.never
     /// Effects of each step, for whoever wants to crash between them: (peer, step, effects).
     package var onStep: ((Int, UInt64, Int) -> Void)?
@@ -271,7 +280,8 @@ package final class World {
             record(.effect(label: "reply"), peer.index, "→ client \(client.number): \(describe(reply))", cids: mentioned(in: reply))
             if isWatched, case .item(.pin(let pin)) = reply { record(.pin(pin.cid, state: "accepted"), peer.index, "accepted", cids: [pin.cid]) }
             onReply[client]?(self, reply)
-            // Whoever lists takes all there is.
+            // Whoever lists takes all there is, until it hangs up.
+            if hungUp.contains(client) { return }
             switch reply {
             case .item(.pins), .item(.infos):
                 schedule(.input(process, .clientInput(client, .more)), of: peer, at: now + 1 + readerPause.nanoseconds)
@@ -333,6 +343,7 @@ package final class World {
         return client
     }
     package func hangUp(_ index: Int, _ client: ClientID) {
+        hungUp.insert(client)
         if let process = peers[index].process { schedule(process, .clientGone(client), after: .zero) }
     }
     /// What follows an upload's request, in this order.

@@ -151,6 +151,26 @@ private final class Rest {
         rest.run.checkDurable(rest.run.history(try rest.replica()))
         rest.expect(.durable)
     }
+    @Test func aKeyTwiceInABlock() throws {
+        let rest = try Rest()
+        let cid = try #require(rest.run.content(3))
+        var delta = Delta()
+        delta.priority = 99
+        delta.elements = [1, 2].map { number in
+            var pin = Pin(cid: cid)
+            pin.options.name = "n\(number)"
+            return Delta.Element(key: cid.stateKey, value: pin.protobuf)
+        }
+        rest.run.judgeOwn(try DeltaBlock(decoding: DeltaBlock.encode(delta, heads: [])), of: 0)
+        rest.expect(.min)
+    }
+    @Test func aWriteThatWaitsForNothing() throws {
+        let rest = try Rest()
+        rest.run.checkWaiting(0, try rest.replica().waitsForNothing)
+        #expect(rest.world.failure == nil)
+        rest.run.checkWaiting(0, true)
+        rest.expect(.accepted)
+    }
     @Test func accepted() throws {
         let rest = try Rest(options: " batching=yes")
         rest.pin(3)
@@ -182,6 +202,75 @@ private final class Rest {
         }, within: .seconds(10), every: .milliseconds(1))
         rest.run.checkUploads()
         rest.expect(.add)
+    }
+    @Test func anAddThatNobodyHolds() throws {
+        let rest = try Rest("at 2s p0 add bytes=3000 chunk=512 min=-1 max=-1", options: " embedded=yes")
+        let root = try #require(rest.run.oracles.uploads.first?.root)
+        rest.run.checkUpload(root, asked: rest.world.now)
+        #expect(rest.world.failure == nil && rest.run.oracles.holders[root] == [0, 1, 2])
+        rest.run.checkUpload(Stage.content(5), asked: rest.world.now)
+        rest.expect(.add)
+    }
+    @Test func anAddThatItsHoldersHaveLost() throws {
+        let rest = try Rest("at 2s p0 add bytes=3000 chunk=512 min=-1 max=-1", options: " embedded=yes")
+        rest.run.checkHolders(of: try #require(rest.run.oracles.uploads.first?.root))
+        rest.expect(.add)
+    }
+    @Test func moreSpaceThanThereIs() throws {
+        let rest = try Rest()
+        var metric = Metric(name: "freespace", peer: rest.world.peers[1].id)
+        (metric.isValid, metric.value) = (true, "\(Int64.max)")
+        rest.run.judge(metric, at: 0)
+        rest.expect(.truth)
+    }
+    @Test func count() throws {
+        let rest = try Rest()
+        rest.world.peers[0].ipfs.isDown = true
+        rest.pin(3, ["min=-1", "max=-1"])
+        rest.world.run(for: .seconds(10))
+        let cid = try #require(rest.run.content(3)), process = try #require(rest.world.peers[0].process)
+        #expect(rest.world.failure == nil && rest.run.oracles.failedPins[0]?[cid]?.short.attemptCount == 1)
+        rest.run.oracles.failedPins[0]?[cid]?.short.attemptCount = 2
+        rest.run.checkAttempts(0, process)
+        rest.expect(.count)
+    }
+    @Test func aPinThatIsBegunAnew() throws {
+        let rest = try Rest()
+        let cid = try #require(rest.run.content(3)), process = try #require(rest.world.peers[0].process)
+        rest.world.peers[0].ipfs.lacks = SimIPFS.Lack(isOdd: (cid.bytes.last ?? 0) & 1 == 1, hangs: true)
+        rest.pin(3, ["min=-1", "max=-1"])
+        rest.world.run(for: .seconds(5))
+        let running = try #require(rest.run.oracles.pinning[0]?.first { $0.value.cid == cid }?.key)
+        let again = ExchangeRequest(target: "/api/v0/pin/ls?stream=true&arg=\(cid)&type=recursive")
+        rest.run.noteRequests(0, [.exchange(.cancel(running)), .exchange(.start(ExchangeID(99_999), again))], process)
+        rest.expect(.intent)
+    }
+    @Test func aPinsetThatHasNotBeenRead() throws {
+        let rest = try Rest()
+        rest.world.crash(0)
+        (rest.world.peers[0].settings.replica.replayBytesAtOpen, rest.world.peers[0].settings.replica.replayBytesPerStep) = (1, 1)
+        rest.world.start(0)
+        let process = try #require(rest.world.peers[0].process)
+        try #require(!process.machine.replica.isOpen)
+        let request = ExchangeRequest(target: "/api/v0/pin/rm?arg=\(try #require(rest.run.content(1)))")
+        rest.run.noteRequests(0, [.exchange(.start(ExchangeID(99_999), request))], process)
+        rest.expect(.intent)
+    }
+    @Test func wantsThatAreForgotten() throws {
+        let rest = try Rest()
+        rest.world.hostileWants[7] = (of: 1, last: Stage.content(5).multihash, not: [])
+        rest.run.checkHostileWants(0, 7)
+        rest.expect(.wants)
+    }
+    @Test func wantsThatWereReplaced() throws {
+        let rest = try Rest()
+        rest.world.strike(Fault(number: 7, kind: .hostileWants, at: .zero, peers: [1]))
+        rest.world.run(for: .seconds(1))
+        let wanted = try #require(rest.world.peers[0].machine).wants(of: rest.world.peers[1].id)
+        #expect(rest.world.failure == nil && wanted.count > 40)
+        rest.world.hostileWants[7]?.not = [try #require(wanted.first)]
+        rest.run.checkHostileWants(0, 7)
+        rest.expect(.wants)
     }
     @Test func truth() throws {
         let rest = try Rest()
@@ -313,6 +402,13 @@ private final class Rest {
         let rest = try Rest()
         let other = rest.world.peers[1].id
         for _ in 0...Run.failedDialsMax { rest.run.noteDial(0, .connection(.dialFailed(other, reason: "refused"))) }
+        rest.expect(.min)
+    }
+    @Test func questionsWithoutPause() throws {
+        let rest = try Rest()
+        for _ in 0..<5 { rest.run.noteQuestion(0) }
+        #expect(rest.world.failure == nil)
+        rest.run.noteQuestion(0)
         rest.expect(.min)
     }
     @Test func twoAlertsOfOneSilence() throws {

@@ -121,6 +121,8 @@ package struct ClusterPeer: Sendable {
     }
 
     package var id: PeerID { settings.me }
+    /// What a peer wants of this one, as far as it is kept in mind.
+    package func wants(of peer: PeerID) -> [Multihash] { exchange.ledger(of: peer) }
     package var peerName: String { settings.peerName }
     package var isReady: Bool { phase == .ready }
     /// Uploads that have not ended: each is still to write a pin.
@@ -148,6 +150,7 @@ package struct ClusterPeer: Sendable {
     }
     package mutating func merged(among cids: [CID]) -> [CID] { cids.filter { replica.has($0) } }
     package mutating func tracked() -> (busy: Int, queued: Int) { (tracker.busyCount, tracker.pinQueueSize) }
+    package mutating func waitsForNothing() -> Bool { replica.waitsForNothing }
     package mutating func checkTracker() { tracker.checkInvariants() }
     /// What the peerstore file is to hold: other peers and their addresses, the most important first.
     package var knownPeers: [(peer: PeerID, addresses: [Multiaddr])] { book.known }

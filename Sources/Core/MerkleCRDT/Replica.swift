@@ -261,6 +261,12 @@ package struct Replica: Sendable {
     /// Operations that were accepted and are not in a block yet.
     package var pendingCount: Int { batch.count + queue.count + inFlight.count }
 
+    /// A write waits although nothing is under way that it could wait for: for checks in simulations.
+    package var waitsForNothing: Bool {
+        guard isCommitting || !queue.isEmpty, isOpen, !store.index.isOverloaded else { return false }
+        return !inFlight.contains(where: \.what.isOwnBlock)
+    }
+
     /// Keys with accepted writes that no merged block holds yet: what the state says of them is out of date.
     package var pendingKeys: Set<String> {
         var keys = Set(batch.map(\.change.key))

@@ -1,0 +1,152 @@
+// What peers ask of IPFS and of each other, against what they say of it.
+
+import Cluster
+import Exchange
+import Kernel
+import MerkleCRDT
+import Multiformats
+import Pinset
+import Seams
+import Tracking
+
+/// A block that a peer misses.
+struct Missed: Hashable {
+    let peer: Int
+    let block: CID
+}
+
+/// A pin that is asked for.
+struct Pinning: Equatable {
+    let cid: CID
+    let isRecursive: Bool
+}
+
+extension Run {
+    private static let writing = ["/api/v0/pin/add", "/api/v0/pin/update", "/api/v0/pin/rm"]
+
+    /// INTENT: nothing is pinned or unpinned by a pinset that has not been read, and nothing is begun anew that goes on.
+    func noteRequests(_ index: Int, _ effects: ArraySlice<PeerEffect>, _ process: Process) {
+        if !oracles.opened.contains(index), process.machine.replica.isOpen { oracles.opened.insert(index) }
+        var ended: [Pinning] = []
+        for case .exchange(let effect) in effects {
+            switch effect {
+            case .start(let id, let request):
+                if !oracles.opened.contains(index), Run.writing.contains(where: request.target.hasPrefix) {
+                    return world.fail(.intent, "\(world.name(index)) asks IPFS for \(request.target) before it has read its log")
+                }
+                if request.target == "/api/v0/id", !process.machine.isReady { noteQuestion(index) }
+                let isFetch = SimIPFS.isFetch(request.target)
+                guard isFetch || request.target.hasPrefix("/api/v0/pin/ls?stream=true&arg="), let cid = mentioned(in: request.target).last else { continue }
+                let pinning = Pinning(cid: cid, isRecursive: !request.target.contains("recursive=false") && !request.target.contains("type=direct"))
+                if isFetch { oracles.pinning[index, default: [:]][id] = pinning }
+                // A pin that was removed and pinned again between two looks is another one.
+                guard ended.contains(pinning), case let info = process.machine.tracker.settledStatus(of: cid, pin: nil, now: process.peer.clock.reading(world.now)),
+                    info?.short.status == .pinning, mergedAtMostOne(index, process)
+                else { continue }
+                return world.fail(.intent, "\(world.name(index)) begins anew to pin \(cid), in the same way")
+            case .cancel(let id): if let pinning = oracles.pinning[index]?.removeValue(forKey: id) { ended.append(pinning) }
+            case .body, .endOfBody: break
+            }
+        }
+    }
+
+    /// ACCEPTED: whatever waits, waits for something.
+    func checkWaiting(_ index: Int, _ waitsForNothing: Bool) {
+        if waitsForNothing { world.fail(.accepted, "\(world.name(index)) has writes that wait, and nothing is under way that they could wait for") }
+    }
+
+    /// MIN: whoever waits for its daemon does not ask for it all the time. Others may have it ask now and then.
+    private static let questionsMax = 5
+    func noteQuestion(_ index: Int) {
+        let times = (oracles.questions[index] ?? []).filter { $0 > world.now - Span.milliseconds(1).nanoseconds } + [world.now]
+        oracles.questions[index] = times
+        guard times.count > Run.questionsMax else { return }
+        world.fail(.min, "\(world.name(index)) has asked \(times.count) times in a millisecond whether its IPFS daemon is there")
+    }
+
+    private func mergedAtMostOne(_ index: Int, _ process: Process) -> Bool {
+        guard let before = oracles.seen[index]?.blocks else { return false }
+        return process.machine.replica.untoldCount == 0 && process.machine.merged().blocks <= before + 1
+    }
+
+    /// COUNT: who has failed and tries again, with the same pin, has tried once more.
+    func checkAttempts(_ index: Int, _ process: Process) {
+        let reading = process.peer.clock.reading(world.now)
+        var failed: [CID: PinInfo] = [:]
+        for number in 1...max(1, options.contents) {
+            guard let cid = content(number), let info = process.machine.tracker.settledStatus(of: cid, pin: nil, now: reading),
+                info.short.status == .pinError || info.short.status == .pinning || info.short.status == .pinQueued
+            else { continue }
+            let before = oracles.failedPins[index]?[cid]
+            if let before, before.created == info.created, before.allocations == info.allocations {
+                oracles.judged += 1
+                let least = before.short.attemptCount + (info.short.status == .pinning ? 1 : 0)
+                if info.short.attemptCount < least {
+                    return world.fail(.count, "\(world.name(index)) tells \(info.short.attemptCount) attempts to pin \(cid), and has made \(least)")
+                }
+                if !plan.has(.clock), info.short.timestamp < before.short.timestamp || info.short.timestamp > reading.wall {
+                    return world.fail(.count, "\(world.name(index)) tells a time of its attempt to pin \(cid) that is not between the last one and now")
+                }
+            }
+            // What the pinset has, and no other that the tracker has not been told of.
+            guard let pin = try? process.machine.readPin(cid), pin.timestamp == info.created else { continue }
+            if info.short.status == .pinError { failed[cid] = info } else if let before { failed[cid] = before }
+        }
+        oracles.failedPins[index] = failed
+    }
+
+    /// WANTS: what a hostile member wanted last, and what it has replaced.
+    func checkHostileWants(_ index: Int, _ fault: Int) {
+        guard let wants = world.hostileWants[fault], let machine = world.peers[index].machine else { return }
+        world.hit(.hostileWanted)
+        oracles.judged += 1
+        let ledger = machine.wants(of: world.peers[wants.of].id)
+        guard ledger.contains(wants.last) else {
+            return world.fail(.wants, "\(world.name(index)) has forgotten what \(world.name(wants.of)) wanted last, and keeps \(ledger.count) other wants of it")
+        }
+        if let old = wants.not.first(where: ledger.contains) {
+            world.fail(.wants, "\(world.name(index)) believes that \(world.name(wants.of)) wants \(CID(v1: Codec.dagPB, old)), which its full list leaves out")
+        }
+    }
+
+    // MARK: Blocks
+
+    /// All are asked again every half a minute, each of them for five seconds.
+    private var givenWithin: Span { .seconds(Int64(36 + 5 * options.peers)) }
+    private static let look = Span.seconds(5)
+
+    /// WANTS: from now on.
+    func watchWants() {
+        world.after(Run.look) { [unowned self] _ in
+            checkWants()
+            watchWants()
+        }
+    }
+
+    /// WANTS: what somebody near has comes soon, where nothing is in the way of it all the time.
+    func checkWants() {
+        let limits = options.limits
+        guard limits.liveWants == 0, limits.outstandingBytes == 0, limits.entriesPerMessage == 0, limits.listedBlocks == 0, !plan.has(.disk) else { return }
+        var missed: [Missed: Int64] = [:]
+        for peer in world.peers {
+            guard let process = peer.process, process.suspended == nil, process.machine.replica.isOpen else { continue }
+            for block in process.machine.replica.absentBlocks where !process.machine.replica.hasGivenUp(block) {
+                guard let holder = trusted.first(where: { mayGive(block, $0, to: peer.index) }) else { continue }
+                let key = Missed(peer: peer.index, block: block)
+                missed[key] = oracles.missed[key] ?? world.now
+                guard world.now - (missed[key] ?? 0) > givenWithin.nanoseconds else { continue }
+                return world.fail(.wants, "\(world.name(peer.index)) has not got \(block) in \(givenWithin.seconds), which \(world.name(holder)) has")
+            }
+        }
+        oracles.judged += missed.count
+        oracles.missed = missed
+    }
+
+    private func mayGive(_ block: CID, _ holder: Int, to index: Int) -> Bool {
+        guard holder != index, let process = world.peers[holder].process, process.suspended == nil, process.machine.replica.isOpen, process.machine.replica.has(block),
+            let connection = world.network.connection(holder, index), connection.isAlive, !connection.isVoid
+        else { return false }
+        let link = Link(from: holder, to: index)
+        return world.network[link].isSound && world.network[link.reversed].isSound
+    }
+}
