@@ -56,8 +56,19 @@ extension Replica {
             batchBytes = batch.reduce(0) { $0 + Replica.size($1.change) }
         }
         if let isHere = dag.isHere(block.hash) { if isHere { return false } } else if try store.address(ofBlock: block.hash) != nil { return false }
-        if doubtedThrough > 0 { batch.removeAll { $0.number <= doubtedThrough && block.holds($0.change) } }
+        if doubtedThrough > 0 { settleDoubts(by: block) }
         return true
+    }
+
+    /// What the block holds was published, and so was what it had replaced in the same batch: to write that now would undo what
+    /// came after it (seed 751124).
+    private mutating func settleDoubts(by block: StoredBlock) {
+        var published: [String: UInt64] = [:]
+        for accepted in batch where accepted.number <= doubtedThrough && block.holds(accepted.change) {
+            published[accepted.change.key] = accepted.number
+        }
+        batch.removeAll { if case .put(let key, _) = $0.change { $0.number <= published[key] ?? 0 } else { false } }
+        batchBytes = batch.reduce(0) { $0 + Replica.size($1.change) }
     }
 
     private mutating func insert(_ block: StoredBlock, _ isStored: (Multihash) throws(LogError) -> Bool) throws(LogError) {
