@@ -149,7 +149,7 @@ private struct FuzzedServer {
         connection.flush(now: Here.now, effects: &effects)
         carryOut(effects)
         effects = []
-        connection.onDrained(effects: &effects)
+        connection.onDrained(ids: &ids, now: Here.now, effects: &effects)
         carryOut(effects)
     }
     mutating func end() {
