@@ -22,7 +22,7 @@ import traceback
 import hostile
 import messagepack
 from kubo import Kubo
-from peer import Peer, read_identity, wait
+from peer import Peer, free_ports, read_identity, wait
 
 TOPIC = "monitor.metrics"
 SECRET = "%064x" % random.getrandbits(256)
@@ -40,15 +40,6 @@ def step(what):
 def check(condition, what):
     if not condition:
         raise AssertionError(what)
-
-
-def free_ports(count):
-    """Ports that nobody has at this moment."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def write_file(path, size):

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 import urllib.request
@@ -90,6 +91,15 @@ class Peer:
         if self.process and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+
+
+def free_ports(count):
+    """Ports that nobody has at this moment."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
 
 
 def read_identity(folder):

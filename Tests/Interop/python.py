@@ -8,7 +8,6 @@ of XSalsa20 with nonces of 24 (PNET-04), and reach nobody else.
 
 import contextlib
 import os
-import socket
 import sys
 import time
 import traceback
@@ -26,7 +25,7 @@ from libp2p.pubsub.pubsub import Pubsub
 from libp2p.tools.anyio_service import background_trio_service
 from libp2p.utils.varint import read_length_prefixed_protobuf
 
-from peer import Peer
+from peer import Peer, free_ports
 
 TOPIC = "monitor.metrics"
 PING = TProtocol("/ipfs/ping/1.0.0")
@@ -55,14 +54,6 @@ async def soon(what, condition, limit=20.0):
                 return value
             await trio.sleep(0.1)
     raise AssertionError(f"not within {limit:g} s: {what}")
-
-
-def free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 async def read_exactly(stream, count):
