@@ -88,7 +88,7 @@ package final class Run {
             peer.ipfs = options.isEmbedded ? .embedded(EmbeddedSettings()) : .kubo(kubo)
             peer.recoverInterval = options.heals(.recover) ? .minutes(2) : .hours(24)
             peer.stateSyncInterval = options.heals(.stateSync) ? options.stateSyncInterval : .hours(24)
-            if options.isBatching != isOdd { (peer.replica.batchSizeMax, peer.replica.batchAgeMax) = (10, .seconds(5)) }
+            if options.isBatching != isOdd { (peer.replica.batchSizeMax, peer.replica.batchAgeMax) = (10, options.batchAge) }
             options.limits.apply(to: &peer)
             index += 1
         }
@@ -139,6 +139,7 @@ package final class Run {
             }
         }
         watchWants()
+        (world.diskPace, world.ipfsPace) = (max(1, options.diskPace), max(1, options.ipfsPace))
         onStorm?()
         if let (peer, step, effect) = plan.stepCrash { world.stepCrashes = .at(peer: peer, step: step, effect: effect) }
         else if options.stepCrashOneIn > 0 { world.stepCrashes = .oneIn(options.stepCrashOneIn) }
@@ -166,6 +167,7 @@ package final class Run {
     private func settle() {
         world.record(.phase("healed"), nil, "-- faults end; everything is healed --")
         world.stepCrashes = .never
+        (world.diskPace, world.ipfsPace) = (1, 1)
         world.healAll()
         chooseAbsentees()
         startPresent()

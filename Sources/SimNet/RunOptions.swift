@@ -77,6 +77,12 @@ package struct RunOptions: Equatable, Sendable {
     package var hasHomes = false
     /// Of eight writes so many are followed by another of the same content, at once or within seconds.
     package var echoes = 0
+    /// During the storm every disk takes so many times as long to sync, and every IPFS daemon to answer: what otherwise passes within
+    /// milliseconds stands open for seconds.
+    package var diskPace = 1
+    package var ipfsPace = 1
+    /// How long a batch is open, where there are batches.
+    package var batchAge = Span.seconds(5)
     /// How often expired pins are looked for.
     package var stateSyncInterval = Span.minutes(3)
     package var limits = RunLimits()
@@ -125,6 +131,7 @@ package struct RunOptions: Equatable, Sendable {
         int("index-entries", \.indexEntries), int("segment-bytes", \.segmentBytes), int("replay-at-open", \.replayBytesAtOpen),
         bool("writes-late", \.writesLate), int("reader-pause", \.readerPause), int("concurrent-pins", \.concurrentPins),
         span("pin-timeout", \.pinTimeout), bool("homes", \.hasHomes), int("echoes", \.echoes), span("state-sync-every", \.stateSyncInterval),
+        int("disk-pace", \.diskPace), int("ipfs-pace", \.ipfsPace), span("batch-age", \.batchAge),
         int("queue-max", \.limits.queueMax), int("tracked-max", \.limits.trackedMax), int("told-per-step", \.limits.toldPerStep),
         int("wants-per-peer", \.limits.wantsPerPeer), int("live-wants", \.limits.liveWants), int("outstanding-bytes", \.limits.outstandingBytes),
         int("entries-per-message", \.limits.entriesPerMessage), int("listed-blocks", \.limits.listedBlocks),

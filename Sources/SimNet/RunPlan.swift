@@ -55,6 +55,7 @@ extension RunPlan {
         plan.options.draw(&choices)
         plan.options.drawLimits(tape)
         plan.options.drawHabits(tape)
+        plan.options.drawPace(tape)
         if drawing.diskFaults {
             var more = tape.stream(.options, 1)
             plan.options.stepCrashOneIn = 4000
@@ -115,6 +116,14 @@ extension RunOptions {
         if choices.chance(1, in: 3) { stateSyncInterval = .seconds(5) }
         if choices.chance(1, in: 6), heals(.recover) { healersOff.append(.recover) }
         if hasOutsider, limits.wantsPerPeer == 0, choices.chance(1, in: 2) { limits.wantsPerPeer = 16 }
+    }
+
+    /// Runs in slow motion: writes, removals and answers meet in what is under way.
+    mutating func drawPace(_ tape: Tape) {
+        var choices = tape.stream(.options, 4)
+        if choices.chance(1, in: 4) { diskPace = [10, 50, 200][choices.below(3)] }
+        if choices.chance(1, in: 4) { ipfsPace = [10, 50, 100][choices.below(3)] }
+        if choices.chance(1, in: 3) { batchAge = .seconds([12, 30][choices.below(2)]) }
     }
 
     /// Small limits in one of four runs; in some of them many peers, of which a small mesh does not hold all.

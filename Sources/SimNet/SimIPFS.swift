@@ -196,9 +196,10 @@ extension World {
             peer.requests += 1
             if peer.ipfs.slowness > 1 { hit(.ipfsSlow) }
             let options = settings.ipfs
-            let (low, high) = SimIPFS.isFetch(request.target)
-                ? (options.fetchMin, options.fetchMax) : (options.latencyMin, options.latencyMax)
-            let delay = tape.span(.ipfs, UInt64(peer.index), peer.requests, low, high).nanoseconds * Int64(peer.ipfs.slowness)
+            let isFetch = SimIPFS.isFetch(request.target)
+            let (low, high) = isFetch ? (options.fetchMin, options.fetchMax) : (options.latencyMin, options.latencyMax)
+            let slowness = isFetch ? peer.ipfs.slowness : max(ipfsPace, peer.ipfs.slowness)
+            let delay = tape.span(.ipfs, UInt64(peer.index), peer.requests, low, high).nanoseconds * Int64(slowness)
             let task = SimIPFS.Task(exchange: exchange, target: request.target, run: peer.ipfs.run)
             schedule(.ipfs(process, task), of: peer, at: now + delay)
         case .cancel(let exchange): process.exchanges.remove(exchange)

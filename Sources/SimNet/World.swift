@@ -53,6 +53,9 @@ package final class World {
     private var queue = EventQueue<WorldEvent>()
     var network: SimNetwork
     var nextClient: UInt64 = 0
+    /// Syncs take so many times as long, and requests to IPFS, on all peers.
+    package var diskPace = 1
+    package var ipfsPace = 1
     /// How long a client that lists takes for each chunk.
     package var readerPause = Span.zero
     private var hungUp = SortedSet<ClientID>()
@@ -270,7 +273,7 @@ package final class World {
             let delay = tape.span(.disk, UInt64(peer.index), peer.syncs, settings.syncLatencyMin, settings.syncLatencyMax)
             let pending = peer.disk.beginSync(name)
             if peer.diskSlowness > 1 { hit(.diskSlow) }
-            schedule(.synced(process, ticket, pending), of: peer, at: now + delay.nanoseconds * Int64(peer.diskSlowness))
+            schedule(.synced(process, ticket, pending), of: peer, at: now + delay.nanoseconds * Int64(max(diskPace, peer.diskSlowness)))
         case .disk(let effect): peer.disk.apply(effect)
         case .job(let job):
             process.jobs[job.number] = job
@@ -344,7 +347,7 @@ package final class World {
     }
     package func hangUp(_ index: Int, _ client: ClientID) {
         hungUp.insert(client)
-        if let process = peers[index].process { schedule(process, .clientGone(client), after: .zero) }
+        if let process = peers[index].process { schedule(process, .clientGone(client), after: Span(nanoseconds: 1)) }  // not before it has asked
     }
     /// What follows an upload's request, in this order.
     package func send(_ index: Int, _ client: ClientID, _ inputs: [ClientInput]) {

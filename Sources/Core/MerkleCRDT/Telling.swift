@@ -58,7 +58,7 @@ extension Replica {
     /// What one record changed, from some change on. How large it is.
     private mutating func tellMore(_ record: LogAddress, _ told: Int, _ effects: inout [Effect]) throws -> Int {
         guard let (position, payload) = try store.log.record(at: record + Log.frameBytes) else {
-            telling.behind = store.log.next(afterDamageAt: record).map { ($0, 0) }
+            goOnTelling(at: store.log.next(afterDamageAt: record))
             return Telling.bytesPerStep
         }
         var count = 0
@@ -75,8 +75,12 @@ extension Replica {
                 return payload.count
             }
         }
-        telling.behind = store.log.next(after: position).map { ($0, 0) }
-        if telling.behind == nil { telling.untoldCount = 0 }
+        goOnTelling(at: store.log.next(after: position))
         return payload.count
+    }
+
+    /// What is in the log and not in the state yet is told when it is: its time to fall behind is to come (seed 2000316).
+    private mutating func goOnTelling(at record: LogAddress?) {
+        if let record, record < stateEnd { telling.behind = (record, 0) } else { (telling.behind, telling.untoldCount) = (nil, 0) }
     }
 }
