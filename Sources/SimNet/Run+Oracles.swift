@@ -94,7 +94,7 @@ extension Run {
         noteDial(index, input)
         noteAppended(index, effects)
         guard let process = world.peers[index].process else { oracles.seen[index] = nil; return }
-        noteRequests(index, effects, process)
+        noteRequests(index, input, effects, process)
         checkWaiting(index, process.machine.waitsForNothing())
         // TRAP, COUNT: where anything may have changed.
         let (busy, queued) = process.machine.tracked(), tracked = busy << 20 | queued
@@ -242,7 +242,12 @@ extension Run {
             for pin in self.pins(of: process.machine) {
                 // Whether IPFS holds the root of what lies in shards is nobody's business: a plain pin of it was made elsewhere meanwhile.
                 if pin.type == .meta, let status = pins[pin.cid] { wanted[pin.cid] = status }
-                guard isAllocated(pin, to: process.peer.id), pins[pin.cid] != nil || isWhole(pin.cid) else { continue }
+                guard isAllocated(pin, to: process.peer.id) else { continue }
+                // What nobody has stays as it is: nothing below the root of a direct pin can be fetched either.
+                guard pins[pin.cid] == .recursive || isWhole(pin.cid) else {
+                    wanted[pin.cid] = pins[pin.cid]
+                    continue
+                }
                 // What is pinned with all below it is pinned, where the pinset once said so.
                 let isCovered = pins[pin.cid] == .recursive && blocks.everRecursive.contains(pin.cid)
                 wanted[pin.cid] = pin.options.mode == .direct && !isCovered ? .direct : .recursive
@@ -252,14 +257,21 @@ extension Run {
             guard wanted != pins else { continue }
             let missing = wanted.keys.filter { pins[$0] == nil }
             let extra = pins.keys.filter { wanted[$0] == nil }
-            // Where nothing is recovered, one try that failed is all there was, and a reset is not noticed.
-            if !options.heals(.recover), plan.mayFailAtIPFS { continue }
+            // Where nothing is recovered, one try that failed is all there was, and a reset is not noticed. What found a queue full says so.
+            if !options.heals(.recover), plan.mayFailAtIPFS {
+                guard !plan.troublesIPFS, !options.isEmbedded, let silent = missing.first(where: { !hasFailed($0, process) }) else { continue }
+                return Unsettled(.settle, "\(world.name(index))'s IPFS lacks \(silent), and nothing tells that pinning it failed")
+            }
             guard let example = (missing + extra).first else {
                 return Unsettled(.intent, "\(world.name(index))'s IPFS pins in another mode than the pinset says")
             }
             return Unsettled(.settle, "\(world.name(index))'s IPFS lacks \(missing.count) pins and has \(extra.count) too many, such as \(example)")
         }
         return nil
+    }
+
+    private func hasFailed(_ cid: CID, _ process: Process) -> Bool {
+        process.machine.tracker.settledStatus(of: cid, pin: nil, now: process.peer.clock.reading(world.now))?.short.status == .pinError
     }
 
     // MARK: At rest
@@ -441,7 +453,7 @@ extension Run {
         }
         let keys = Set(blocks.flatMap { $0.delta.elements.map(\.key) })
         for (index, asked, root, _, isUnpinned) in oracles.uploads where !isForgiven(index, asked) && !isUnpinned {
-            if keys.contains(root.stateKey) || isSuperseded(index, root, askedAt: asked) { continue }
+            if keys.contains(root.stateKey) || isSuperseded(index, root, askedAt: asked, own: 0) { continue }
             return world.fail(.durable, "\(world.name(index)) acknowledged an add of \(root) that is pinned nowhere")
         }
     }

@@ -25,7 +25,7 @@ extension Run {
     private static let writing = ["/api/v0/pin/add", "/api/v0/pin/update", "/api/v0/pin/rm"]
 
     /// INTENT: nothing is pinned or unpinned by a pinset that has not been read, and nothing is begun anew that goes on.
-    func noteRequests(_ index: Int, _ effects: ArraySlice<PeerEffect>, _ process: Process) {
+    func noteRequests(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>, _ process: Process) {
         if !oracles.opened.contains(index), process.machine.replica.isOpen { oracles.opened.insert(index) }
         var ended: [Pinning] = []
         for case .exchange(let effect) in effects {
@@ -34,7 +34,7 @@ extension Run {
                 if !oracles.opened.contains(index), Run.writing.contains(where: request.target.hasPrefix) {
                     return world.fail(.intent, "\(world.name(index)) asks IPFS for \(request.target) before it has read its log")
                 }
-                if request.target == "/api/v0/id", !process.machine.isReady { noteQuestion(index) }
+                if request.target == "/api/v0/id", !process.machine.isReady, !isOthers(input) { noteQuestion(index) }
                 let isFetch = SimIPFS.isFetch(request.target)
                 guard isFetch || request.target.hasPrefix("/api/v0/pin/ls?stream=true&arg="), let cid = mentioned(in: request.target).last else { continue }
                 let pinning = Pinning(cid: cid, isRecursive: !request.target.contains("recursive=false") && !request.target.contains("type=direct"))
@@ -55,7 +55,15 @@ extension Run {
         if waitsForNothing { world.fail(.accepted, "\(world.name(index)) has writes that wait, and nothing is under way that they could wait for") }
     }
 
-    /// MIN: whoever waits for its daemon does not ask for it all the time. Others may have it ask now and then.
+    /// What others ask, who was asleep hears all at once.
+    private func isOthers(_ input: PeerInput) -> Bool {
+        switch input {
+        case .stream, .client: true
+        default: false
+        }
+    }
+
+    /// MIN: whoever waits for its daemon does not ask for it all the time.
     private static let questionsMax = 5
     func noteQuestion(_ index: Int) {
         let times = (oracles.questions[index] ?? []).filter { $0 > world.now - Span.milliseconds(1).nanoseconds } + [world.now]

@@ -242,7 +242,7 @@ private final class Rest {
         rest.world.run(for: .seconds(5))
         let running = try #require(rest.run.oracles.pinning[0]?.first { $0.value.cid == cid }?.key)
         let again = ExchangeRequest(target: "/api/v0/pin/ls?stream=true&arg=\(cid)&type=recursive")
-        rest.run.noteRequests(0, [.exchange(.cancel(running)), .exchange(.start(ExchangeID(99_999), again))], process)
+        rest.run.noteRequests(0, .wake, [.exchange(.cancel(running)), .exchange(.start(ExchangeID(99_999), again))], process)
         rest.expect(.intent)
     }
     @Test func aPinsetThatHasNotBeenRead() throws {
@@ -253,7 +253,7 @@ private final class Rest {
         let process = try #require(rest.world.peers[0].process)
         try #require(!process.machine.replica.isOpen)
         let request = ExchangeRequest(target: "/api/v0/pin/rm?arg=\(try #require(rest.run.content(1)))")
-        rest.run.noteRequests(0, [.exchange(.start(ExchangeID(99_999), request))], process)
+        rest.run.noteRequests(0, .wake, [.exchange(.start(ExchangeID(99_999), request))], process)
         rest.expect(.intent)
     }
     @Test func wantsThatAreForgotten() throws {
@@ -315,6 +315,15 @@ private final class Rest {
         let rest = try Rest()
         rest.world.peers[1].ipfs.forget(try #require(rest.run.content(1)))
         rest.expectUnsettled(.settle)
+    }
+    @Test func whatIsNotPinnedSaysSo() throws {
+        let rest = try Rest(options: " healers-off=recover queue-max=1")
+        rest.world.peers[0].ipfs.isDown = true
+        rest.pin(3, ["min=-1", "max=-1"])
+        rest.world.run(for: .seconds(10))
+        #expect(rest.run.unpinned() == nil, "a pin that failed is not silent")
+        rest.world.peers[1].ipfs.forget(try #require(rest.run.content(1)))
+        #expect(rest.run.unpinned()?.oracle == .settle)
     }
     @Test func expiry() throws {
         let rest = try Rest()
@@ -404,12 +413,20 @@ private final class Rest {
         for _ in 0...Run.failedDialsMax { rest.run.noteDial(0, .connection(.dialFailed(other, reason: "refused"))) }
         rest.expect(.min)
     }
-    @Test func questionsWithoutPause() throws {
+    @Test(arguments: [true, false]) func questionsWithoutPause(isItsOwn: Bool) throws {
         let rest = try Rest()
-        for _ in 0..<5 { rest.run.noteQuestion(0) }
+        rest.world.crash(0)
+        rest.world.peers[0].ipfs.isDown = true
+        rest.world.start(0)
+        let process = try #require(rest.world.peers[0].process)
+        func ask() {
+            let question = PeerEffect.exchange(.start(ExchangeID(99_999), ExchangeRequest(target: "/api/v0/id")))
+            rest.run.noteRequests(0, isItsOwn ? .wake : .client(ClientID(9), .id), [question], process)
+        }
+        for _ in 0..<4 { ask() }
         #expect(rest.world.failure == nil)
-        rest.run.noteQuestion(0)
-        rest.expect(.min)
+        for _ in 0..<2 { ask() }
+        #expect((rest.world.failedOracle == .min) == isItsOwn, "\(rest.world.failure ?? "nothing failed")")
     }
     @Test func twoAlertsOfOneSilence() throws {
         let rest = try Rest()
