@@ -52,6 +52,7 @@ extension Run {
         }
         oracles.downSince[index] = world.now
         oracles.failedPins.remove(index)
+        oracles.failedAt.remove(index)
         oracles.opened.remove(index)
         oracles.pinning.remove(index)
         oracles.questions.remove(index)

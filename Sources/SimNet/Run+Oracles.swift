@@ -42,6 +42,8 @@ struct OracleState {
     var failedDials = SortedMap<Link, [Int64]>()
     /// Failures of pins that were looked at last, by the peer.
     var failedPins = SortedMap<Int, [CID: PinInfo]>()
+    /// How many blocks a peer had merged then.
+    var failedAt = SortedMap<Int, Int>()
     /// Peers that have read their log in this life, and what they are asking IPFS to pin.
     var opened = SortedSet<Int>()
     var pinning = SortedMap<Int, [ExchangeID: Pinning]>()
