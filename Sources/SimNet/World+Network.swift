@@ -145,7 +145,9 @@ extension World {
         case .closeWrite(let stream):
             stream[from: from].hasEnded = true
             let isOver = stream.fromOpener.hasEnded && stream.fromAccepter.hasEnded
-            if stream.openerID.owner == World.hostileOwner, from == stream.opener, process.suspended == nil {
+            // Unless it was reset on the way (seed 6000296).
+            let isHeard = !stream.isForgotten && stream.id(at: to).map { process.streams[$0] === stream } ?? false
+            if stream.openerID.owner == World.hostileOwner, from == stream.opener, isHeard, process.suspended == nil {
                 onHostileEnd?(self, to, Int((stream.openerID.raw & (1 << 56 - 1)) >> 16))
             }
             feed(process, stream) { .remoteClosed($0) }

@@ -30,7 +30,7 @@ extension ClusterPeer {
             case .pin(let batch): replica.ask(batch, effects: &effects)
             case .unpin(let cids): replica.ask(cids, effects: &effects)
             }
-        for effect in effects { route(effect) }
+        route(effects)
         return question
     }
 

@@ -22,7 +22,7 @@ extension ClusterPeer {
         var effects: [Replica.Effect] = []
         let wasOpen = replica.isOpen
         body(&replica, &turn, &effects)
-        for effect in effects { route(effect) }
+        route(effects)
         // What a state that was made anew has lost or got back was told to nobody: it is compared with what IPFS pins (seed 116).
         if !wasOpen, replica.isOpen, phase == .ready { loops.recoverAt = turn.now.monotonic }
     }
@@ -77,7 +77,7 @@ extension ClusterPeer {
     mutating func withIPFS(_ body: (inout IPFSNode, Now, inout [IPFSEffect]) -> Void) {
         var effects: [IPFSEffect] = []
         body(&ipfs, turn.now, &effects)
-        for effect in effects { route(effect) }
+        route(effects)
     }
     mutating func withTracker(_ body: (inout Tracker, Now, inout [Tracker.Effect]) -> Void) {
         var effects: [Tracker.Effect] = []
@@ -90,9 +90,20 @@ extension ClusterPeer {
         for effect in effects { route(effect) }
     }
 
-    mutating func route(_ effect: Replica.Effect) {
+    /// What goes to the disk goes at once, in the order in which the machine placed it: what else it says may have it called again,
+    /// and what it then appends comes behind (seed 6000527).
+    mutating func route(_ effects: [Replica.Effect]) {
+        for case .disk(let effect) in effects { turn.effects.append(.disk(effect)) }
+        for effect in effects { route(effect) }
+    }
+    mutating func route(_ effects: [IPFSEffect]) {
+        for case .disk(let effect) in effects { turn.effects.append(.disk(effect)) }
+        for effect in effects { route(effect) }
+    }
+
+    private mutating func route(_ effect: Replica.Effect) {
         switch effect {
-        case .disk(let effect): turn.effects.append(.disk(effect))
+        case .disk: break  // has gone
         case .job(let job): turn.effects.append(.job(job))
         case .want(let cids): withExchange { $0.want(cids, now: $2, effects: &$3) }
         case .unwant(let cids): withExchange { $0.cancel(cids, now: $2, effects: &$3) }
@@ -131,15 +142,15 @@ extension ClusterPeer {
         if ipfsCalls[call] != nil { trackerCalls[work] = call }  // what is pinned already is done at once
     }
 
-    mutating func route(_ effect: IPFSEffect) {
+    private mutating func route(_ effect: IPFSEffect) {
         switch effect {
+        case .disk: break  // has gone
         case .exchange(let effect): turn.effects.append(.exchange(effect))
         case .item(let call, let item): ipfsCalls[call]?.each?(&self, item)
         case .finished(let call, let result): ipfsCalls.removeValue(forKey: call)?.then(&self, result)
         case .drained(let call): onDrained(.ipfs(call))
         case .publishMetrics: withInformers { informers, now, _ in informers.publishAll(now: now) }
         case .log(let line): turn.effects.append(.log(line))
-        case .disk(let effect): turn.effects.append(.disk(effect))
         case .want(let cids): withExchange { $0.want(cids, now: $2, effects: &$3) }
         case .unwant(let cids): withExchange { $0.cancel(cids, now: $2, effects: &$3) }
         case .stored(let cids): withExchange { $0.onBlocksAdded(cids, blocks: $1, effects: &$3) }

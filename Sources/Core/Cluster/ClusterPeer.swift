@@ -114,8 +114,8 @@ package struct ClusterPeer: Sendable {
         turn.now = now
         swap(&turn.choices, &choices)
         swap(&turn.effects, &effects)
-        for effect in opening { route(effect) }
-        for effect in nodeOpening { route(effect) }
+        route(opening)
+        route(nodeOpening)
         swap(&turn.choices, &choices)
         swap(&turn.effects, &effects)
     }
