@@ -99,7 +99,7 @@ let package = Package(
                 linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))]),
 
         // Floor 6: what people run.
-        module("Configuration", at: "Sources/Daemon/Configuration", knows: wholeCore),
+        module("Configuration", at: "Sources/Daemon/Configuration", knows: wholeCore + ["Transport"]),
         module("CommandLine", at: "Sources/Daemon/CommandLine", knows: ["Kernel", "Encoding"]),
         module("ControlCommands", at: "Sources/Daemon/Control", knows: floor1 + ["CommandLine"]),
         module("ServiceCommands", at: "Sources/Daemon/Service",
@@ -130,7 +130,7 @@ let package = Package(
         tests("TransportTests", at: "Tests/Property/Transport", knows: floor1 + ["Transport", "TestSupport"]),
         tests("APITests", at: "Tests/Property/API", knows: floor1 + ["API", "TestSupport"]),
         tests("CommandLineTests", at: "Tests/Property/CommandLine", knows: floor0 + ["CommandLine", "TestSupport"]),
-        tests("ConfigurationTests", at: "Tests/Property/Configuration", knows: wholeCore + ["Configuration", "TestSupport"]),
+        tests("ConfigurationTests", at: "Tests/Property/Configuration", knows: wholeCore + ["Transport", "Configuration", "TestSupport"]),
         tests("ControlTests", at: "Tests/Property/Control",
               knows: floor1 + ["ControlCommands", "TestSupport"]),
         tests("ServiceTests", at: "Tests/Property/Service",

@@ -27,7 +27,7 @@ private final class Station: @unchecked Sendable {
         self.loop = loop
         let seed = Bytes((0..<32).map { UInt8(truncatingIfNeeded: number >> (8 * ($0 % 4))) })
         var settings = HostSettings()
-        (settings.inboundConnectionsLimit, settings.inboundHandshakesLimit) = (100_000, 100_000)
+        settings.resources = .unlimited
         settings.dialTimeout = .seconds(60)
         host = Transport.Host(key: try IdentityKey(seed: seed), networkKey: secret, protocols: [sink], settings: settings)
         sockets = Libp2pSockets(loop: loop)

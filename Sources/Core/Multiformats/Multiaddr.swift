@@ -111,6 +111,11 @@ package struct Multiaddr: Hashable, Comparable, Sendable, CustomStringConvertibl
     package var ip: Bytes? { value("ip4") ?? value("ip6") }
     package var port: UInt16? { (value("tcp") ?? value("udp")).map { UInt16($0[0]) << 8 | UInt16($0[1]) } }
     package var isDNS: Bool { components.contains { ["dns", "dns4", "dns6", "dnsaddr"].contains($0.scheme.name) } }
+    /// Its IPv4 address, or so many bits of its IPv6 address: whoever has one has them all.
+    package func network(bits: Int) -> Bytes? {
+        guard let ip, ip.count == 16 else { return ip }
+        return Bytes(ip.prefix(bits / 8))
+    }
     package var isLoopback: Bool {
         guard let ip else { return false }
         return ip.count == 4 ? ip[0] == 127 : ip.dropLast().allSatisfy { $0 == 0 } && ip.last == 1

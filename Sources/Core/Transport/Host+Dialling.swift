@@ -32,6 +32,7 @@ extension Host {
             for socket in peers[peer]?.links ?? [] {
                 close(socket, code: GoAwayCode.normal, reason: "disconnected", now, &effects)
             }
+        case .trim(let dispensable): trim(dispensable, now, &effects)
         }
     }
 
@@ -76,6 +77,11 @@ extension Host {
     private mutating func attemptNext(_ peer: PeerID, _ now: Now, _ effects: inout [Effect]) {
         guard var dial = dials[peer], !dial.remaining.isEmpty, dial.attempts.count < settings.dialsPerPeerLimit else {
             dials[peer]?.nextAttemptAt = nil
+            return
+        }
+        if isOutOfDescriptors {
+            dials[peer]?.nextAttemptAt = nil
+            if dial.attempts.isEmpty { endDial(peer, reason: "\(sockets.count) sockets are as many as are allowed", now, &effects) }
             return
         }
         let address = dial.remaining.removeFirst()

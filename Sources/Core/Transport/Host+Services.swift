@@ -42,6 +42,7 @@ extension Host {
     private mutating func openService(
         _ socket: SocketID, _ kind: Service.Kind, _ name: String, _ bytes: Bytes, _ now: Now, _ effects: inout [Effect]
     ) {
+        guard count(kind, sharing: socket) < settings.resources.identifyStreamsPerPeer else { return }
         var substream: SubstreamID?
         let out = links[socket]?.run { substream = $0.open([name], known: true, now: now, effects: &$1) }
         guard let substream else { return }
@@ -61,7 +62,7 @@ extension Host {
         case IdentifyMessage.pushProtocolID: .hearing
         default: .ping
         }
-        let limit = kind == .ping ? settings.pingStreamsPerPeerLimit : settings.identifyStreamsPerPeerLimit
+        let limit = kind == .ping ? settings.resources.pingStreamsPerPeer : settings.resources.identifyStreamsPerPeer
         guard count(kind, sharing: socket) < limit else {
             return run(socket, now, &effects) {
                 $0.reset(substream, code: ResetCode.resourceLimit, now: now, effects: &$1)

@@ -33,6 +33,12 @@ package struct Host: Sendable {
     var listening: [Multiaddr] = []
     var recordSequence: UInt64 = 0
     var strangers: (quietUntil: Instant?, untold: Int) = (nil, 0)
+    /// Connections to peers that have proven who they are.
+    package internal(set) var connectionCount = 0
+    /// What the receive windows of all streams come to.
+    package internal(set) var windowBytes = 0
+    /// When it is looked whether there are too many connections; nil while there are not.
+    var trimAt: Instant?
     private var deadlines = SortedMap<Deadline, Void>()
     private var inboundStreams: UInt64 = 0
     private var outboundSockets: UInt64 = 0
@@ -49,6 +55,8 @@ package struct Host: Sendable {
     struct Peer {
         /// Oldest first. Never empty.
         var links: [SocketID]
+        /// When the first of them stood.
+        let since: Instant
         var introduction: PeerIntroduction?
     }
 
@@ -71,7 +79,7 @@ package struct Host: Sendable {
     // MARK: Time
 
     package var nextDeadline: Instant? {
-        var next = deadlines.first?.key.at
+        var next = earliest(deadlines.first?.key.at, trimAt)
         for (_, dial) in dials { next = earliest(next, dial.nextDeadline) }
         return next
     }
@@ -85,6 +93,7 @@ package struct Host: Sendable {
         for (peer, dial) in dials {
             if let at = dial.nextDeadline, at <= now.monotonic { onDialTime(peer, now, &effects) }
         }
+        if let at = trimAt, at <= now.monotonic { onTrimTime(now, &effects) }
     }
 
     private mutating func onLinkTime(_ socket: SocketID, _ now: Now, _ effects: inout [Effect]) {
@@ -106,6 +115,10 @@ package struct Host: Sendable {
     }
 
     mutating func reschedule(_ socket: SocketID) {
+        if let link = links[socket], let bytes = link.connection?.windowBytes, bytes != link.countedBytes {
+            windowBytes += bytes - link.countedBytes
+            links[socket]?.countedBytes = bytes
+        }
         let wanted = newDeadline(socket)
         guard links[socket]?.scheduled != wanted else { return }
         if let old = links[socket]?.scheduled { deadlines.remove(Deadline(at: old, socket: socket)) }

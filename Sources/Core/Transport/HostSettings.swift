@@ -17,8 +17,8 @@ package struct ConnectionSettings: Sendable {
     package var writeQueueBytes = 256 << 10
     /// Answers to a peer that asks but does not read may pile up to here.
     package var writeQueueBytesLimit = 4 << 20
-    /// Inbound streams at one time (RM-03).
-    package var inboundStreamsLimit = 1024
+    /// Inbound streams at one time.
+    package var inboundStreamsLimit = Int.max
     /// Outbound streams that the other side has not acknowledged (YMX-04).
     package var unacknowledgedStreamsLimit = 256
     /// What the other side may have under way on one stream (YMX-05); what go-yamux goes up to.
@@ -34,16 +34,14 @@ package struct HostSettings: Sendable {
     package var dialStagger = Span.milliseconds(250)
     /// Attempts at one time for one peer (DIAL-03).
     package var dialsPerPeerLimit = 8
-    /// Inbound connections of all peers (RM-02), of them unauthenticated, from one peer (RM-03), from one IP (RM-04).
-    package var inboundConnectionsLimit = 800
-    package var inboundHandshakesLimit = 128
-    package var inboundConnectionsPerPeerLimit = 8
+    package var resources = ResourceLimits(memoryBytes: 1 << 30, descriptors: 4096)
+    /// Nil: connections are never closed because there are many.
+    package var watermarks: Watermarks?
+    /// From one IPv4 address or /56 of IPv6, and from one /48 (RM-04).
     package var inboundConnectionsPerAddressLimit = 8
+    package var inboundConnectionsPerSiteLimit = 64
     /// Between two lines of the log about connections from strangers.
     package var strangersLogInterval = Span.seconds(10)
-    /// Of each service, from one peer (RM-05).
-    package var identifyStreamsPerPeerLimit = 16
-    package var pingStreamsPerPeerLimit = 2
     package var identifyTimeout = Span.seconds(5)
     /// A ping stream without pings ends.
     package var pingIdleTimeout = Span.seconds(30)

@@ -26,6 +26,7 @@ package enum GoAwayCode {
     package static let normal: UInt32 = 0
     package static let protocolError: UInt32 = 1
     package static let resourceLimit: UInt32 = 0x1001
+    package static let garbageCollected: UInt32 = 0x1005
     package static let shutdown: UInt32 = 0x1006
 
     package static func describe(_ code: UInt32) -> String {
