@@ -94,8 +94,9 @@ let package = Package(
         module("SimNet", at: "Sources/SimNet", knows: wholeCore,
                embeds: ["page.css", "body.html", "trace.js", "diagram.js", "events.js", "page.js"].map { "Page/" + $0 }),
         .systemLibrary(name: "CEvents", path: "Sources/RealNet/CEvents"),
-        .target(name: "RealNet", dependencies: (wholeCore + ["Journal", "Transport", "COpenSSL", "CEvents"]).map { .init(stringLiteral: $0) },
-                path: "Sources/RealNet", exclude: ["CEvents"], swiftSettings: strict,
+        .target(name: "CResolver", path: "Sources/RealNet/CResolver", linkerSettings: [.linkedLibrary("resolv", .when(platforms: [.linux]))]),
+        .target(name: "RealNet", dependencies: (wholeCore + ["Journal", "Transport", "COpenSSL", "CEvents", "CResolver"]).map { .init(stringLiteral: $0) },
+                path: "Sources/RealNet", exclude: ["CEvents", "CResolver"], swiftSettings: strict,
                 linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))]),
 
         // Floor 6: what people run.

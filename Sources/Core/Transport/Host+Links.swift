@@ -19,6 +19,8 @@ extension Host {
         var peer: PeerID?
         var connectDeadline: Instant?
         var uses: [SubstreamID: Use] = [:]
+        /// Of this host's identity, what the other side was told last; nil before it has asked.
+        var toldVersion: UInt64?
         var services = SortedMap<SubstreamID, Service>()
         var scheduled: Instant?
         /// Its share of the host's `windowBytes`.
@@ -94,8 +96,8 @@ extension Host {
             guard let link = links[socket], link.isInbound else { continue }
             inbound += 1
             if link.peer == nil { unproven.append(socket) }
-            if link.observed.network(bits: 56) == remote.network(bits: 56) { sameAddress += 1 }
-            if link.observed.network(bits: 48) == remote.network(bits: 48) { sameSite += 1 }
+            if link.observed.network(ip4: 32, ip6: 56) == remote.network(ip4: 32, ip6: 56) { sameAddress += 1 }
+            if link.observed.network(ip4: 32, ip6: 48) == remote.network(ip4: 32, ip6: 48) { sameSite += 1 }
         }
         if !remote.isLoopback {
             if sameAddress >= settings.inboundConnectionsPerAddressLimit { return "\(sameAddress) of them from one address" }
@@ -128,9 +130,13 @@ extension Host {
     private mutating func start(
         _ socket: SocketID, _ role: Connection.Role, _ entropy: (Int) -> Bytes, _ now: Now, _ effects: inout [Effect]
     ) {
+        var limits = settings.connection
+        if case .dialler = role, let address = links[socket]?.address, AddressReach(address) < .global {
+            limits.handshakeTimeout = min(limits.handshakeTimeout, settings.nearHandshakeTimeout)
+        }
         links[socket]?.connection = Connection(
             role: role, key: key, networkKey: networkKey, entropy: entropy(Connection.entropyBytes), protocols: protocols,
-            settings: settings.connection, now: now)
+            settings: limits, now: now)
         run(socket, now, &effects) { $0.start(now: now, effects: &$1) }
     }
 
@@ -261,7 +267,7 @@ extension Host {
             if Host.blamesSecret(reason) {
                 note(.warning, "dialling \(target) at \(link.address) failed: \(reason)", &effects)
             }
-            attemptFailed(target, socket, "\(link.address): \(reason)", now, &effects)
+            attemptFailed(target, socket, at: link.address, reason, now, &effects)
         } else {
             noteStranger("inbound connection from \(link.address) failed: \(reason)", now, &effects)
         }

@@ -18,6 +18,7 @@ package enum ResetCode {
     package static let none: UInt32 = 0
     package static let negotiationFailed: UInt32 = 0x1001
     package static let resourceLimit: UInt32 = 0x1002
+    package static let rateLimited: UInt32 = 0x1003
     package static let protocolViolation: UInt32 = 0x1004
 }
 

@@ -137,6 +137,18 @@ private func settings(
         #expect(try settings(configuration(["CLUSTER_CRDT_TRUSTEDPEERS": one], consensus: .raft)).trust == .everyone)
     }
 
+    /// DNS-06: a name may stand for several peers.
+    @Test func namesStandForPeers() throws {
+        let made = try peerSettings(
+            from: configuration(["CLUSTER_PEERADDRESSES": "/dnsaddr/peers.test"]),
+            identity: try Identity(document: Golden.bytes("config/identity-peer0.json")), bootstrap: [try Multiaddr(text: "/dnsaddr/gone.test")],
+            named: { address in
+                guard address.description == "/dnsaddr/peers.test" else { return [] }
+                return [one, two].compactMap { try? Multiaddr(text: "/ip4/1.1.1.1/tcp/1/p2p/\($0)") }
+            })
+        #expect(made.bootPeers.map(\.peer) == [try PeerID(text: one), try PeerID(text: two)] && made.bootPeers.allSatisfy(\.isPermanent))
+    }
+
     @Test func bootPeers() throws {
         let made = try settings(
             configuration(["CLUSTER_PEERADDRESSES": "/ip4/1.1.1.1/tcp/1/p2p/\(one),/ip4/1.1.1.1/tcp/2/p2p/\(one)"]),

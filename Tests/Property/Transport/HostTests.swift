@@ -219,7 +219,7 @@ private func connected(seed: UInt64 = 1, pieceBytes: Int = 2000, settings: HostS
         let silent = multiaddr("/ip4/10.0.0.66/tcp/1")
         network.blackHoles = [silent]
         network.want(0, .dial(network.id(1), [silent, Network.address(1)]))
-        network.pass(249)
+        network.pass(29)
         #expect(network.dialled.count == 1)
         network.pass(1)
         #expect(network.hosts[0].isConnected(network.id(1)))

@@ -10,14 +10,14 @@ import Transport
 private struct Guest {
     var ends: [(socket: SocketID, end: End)] = []
 
-    mutating func connect(_ network: inout Network, _ number: UInt64) {
+    mutating func connect(_ network: inout Network, _ number: UInt64, from ip: String = "10.0.0.200") {
         let socket = SocketID.inbound(number)
         var end = End(machine: Connection(
             role: .dialler(expecting: network.id(0)), key: identity(77), networkKey: nil,
             entropy: Bytes(repeating: UInt8(number & 0xff), count: 88), protocols: [], now: at(0)))
         end.run { $0.start(now: at(0), effects: &$1) }
         network.catches.insert(socket)
-        network.tell(0, .accepted(socket, remote: multiaddr("/ip4/10.0.0.200/tcp/\(number)")))
+        network.tell(0, .accepted(socket, remote: multiaddr("/ip4/\(ip)/tcp/\(number)")))
         ends.append((socket, end))
         exchange(&network)
     }
@@ -192,7 +192,7 @@ private func network(_ change: (inout HostSettings) -> Void) -> Network {
 
     /// RM-05: of identify and its push sixteen at one time, and no more than is answered.
     @Test func servicesAreCountedForEachPeer() {
-        var network = network { _ in }
+        var network = network { $0.pushBurst = 100 }
         var guest = Guest()
         for number in 1...2 as ClosedRange<UInt64> { guest.connect(&network, number) }
         var pushes: [SubstreamID?] = []
@@ -203,5 +203,27 @@ private func network(_ change: (inout HostSettings) -> Void) -> Network {
         let pings = (0..<3).map { guest.open(&network, $0 % 2, "/ipfs/ping/1.0.0") }
         let ends = [0, 1, 2].map { guest.ends[$0 % 2].end.has(.reset(pings[$0] ?? 0)) }
         #expect(ends == [false, false, true])
+    }
+
+    /// IDF-12: ten at once, and one more every five seconds; from this machine as many as come.
+    @Test func pushesFromOneNetworkAreCounted() {
+        func heard(at ip: String, _ count: Int) -> (first: Int, later: Int) {
+            var network = network { _ in }
+            var guest = Guest()
+            guest.connect(&network, 1, from: ip)
+            func push(_ count: Int) -> Int {
+                (0..<count).count { _ in
+                    let id = guest.open(&network, 0, "/ipfs/id/push/1.0.0") ?? 0
+                    guest.ends[0].end.run { $0.closeWrite(id, now: network.now, effects: &$1) }
+                    guest.exchange(&network)
+                    return !guest.ends[0].end.has(.reset(id))
+                }
+            }
+            let first = push(count)
+            network.now = at(10_000)
+            return (first, push(count))
+        }
+        #expect(heard(at: "10.0.0.200", 14) == (10, 2))
+        #expect(heard(at: "127.0.0.1", 14) == (14, 14))
     }
 }
