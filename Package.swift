@@ -79,7 +79,8 @@ let package = Package(
         core("Monitoring", knows: floor1),
         core("Discovery", knows: floor1),
         core("IPFSConnector", knows: floor1 + ["Storage", "UnixFS"]),
-        core("Transport", knows: floor1),
+        .target(name: "CSalsa20", path: "Sources/Core/CSalsa20"),
+        core("Transport", knows: floor1 + ["CSalsa20"]),
 
         // Floor 4: the peer.
         core("Cluster", knows: floor1 + machines),
@@ -128,7 +129,7 @@ let package = Package(
               knows: floor1 + ["Storage", "UnixFS", "IPFSConnector", "TestSupport"]),
         tests("RealNetTests", at: "Tests/Property/RealNet", knows: wholeCore + ["Journal", "Transport", "RealNet", "TestSupport"]),
         tests("HTTPTests", at: "Tests/Property/HTTP", knows: floor0 + ["HTTP"]),
-        tests("TransportTests", at: "Tests/Property/Transport", knows: floor1 + ["Transport", "TestSupport"]),
+        tests("TransportTests", at: "Tests/Property/Transport", knows: floor1 + ["CSalsa20", "Transport", "TestSupport"]),
         tests("APITests", at: "Tests/Property/API", knows: floor1 + ["API", "TestSupport"]),
         tests("CommandLineTests", at: "Tests/Property/CommandLine", knows: floor0 + ["CommandLine", "TestSupport"]),
         tests("ConfigurationTests", at: "Tests/Property/Configuration", knows: wholeCore + ["Transport", "Configuration", "TestSupport"]),
