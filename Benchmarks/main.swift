@@ -25,11 +25,11 @@ let usage = """
     THE PARTS:
       allocate  decisions of the balanced allocator among 30 peers
       add       bytes cut into UnixFS blocks
-      transport bytes over one stream between two hosts on loopback; streams opened and closed; connections held
+      wire      bytes over one stream each way between two hosts on loopback; streams opened and closed; connections held
 
     --pins N    how many pins
     --dir D     the peer's folder. `ingest` makes it anew; the others use what is there
-    --size N    decisions, or megabytes for add and transport (default 100000, 200, 2000)
+    --size N    decisions, or megabytes for add and wire (default 100000, 200, 2000)
     --json      no progress, only the last line
     --resume    ingest and catch-up go on with what is in the folder
     --acks      ingest and catch-up say what is durable as it becomes so
@@ -42,7 +42,7 @@ func fail(_ text: String) -> Never {
 }
 
 let known = [
-    "ingest", "restart", "list", "list-json", "status", "lookup", "import", "refold", "replicate", "catch-up", "churn", "allocate", "add", "transport",
+    "ingest", "restart", "list", "list-json", "status", "lookup", "import", "refold", "replicate", "catch-up", "churn", "allocate", "add", "wire",
 ]
 var names: [String] = []
 var (size, pins): (Int?, Int) = (nil, 1_000_000)
@@ -94,6 +94,6 @@ for name in names {
     case "add": try benchmarkAdding(megabytes: min(size ?? 200, 100_000))
     default:
         let count = isSmoke ? 100 : size ?? 2000
-        try benchmarkTransport(megabytes: count, streams: 10 * count, connections: min(count, 1000))
+        try benchmarkWire(megabytes: count, streams: 10 * count, connections: min(count, 1000))
     }
 }

@@ -36,6 +36,18 @@ package enum Machine {
         mallopt(M_TRIM_THRESHOLD, 16 << 20)
     }
 
+    package static var memoryBytes: Int { sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE)) }
+
+    /// Files and sockets that this process may have open; as many as it may ask for, as Go's programs do.
+    package static func raisedDescriptorLimit() -> Int {
+        var limit = rlimit()
+        let files = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+        getrlimit(files, &limit)
+        var raised = limit
+        raised.rlim_cur = limit.rlim_max
+        return Int(clamping: setrlimit(files, &raised) == 0 ? raised.rlim_cur : limit.rlim_cur)
+    }
+
     package static func errorText(_ code: Int32) -> String { String(cString: strerror(code)).lowercased() }
 }
 

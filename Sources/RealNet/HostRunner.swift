@@ -15,10 +15,10 @@ package final class HostRunner: @unchecked Sendable {
     /// All but what is for the sockets.
     package var onEvent: (Host.Effect) -> Void = { _ in }
 
-    package init(loop: EventLoop, host: Host) {
+    package init(loop: EventLoop, host: Host, names: NamedAddresses = NamedAddresses()) {
         self.loop = loop
         self.host = host
-        sockets = Libp2pSockets(loop: loop)
+        sockets = Libp2pSockets(loop: loop, names: names)
         sockets.onEvent = { [weak self] event in
             self?.run { $0.onSocket(event, entropy: Machine.entropy, now: Machine.now, effects: &$1) }
         }

@@ -24,6 +24,7 @@ package final class Libp2pDialler: @unchecked Sendable {
         settings.connection.handshakeTimeout = .seconds(10)
         settings.dialTimeout = .seconds(12)
         settings.agent = "ipfs-cluster-ctl"
+        settings.backOffBase = .zero  // whoever asks again means it
         let key = try IdentityKey(seed: Machine.entropy(32))
         host = HostRunner(loop: loop, host: Host(key: key, networkKey: secret, protocols: [], settings: settings))
         host.onEvent = { [weak self] in self?.onHost($0) }

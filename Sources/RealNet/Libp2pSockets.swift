@@ -14,9 +14,9 @@ package final class Libp2pSockets: @unchecked Sendable {
     private var inbound: UInt64 = 0
     package var onEvent: ((SocketEvent) -> Void)?
 
-    package init(loop: EventLoop) {
+    package init(loop: EventLoop, names: NamedAddresses = NamedAddresses()) {
         self.loop = loop
-        resolver = Resolver(loop: loop)
+        resolver = Resolver(loop: loop, names: names)
     }
 
     /// The addresses that it listens on, with the ports that the system chose. Blocks while a name is looked up.
@@ -55,16 +55,22 @@ package final class Libp2pSockets: @unchecked Sendable {
     }
 
     private func connect(_ id: SocketID, _ address: Multiaddr) {
+        if address.isDNSAddr {
+            resolving.insert(id)
+            return resolver.resolve(dnsaddr: address) { [weak self] in self?.onResolved(id, $0) }
+        }
         guard let endpoint = Endpoint(address) else {
             return report(.connectFailed(id, reason: "\(address): only TCP over IP or a DNS name can be dialled"))
         }
         resolving.insert(id)
-        resolver.resolve(endpoint) { [weak self] result in
-            guard let self, resolving.remove(id) != nil else { return }
-            switch result {
-            case .failure(let failure): report(.connectFailed(id, reason: failure.reason))
-            case .success(let addresses): dial(id, addresses[...], last: "no address")
-            }
+        resolver.resolve(endpoint) { [weak self] in self?.onResolved(id, $0) }
+    }
+
+    private func onResolved(_ id: SocketID, _ result: Result<[SocketAddress], ResolutionFailure>) {
+        guard resolving.remove(id) != nil else { return }
+        switch result {
+        case .failure(let failure): report(.connectFailed(id, reason: failure.reason))
+        case .success(let addresses): dial(id, addresses[...], last: "no address")
         }
     }
 
@@ -78,6 +84,7 @@ package final class Libp2pSockets: @unchecked Sendable {
             guard let self else { return }
             switch event {
             case .connected:
+                socket.keepAlive()
                 socket.onEvents { [weak self] in self?.onSocket($0, id) }
                 onEvent?(.connected(id, remote: address.multiaddr))
             case .closed(let reason):
@@ -90,6 +97,7 @@ package final class Libp2pSockets: @unchecked Sendable {
 
     private func adopt(_ socket: Socket, _ id: SocketID) {
         sockets[id] = socket
+        socket.keepAlive()
         socket.start { [weak self] in self?.onSocket($0, id) }
     }
 

@@ -69,9 +69,12 @@ package final class PeerRunner: @unchecked Sendable {
         disk = try FileDisk(root: home.dataFolder, loop: loop)
         jobs = JobThread(root: home.dataFolder)
         ipfs = home.ipfs.map { IPFSClient(loop: loop, endpoint: $0.endpoint, usesTLS: $0.usesTLS) }
+        var hostSettings = home.host
+        hostSettings.tellsObserved = hostSettings.tellsObserved && home.announce.isEmpty
+        hostSettings.hidden = home.noAnnounce
         host = HostRunner(
             loop: loop,
-            host: Host(key: home.key, networkKey: home.secret, protocols: ClusterPeer.protocols, settings: home.host))
+            host: Host(key: home.key, networkKey: home.secret, protocols: ClusterPeer.protocols, settings: hostSettings))
         var seed: UInt64 = 0
         for byte in Machine.entropy(8) { seed = seed << 8 | UInt64(byte) }
         choices = Choices(seed: seed)
@@ -89,7 +92,7 @@ package final class PeerRunner: @unchecked Sendable {
         for address in home.listen { listening += try host.listen(on: address) }
         bound = listening
         let told = home.announce.isEmpty ? listening : home.announce
-        listening = told.filter { !home.noAnnounce.contains($0) }
+        listening = told.filter { address in !home.noAnnounce.contains { address.isCovered(by: $0) } }
 
         disk.onEvent = { [weak self] in self?.submit(.disk($0)) }
         ipfs?.onEvent = { [weak self] in self?.submit(.exchange($0)) }

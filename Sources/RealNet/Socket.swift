@@ -69,6 +69,14 @@ package final class Socket: @unchecked Sendable {
         setsockopt(file, Int32(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<Int32>.size))
     }
 
+    /// DIAL-06: what lies between is to keep the connection in mind.
+    package func keepAlive() {
+        var (one, seconds): (Int32, Int32) = (1, 30)
+        let size = socklen_t(MemoryLayout<Int32>.size)
+        setsockopt(file, SOL_SOCKET, SO_KEEPALIVE, &one, size)
+        for option in [TCP_KEEPIDLE, TCP_KEEPINTVL] { setsockopt(file, Int32(IPPROTO_TCP), option, &seconds, size) }
+    }
+
     package var queuedBytes: Int { outgoing.count }
     package var local: SocketAddress? { SocketAddress.local(of: file) }
 

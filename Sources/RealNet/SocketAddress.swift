@@ -109,6 +109,11 @@ package struct SocketAddress: Sendable, CustomStringConvertible {
         }
     }
 
+    /// The port that a socket has from then on; nil if it cannot be bound.
+    package func bind(_ file: Int32) -> UInt16? {
+        withPointer { Glibc.bind(file, $0, $1) } == 0 ? SocketAddress.local(of: file)?.parts.port : nil
+    }
+
     private static func of(_ file: Int32, _ ask: (Int32, UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<socklen_t>) -> Int32)
         -> SocketAddress?
     {
@@ -128,6 +133,8 @@ package struct Endpoint: Sendable, Hashable, CustomStringConvertible {
     package var host: String
     package var port: UInt16
     private var path: String?
+    /// Of the addresses that a name may stand for (DNS-01).
+    private var family = AF_UNSPEC
     package init(host: String, port: UInt16) { self.host = host; self.port = port }
     package init(path: String) {
         self.init(host: "localhost", port: 0)
@@ -146,6 +153,13 @@ package struct Endpoint: Sendable, Hashable, CustomStringConvertible {
             let port = UInt16(words[3])
         else { return nil }
         self.init(host: words[1], port: port)
+        family = words[0] == "dns4" ? AF_INET : words[0] == "dns6" ? AF_INET6 : AF_UNSPEC
+    }
+
+    /// TCP and nothing on top of it but the peer.
+    fileprivate init?(dialled address: Multiaddr) {
+        guard address.withoutPeer.components.count == 2 else { return nil }
+        self.init(address)
     }
 
     /// Any of these, or the socket of a unix part (REST-001, IPFS-02).
@@ -166,6 +180,7 @@ package struct Endpoint: Sendable, Hashable, CustomStringConvertible {
     package func resolved() -> Result<[SocketAddress], ResolutionFailure> {
         if let known { return known }
         var hints = addrinfo()
+        hints.ai_family = family
         hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
         var found: UnsafeMutablePointer<addrinfo>?
         let code = getaddrinfo(host, String(port), &hints, &found)
@@ -189,14 +204,22 @@ extension Multiaddr {
     package var isUnix: Bool { components.first?.scheme.name == "unix" }
 }
 
-package struct ResolutionFailure: Error, Sendable { package let reason: String }
+package struct ResolutionFailure: Error, Sendable, CustomStringConvertible {
+    package let reason: String
+    package init(reason: String) { self.reason = reason }
+    package var description: String { reason }
+}
 
 /// Looks names up without stopping the loop.
 package final class Resolver: @unchecked Sendable {
     private let loop: EventLoop
+    private let names: NamedAddresses
     /// Most hosts dial numbers only.
     private lazy var worker = Worker()
-    package init(loop: EventLoop) { self.loop = loop }
+    package init(loop: EventLoop, names: NamedAddresses = NamedAddresses()) {
+        self.loop = loop
+        self.names = names
+    }
 
     package func resolve(_ endpoint: Endpoint, then: @escaping @Sendable (Result<[SocketAddress], ResolutionFailure>) -> Void) {
         if let known = endpoint.known { return then(known) }
@@ -204,5 +227,29 @@ package final class Resolver: @unchecked Sendable {
             let result = endpoint.resolved()
             loop.post { then(result) }
         }
+    }
+
+    /// All that a dnsaddr stands for and that can be dialled over TCP.
+    package func resolve(
+        dnsaddr address: Multiaddr, then: @escaping @Sendable (Result<[SocketAddress], ResolutionFailure>) -> Void
+    ) {
+        worker.run { [loop, names] in
+            let result = names.resolved(address).flatMap { Resolver.sockets($0, of: address) }
+            loop.post { then(result) }
+        }
+    }
+
+    private static func sockets(_ found: [Multiaddr], of address: Multiaddr) -> Result<[SocketAddress], ResolutionFailure> {
+        var sockets: [SocketAddress] = []
+        var failure: ResolutionFailure?
+        for endpoint in found.compactMap({ Endpoint(dialled: $0) }) {
+            switch endpoint.resolved() {
+            case .success(let some): sockets += some
+            case .failure(let reason): failure = failure ?? reason
+            }
+        }
+        if !sockets.isEmpty { return .success(sockets) }
+        let none = "\(address) stands for \(found.count) addresses, of which none can be dialled over TCP"
+        return .failure(failure ?? ResolutionFailure(reason: none))
     }
 }

@@ -110,6 +110,7 @@ private func describe(_ event: ConnectionEvent) -> String {
     case .disconnected(let peer): "disconnected \(short(peer))"
     case .dialFailed(let peer, let reason): "dial \(short(peer)) failed: \(reason)"
     case .listening(let addresses): "listening on \(addresses.count) addresses"
+    case .crowded(let peers): "\(peers.count) peers are too many"
     case .found(let peer, let addresses): "\(short(peer)) is at \(addresses.count) addresses"
     }
 }

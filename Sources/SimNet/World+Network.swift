@@ -15,6 +15,7 @@ extension World {
         case .dial(let peer, let addresses): dial(process, peer, addresses)
         case .disconnect(let peer):
             if let other = indexes[peer], let connection = network.connection(process.index, other) { lose(connection) }
+        case .trim: break  // nobody is crowded here
         }
     }
 

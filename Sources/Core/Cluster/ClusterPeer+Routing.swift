@@ -274,7 +274,16 @@ extension ClusterPeer {
             listenAddresses = addresses
             tellNeighbours()
         case .found(let peer, let addresses): book.learn(peer, addresses, now: turn.now)
+        case .crowded(let peers):
+            let dispensable = peers.compactMap { peer in worth(of: peer).map { PeerWorth(peer, $0) } }
+            turn.effects.append(.connection(.trim(dispensable)))
         }
+    }
+
+    /// What the connections to a peer are worth when there are too many; nil if they are to be kept in any case (CM-02).
+    private func worth(of peer: PeerID) -> Int? {
+        if settings.trust.names(peer) || gossip.isMeshed(peer) || exchange.isTrading(with: peer, now: turn.now) { return nil }
+        return gossip.worth(of: peer)
     }
 
     /// The embedded node lives on the cluster's host: it has the same addresses and the same neighbours.

@@ -94,6 +94,11 @@ package struct Exchange: Sendable {
     package var wantCount: Int { wants.count + waiting.count }
     /// Answers that wait until a peer has read what was sent.
     package func waitingAnswers(for peer: PeerID) -> Int { peers[peer]?.service.waitingCount ?? 0 }
+    /// Whether blocks go to it or come from it, or did a moment ago (CM-02).
+    package func isTrading(with peer: PeerID, now: Now) -> Bool {
+        if let service = peers[peer]?.service, !service.isIdle || service.outstandingBytes > 0 { return true }
+        return ranking.isAsked(peer) || ranking.gaveAt(peer).map { $0 + settings.busyTimeout > now.monotonic } ?? false
+    }
     /// What a peer wants from us: for tests and invariants.
     package func ledger(of peer: PeerID) -> [Multihash] { peers[peer]?.service.ledger.keys ?? [] }
 

@@ -31,6 +31,8 @@ package struct Gossip: Sendable {
         var announcements = 0
         var asked = 0
         var unwanted: [MessageID: Int] = [:]
+        /// Messages that it was the first to bring lately, up to a limit for each topic.
+        var deliveries = SortedMap<Topic, Int>()
 
         /// In order, and those that there is no room for are dropped.
         mutating func send(_ frames: [Bytes], windowBytes: Int, queueMaximum: Int, _ emit: (StreamEffect) -> Void) {
@@ -61,6 +63,7 @@ package struct Gossip: Sendable {
     private var seen: SeenCache
     private var cache: MessageCache
     private var heartbeatAt: Instant
+    private var fadeAt: Instant
 
     package init(
         settings: Settings, me: PeerID, signer: any MessageSigner, owner: UInt8, firstSequenceNumber: UInt64, now: Now
@@ -73,6 +76,7 @@ package struct Gossip: Sendable {
         seen = SeenCache(lifetime: settings.seenLifetime, maximum: settings.seenMaximum)
         cache = MessageCache(length: settings.historyLength, maximumBytes: settings.cacheMaximumBytes)
         heartbeatAt = now.monotonic + settings.firstHeartbeatAfter
+        fadeAt = now.monotonic + Gossip.deliveriesFadeAfter
     }
 
     /// Bytes and entries that are kept for others, roughly: for tests and figures.
@@ -84,6 +88,11 @@ package struct Gossip: Sendable {
     }
     /// The members of the largest mesh, and what none may have after a heartbeat.
     package var meshMax: (members: Int, bound: Int) { (mesh.values.reduce(0) { max($0, $1.count) }, settings.meshHigh) }
+    package func isMeshed(_ peer: PeerID) -> Bool { mesh.values.contains { $0.contains(peer) } }
+    /// What connections to it are worth for what it brings (CM-02).
+    package func worth(of peer: PeerID) -> Int { peers[peer]?.deliveries.values.reduce(0, +) ?? 0 }
+    private static let deliveriesMax = 15
+    private static let deliveriesFadeAfter = Span.minutes(10)
     package func meshPeers(_ topic: String) -> [PeerID] { mesh[Topic(topic)]?.elements ?? [] }
 
     // MARK: Topics
@@ -303,6 +312,8 @@ package struct Gossip: Sendable {
         guard trust.trusts(author) else { return }
         effects.append(.deliver(topic: topic.name, author: author, data: message.data ?? []))
         forward(message.encoded, id, topic, except: [peer, author], isOwn: false, &choices, &effects)
+        let count = peers[peer]?.deliveries[topic] ?? 0
+        if count < Gossip.deliveriesMax { peers[peer]?.deliveries[topic] = count + 1 }
     }
 
     private func subscription(_ name: ArraySlice<UInt8>) -> (Topic, Trust)? {
@@ -394,6 +405,14 @@ package struct Gossip: Sendable {
         for peer in peers.keys { age(peer) }
         for topic in mesh.keys { tend(topic, now, &choices, &effects) }
         cache.shift()
+        guard fadeAt <= now.monotonic else { return }
+        fadeAt = now.monotonic + Gossip.deliveriesFadeAfter
+        for peer in peers.keys { fade(peer) }
+    }
+
+    private mutating func fade(_ peer: PeerID) {
+        guard let deliveries = peers[peer]?.deliveries else { return }
+        for (topic, count) in deliveries { peers[peer]?.deliveries[topic] = count > 1 ? count - 1 : nil }
     }
 
     private mutating func age(_ peer: PeerID) {

@@ -75,6 +75,7 @@ extension ConnectionEvent: Journaled {
         case .found(let peer, let addresses):
             writer.head(5, peer)
             writer.put(addresses)
+        case .crowded(let peers): writer.head(6, peers)
         }
     }
     package init(reading reader: inout JournalReader) throws(JournalError) {
@@ -85,6 +86,7 @@ extension ConnectionEvent: Journaled {
         case 3: self = .dialFailed(try reader.get(), reason: try reader.get())
         case 4: self = .listening(try reader.get())
         case 5: self = .found(try reader.get(), try reader.get())
+        case 6: self = .crowded(try reader.get())
         case let tag: throw reader.unknown(tag, "event of a connection")
         }
     }

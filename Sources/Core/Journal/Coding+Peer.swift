@@ -75,6 +75,9 @@ extension ConnectionEffect: JournalWritable {
             writer.head(0, peer)
             writer.put(addresses)
         case .disconnect(let peer): writer.head(1, peer)
+        case .trim(let worths):
+            writer.head(2, worths.map(\.peer))
+            writer.put(worths.map { Int64($0.value) })
         }
     }
 }

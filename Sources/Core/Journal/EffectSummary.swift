@@ -15,6 +15,7 @@ package struct EffectSummary: Equatable, Fielded, CustomStringConvertible {
         case request, requestBody, endOfRequest, cancelRequest
         case replyItem, replyEnd, replyFailed, replyPause, replyResume
         case log, ready, stopped, fatal
+        case trim
     }
     package var kind: Kind
     /// The stream, client, ticket, job or exchange.
@@ -60,6 +61,7 @@ package struct EffectSummary: Equatable, Fielded, CustomStringConvertible {
         case .wake(let at): self.init(.wake, at == nil ? 0 : 1, size: Int(at?.nanoseconds ?? 0))
         case .connection(.dial(let peer, let addresses)): self.init(.dial, size: addresses.count, key: peer.bytes)
         case .connection(.disconnect(let peer)): self.init(.disconnect, key: peer.bytes)
+        case .connection(.trim(let worths)): self.init(.trim, size: worths.count)
         case .stream(let effect): self.init(of: effect)
         case .disk(let effect): self.init(of: effect)
         case .job(let job) where job.isLookup: self.init(.lookupJob, job.number, size: job.keyCount)
@@ -137,6 +139,7 @@ package struct EffectSummary: Equatable, Fielded, CustomStringConvertible {
         case .wake: return number == 0 ? "wake never" : "wake at \(Instant(nanoseconds: size).nanoseconds) ns"
         case .dial: return "dial \(keyText) at \(size) addresses"
         case .disconnect: return "disconnect \(keyText)"
+        case .trim: return "trim \(size) peers"
         case .open: return "open stream \(stream) to \(keyText) \(name)"
         case .send: return "send on stream \(stream) \(bytesText)"
         case .closeWrite: return "close stream \(stream)"

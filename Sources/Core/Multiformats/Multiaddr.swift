@@ -111,6 +111,23 @@ package struct Multiaddr: Hashable, Comparable, Sendable, CustomStringConvertibl
     package var ip: Bytes? { value("ip4") ?? value("ip6") }
     package var port: UInt16? { (value("tcp") ?? value("udp")).map { UInt16($0[0]) << 8 | UInt16($0[1]) } }
     package var isDNS: Bool { components.contains { ["dns", "dns4", "dns6", "dnsaddr"].contains($0.scheme.name) } }
+    /// Whether it is that address, or begins with an IP address of the network that /ip4/…/ipcidr/… names.
+    package func isCovered(by mask: Multiaddr) -> Bool {
+        if self == mask { return true }
+        let parts = mask.components
+        guard parts.count == 2, parts[1].scheme.name == "ipcidr", let own = components.first, own.scheme == parts[0].scheme else {
+            return false
+        }
+        let (bits, network) = (Int(parts[1].value[0]), parts[0].value)
+        guard bits <= 8 * network.count, own.value.count == network.count else { return false }
+        return (0..<bits).allSatisfy { (own.value[$0 / 8] ^ network[$0 / 8]) & (0x80 >> UInt8($0 % 8)) == 0 }
+    }
+    /// The whole bytes of its IP address that so many bits are, at most 56, as one number for each such network.
+    package func network(ip4 bits4: Int, ip6 bits6: Int) -> UInt64? {
+        guard let ip else { return nil }
+        return ip.prefix((ip.count == 4 ? bits4 : bits6) / 8).reduce(UInt64(ip.count)) { $0 << 8 | UInt64($1) }
+    }
+    package var isLinkLocal6: Bool { value("ip6").map { $0[0] == 0xfe && $0[1] & 0xc0 == 0x80 } ?? false }
     package var isLoopback: Bool {
         guard let ip else { return false }
         return ip.count == 4 ? ip[0] == 127 : ip.dropLast().allSatisfy { $0 == 0 } && ip.last == 1

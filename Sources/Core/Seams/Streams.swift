@@ -77,6 +77,18 @@ package enum ConnectionEffect: Equatable, Sendable {
     /// Dials the addresses in order until one answers as that peer. Answered by `connected` or `dialFailed`.
     case dial(PeerID, [Multiaddr])
     case disconnect(PeerID)
+    /// Whom of a crowd the peer can do without: their connections are closed, the least worth first, until few enough are left.
+    case trim([PeerWorth])
+}
+
+/// What the connections to a peer are worth, compared with others.
+package struct PeerWorth: Equatable, Sendable {
+    package let peer: PeerID
+    package let value: Int
+    package init(_ peer: PeerID, _ value: Int) {
+        self.peer = peer
+        self.value = value
+    }
 }
 
 package enum ConnectionEvent: Equatable, Sendable {
@@ -91,4 +103,6 @@ package enum ConnectionEvent: Equatable, Sendable {
     case listening([Multiaddr])
     /// Another peer of the local network has said where it is (MDNS-07).
     case found(PeerID, [Multiaddr])
+    /// There are too many connections, those to these peers among them. Answered by `trim`, or not at all.
+    case crowded([PeerID])
 }

@@ -104,6 +104,10 @@ package struct Connection: Sendable {
     package var peer: PublicKey? { noise.peer?.key }
     /// Streams that are not over.
     package var streamCount: Int { muxer.count }
+    package var inboundStreamCount: Int { muxer.inboundCount }
+    /// What the receive windows of its streams come to.
+    package var windowBytes: Int { muxer.windowBytes }
+    package mutating func allow(_ allowance: Yamux.Allowance) { muxer.allowance = allowance }
     private var unwrittenBytes: Int { producedBytes - writtenBytes }
 
     // MARK: Inputs

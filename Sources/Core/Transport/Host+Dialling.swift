@@ -7,8 +7,8 @@ import Seams
 extension Host {
     /// The attempts at one peer.
     struct Dial: Sendable {
-        /// Addresses still to be tried.
-        var remaining: [Multiaddr]
+        /// Addresses still to be tried, and when, though the others have not failed.
+        var remaining: [(address: Multiaddr, at: Instant)]
         var attempts: [SocketID] = []
         var failures: [String] = []
         /// Whether the core asked for it and is owed an answer; else only streams wait.
@@ -16,10 +16,19 @@ extension Host {
         /// In the order of their opening.
         var streams: [StreamID] = []
         let deadline: Instant
-        /// When the next address is tried although the last has not failed.
-        var nextAttemptAt: Instant?
+        /// There were too many attempts.
+        var isHeldUntil: Instant?
 
-        var nextDeadline: Instant? { remaining.isEmpty ? deadline : earliest(deadline, nextAttemptAt) }
+        func nextDeadline(limit: Int) -> Instant? {
+            guard let next = remaining.first, attempts.count < limit else { return deadline }
+            return min(deadline, max(next.at, isHeldUntil ?? next.at))
+        }
+    }
+
+    /// An address that failed (DIAL-04).
+    struct BackOff: Sendable {
+        var failures: Int64
+        var until: Instant
     }
 
     package mutating func onEffect(_ effect: ConnectionEffect, now: Now, effects: inout [Effect]) {
@@ -32,6 +41,7 @@ extension Host {
             for socket in peers[peer]?.links ?? [] {
                 close(socket, code: GoAwayCode.normal, reason: "disconnected", now, &effects)
             }
+        case .trim(let dispensable): trim(dispensable, now, &effects)
         }
     }
 
@@ -42,19 +52,25 @@ extension Host {
     ) {
         if peers[peer] != nil { return }
         let usable = addresses.map(\.withoutPeer).filter(isDiallable)
+        let resting = usable.filter { isResting(peer, $0, now) }
+        let ranked = DialOrder.ranked(usable.filter { !resting.contains($0) }, near: settings.nearStagger, far: settings.farStagger)
         if var dial = dials[peer] {
             dial.isReported = dial.isReported || isReported
-            let tried = dial.attempts.compactMap { links[$0]?.address } + dial.remaining
-            dial.remaining += usable.filter { !tried.contains($0) }
+            let tried = dial.attempts.compactMap { links[$0]?.address } + dial.remaining.map(\.address)
+            for (address, after) in ranked where !tried.contains(address) {
+                dial.remaining.append((address, now.monotonic + after))
+            }
+            dial.remaining.sort { $0.at < $1.at }
             dials[peer] = dial
             return
         }
         dials[peer] = Dial(
-            remaining: usable, isReported: isReported, streams: waiting.map { [$0] } ?? [],
-            deadline: now.monotonic + settings.dialTimeout)
+            remaining: ranked.map { ($0.address, now.monotonic + $0.after) }, failures: resting.map { "\($0): dial backoff" },
+            isReported: isReported, streams: waiting.map { [$0] } ?? [], deadline: now.monotonic + settings.dialTimeout)
         if peer == me { return endDial(peer, reason: "a peer does not dial itself", now, &effects) }
         if usable.isEmpty { return endDial(peer, reason: Host.noAddress(addresses), now, &effects) }
-        attemptNext(peer, now, &effects)
+        if ranked.isEmpty { return endDial(peer, reason: nil, now, &effects) }
+        attemptDue(peer, now, &effects)
     }
 
     private static func noAddress(_ addresses: [Multiaddr]) -> String {
@@ -70,22 +86,39 @@ extension Host {
             return false
         }
         if listening.contains(address) || address.ip?.allSatisfy({ $0 == 0 }) == true { return false }
-        return address.port != 0
+        return address.port != 0 && !address.isLinkLocal6
     }
 
-    private mutating func attemptNext(_ peer: PeerID, _ now: Now, _ effects: inout [Effect]) {
-        guard var dial = dials[peer], !dial.remaining.isEmpty, dial.attempts.count < settings.dialsPerPeerLimit else {
-            dials[peer]?.nextAttemptAt = nil
-            return
+    /// Tries the addresses that are due, and `first` the next one even if it is not.
+    private mutating func attemptDue(_ peer: PeerID, first isNextDue: Bool = false, _ now: Now, _ effects: inout [Effect]) {
+        var isDue = isNextDue
+        while let dial = dials[peer], let next = dial.remaining.first, isDue || next.at <= now.monotonic,
+            dial.attempts.count < settings.dialsPerPeerLimit
+        {
+            isDue = false
+            let underWay = dials.values.reduce(0) { $0 + $1.attempts.count }
+            if isOutOfDescriptors && dial.attempts.isEmpty {
+                return endDial(peer, reason: "\(sockets.count) sockets are as many as are allowed", now, &effects)
+            }
+            if isOutOfDescriptors || underWay >= settings.dialsLimit {
+                dials[peer]?.isHeldUntil = now.monotonic + settings.nearStagger
+                return
+            }
+            dials[peer]?.isHeldUntil = nil
+            dials[peer]?.remaining.removeFirst()
+            attempt(peer, next.address, dial.deadline, now, &effects)
         }
-        let address = dial.remaining.removeFirst()
+    }
+
+    private mutating func attempt(
+        _ peer: PeerID, _ address: Multiaddr, _ deadline: Instant, _ now: Now, _ effects: inout [Effect]
+    ) {
         let socket = nextSocket()
-        dial.attempts.append(socket)
-        dial.nextAttemptAt = now.monotonic + settings.dialStagger
+        dials[peer]?.attempts.append(socket)
         links[socket] = Link(
-            connection: nil, address: address, observed: address, target: peer, connectDeadline: dial.deadline)
+            connection: nil, address: address, observed: address, target: peer,
+            connectDeadline: min(deadline, now.monotonic + settings.connectTimeout))
         sockets.insert(socket)
-        dials[peer] = dial
         effects.append(.socket(.connect(socket, address.with(peer: peer))))
         reschedule(socket)
     }
@@ -93,21 +126,44 @@ extension Host {
     mutating func onDialTime(_ peer: PeerID, _ now: Now, _ effects: inout [Effect]) {
         guard let dial = dials[peer] else { return }
         if dial.deadline <= now.monotonic {
+            for socket in dial.attempts { if let address = links[socket]?.address { rest(peer, address, now) } }
             endDial(peer, reason: "i/o timeout", now, &effects)
         } else {
-            attemptNext(peer, now, &effects)
+            attemptDue(peer, now, &effects)
         }
     }
 
     mutating func attemptFailed(
-        _ peer: PeerID, _ socket: SocketID, _ reason: String, _ now: Now, _ effects: inout [Effect]
+        _ peer: PeerID, _ socket: SocketID, at address: Multiaddr, _ reason: String, _ now: Now, _ effects: inout [Effect]
     ) {
         guard let index = dials[peer]?.attempts.firstIndex(of: socket) else { return }
         dials[peer]?.attempts.remove(at: index)
-        dials[peer]?.failures.append(reason)
-        attemptNext(peer, now, &effects)
-        if dials[peer]?.attempts.isEmpty == true { endDial(peer, reason: nil, now, &effects) }
+        dials[peer]?.failures.append("\(address): \(reason)")
+        rest(peer, address, now)
+        attemptDue(peer, first: true, now, &effects)
+        if let dial = dials[peer], dial.attempts.isEmpty, dial.remaining.isEmpty { endDial(peer, reason: nil, now, &effects) }
     }
+
+    // MARK: Back-off
+
+    private func isResting(_ peer: PeerID, _ address: Multiaddr, _ now: Now) -> Bool {
+        backOffs[peer]?[address].map { $0.until > now.monotonic } ?? false
+    }
+
+    private mutating func rest(_ peer: PeerID, _ address: Multiaddr, _ now: Now) {
+        guard settings.backOffBase > .zero else { return }
+        if backOffs[peer] == nil {
+            backOffOrder.append(peer)
+            if backOffs.count >= settings.knownPeersLimit, let oldest = backOffOrder.popFirst() { backOffs[oldest] = nil }
+        }
+        let failures = backOffs[peer]?[address]?.failures ?? 0
+        let span = min(settings.backOffBase + .seconds(failures * failures), settings.backOffMax)
+        // An address that is not dialled any more is not remembered for ever.
+        backOffs[peer] = (backOffs[peer] ?? [:]).filter { $0.value.until + settings.backOffMax > now.monotonic }
+        backOffs[peer]?[address] = BackOff(failures: min(failures + 1, 100), until: now.monotonic + span)
+    }
+
+    // MARK: The end
 
     /// The dial has failed: its attempts are given up, and whoever waited is told.
     mutating func endDial(_ peer: PeerID, reason: String?, _ now: Now, _ effects: inout [Effect]) {
@@ -128,6 +184,7 @@ extension Host {
     /// A connection stands, dialled or not. If the other side dialled, our own attempts go on, as both sides might give up
     /// theirs for the other's (SIM-01).
     mutating func dialSucceeded(_ peer: PeerID, over socket: SocketID, _ now: Now, _ effects: inout [Effect]) {
+        if backOffs.removeValue(forKey: peer) != nil { backOffOrder.removeAll { $0 == peer } }
         guard let dial = dials.remove(peer) else { return }
         if dial.attempts.contains(socket) {
             for other in dial.attempts where other != socket {

@@ -19,8 +19,12 @@ extension Host {
         var peer: PeerID?
         var connectDeadline: Instant?
         var uses: [SubstreamID: Use] = [:]
+        /// Of this host's identity, what the other side was told last; nil before it has asked.
+        var toldVersion: UInt64?
         var services = SortedMap<SubstreamID, Service>()
         var scheduled: Instant?
+        /// Its share of the host's `windowBytes`.
+        var countedBytes = 0
 
         var isInbound: Bool { target == nil }
 
@@ -58,7 +62,9 @@ extension Host {
             links[socket]?.connectDeadline = nil
             start(socket, .dialler(expecting: target), entropy, now, &effects)
         case .connectFailed(_, let reason): forget(socket, reason: reason, now, &effects)
-        case .received(_, let bytes): run(socket, now, &effects) { $0.onBytes(bytes, now: now, effects: &$1) }
+        case .received(_, let bytes):
+            allow(socket)
+            run(socket, now, &effects) { $0.onBytes(bytes, now: now, effects: &$1) }
         case .written(_, let count): run(socket, now, &effects) { $0.onWritten(count, now: now, effects: &$1) }
         case .closed(_, let reason):
             if links[socket]?.connection == nil { forget(socket, reason: reason, now, &effects) }
@@ -83,18 +89,21 @@ extension Host {
     /// Why there is no room for a newcomer. Who takes longest to prove itself has to make room, so that nobody keeps
     /// others out by saying nothing.
     private mutating func refusal(of remote: Multiaddr, _ now: Now, _ effects: inout [Effect]) -> String? {
-        var inbound = 0, sameAddress = 0
+        let limits = settings.resources
+        var inbound = 0, sameAddress = 0, sameSite = 0
         var unproven: [SocketID] = []  // oldest first
         for socket in sockets {
             guard let link = links[socket], link.isInbound else { continue }
             inbound += 1
             if link.peer == nil { unproven.append(socket) }
-            if link.observed.ip == remote.ip { sameAddress += 1 }
+            if link.observed.network(ip4: 32, ip6: 56) == remote.network(ip4: 32, ip6: 56) { sameAddress += 1 }
+            if link.observed.network(ip4: 32, ip6: 48) == remote.network(ip4: 32, ip6: 48) { sameSite += 1 }
         }
-        if !remote.isLoopback && sameAddress >= settings.inboundConnectionsPerAddressLimit {
-            return "\(sameAddress) of them from one address"
+        if !remote.isLoopback {
+            if sameAddress >= settings.inboundConnectionsPerAddressLimit { return "\(sameAddress) of them from one address" }
+            if sameSite >= settings.inboundConnectionsPerSiteLimit { return "\(sameSite) of them from one network" }
         }
-        if inbound >= settings.inboundConnectionsLimit || unproven.count >= settings.inboundHandshakesLimit {
+        if inbound >= limits.inboundConnections || unproven.count >= limits.inboundHandshakes || isOutOfDescriptors {
             guard let oldest = unproven.first else { return "\(inbound) of them already" }
             let reason = "one of \(unproven.count) that have not proven who they are, and others wait"
             close(oldest, code: GoAwayCode.normal, reason: reason, now, &effects)
@@ -102,12 +111,32 @@ extension Host {
         return nil
     }
 
+    var isOutOfDescriptors: Bool { sockets.count >= settings.resources.descriptors }
+
+    /// What the other side may take up, from what others have taken up already.
+    private mutating func allow(_ socket: SocketID) {
+        guard let link = links[socket], let peer = link.peer, link.connection != nil else { return }
+        var streams = settings.resources.inboundStreamsPerPeer
+        for other in peers[peer]?.links ?? [] where other != socket {
+            streams -= links[other]?.connection?.inboundStreamCount ?? 0
+        }
+        let taken = windowBytes - link.countedBytes
+        var allowance = Yamux.Allowance(inboundStreams: min(streams, settings.connection.inboundStreamsLimit))
+        allowance.streamWindowBytes = settings.resources.memoryBytes - taken
+        allowance.grownWindowBytes = settings.resources.memoryBytes / 2 - taken
+        links[socket]?.connection?.allow(allowance)
+    }
+
     private mutating func start(
         _ socket: SocketID, _ role: Connection.Role, _ entropy: (Int) -> Bytes, _ now: Now, _ effects: inout [Effect]
     ) {
+        var limits = settings.connection
+        if case .dialler = role, let address = links[socket]?.address, AddressReach(address) < .global {
+            limits.handshakeTimeout = min(limits.handshakeTimeout, settings.nearHandshakeTimeout)
+        }
         links[socket]?.connection = Connection(
             role: role, key: key, networkKey: networkKey, entropy: entropy(Connection.entropyBytes), protocols: protocols,
-            settings: settings.connection, now: now)
+            settings: limits, now: now)
         run(socket, now, &effects) { $0.start(now: now, effects: &$1) }
     }
 
@@ -160,14 +189,16 @@ extension Host {
             return close(socket, code: GoAwayCode.normal, reason: "this is the peer itself", now, &effects)
         }
         let inbound = (peers[peer]?.links ?? []).count { links[$0]?.isInbound == true }
-        if link.isInbound && inbound >= settings.inboundConnectionsPerPeerLimit {
+        if link.isInbound && inbound >= settings.resources.inboundConnectionsPerPeer {
             return close(
                 socket, code: GoAwayCode.resourceLimit, reason: "\(inbound) connections from \(peer) already", now,
                 &effects)
         }
         links[socket]?.peer = peer
         let isFirst = peers[peer] == nil
-        peers[peer, default: Peer(links: [])].links.append(socket)
+        peers[peer, default: Peer(links: [], since: now.monotonic)].links.append(socket)
+        connectionCount += 1
+        watch(now)
         if isFirst {
             let isOutbound = !link.isInbound
             effects.append(.connection(.connected(peer, address: link.address, outbound: isOutbound)))
@@ -223,7 +254,9 @@ extension Host {
         unschedule(socket)
         guard let link = links.removeValue(forKey: socket) else { return }
         sockets.remove(socket)
+        windowBytes -= link.countedBytes
         if let peer = link.peer {
+            connectionCount -= 1
             peers[peer]?.links.removeAll { $0 == socket }
             note(.debug, "connection to \(peer) at \(link.address) ended: \(reason)", &effects)
             if peers[peer]?.links.isEmpty == true {
@@ -234,7 +267,7 @@ extension Host {
             if Host.blamesSecret(reason) {
                 note(.warning, "dialling \(target) at \(link.address) failed: \(reason)", &effects)
             }
-            attemptFailed(target, socket, "\(link.address): \(reason)", now, &effects)
+            attemptFailed(target, socket, at: link.address, reason, now, &effects)
         } else {
             noteStranger("inbound connection from \(link.address) failed: \(reason)", now, &effects)
         }

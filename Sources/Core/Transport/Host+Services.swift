@@ -30,18 +30,19 @@ extension Host {
         openService(socket, .asking, IdentifyMessage.protocolID, [], now, &effects)
     }
 
-    mutating func pushToAll(_ now: Now, _ effects: inout [Effect]) {
-        for socket in sockets {
-            guard let peer = links[socket]?.peer, let told = peers[peer]?.introduction?.protocols,
-                told.contains(IdentifyMessage.pushProtocolID)
-            else { continue }
-            openService(socket, .pushing, IdentifyMessage.pushProtocolID, ownIdentity(socket, now).wire, now, &effects)
-        }
+    /// Tells what has changed since the other side was told last, if it hears pushes at all.
+    mutating func push(_ socket: SocketID, _ now: Now, _ effects: inout [Effect]) {
+        guard let link = links[socket], let peer = link.peer, let told = link.toldVersion, told < identityVersion,
+            peers[peer]?.introduction?.protocols.contains(IdentifyMessage.pushProtocolID) == true
+        else { return }
+        links[socket]?.toldVersion = identityVersion
+        openService(socket, .pushing, IdentifyMessage.pushProtocolID, ownIdentity(socket, now).wire, now, &effects)
     }
 
     private mutating func openService(
         _ socket: SocketID, _ kind: Service.Kind, _ name: String, _ bytes: Bytes, _ now: Now, _ effects: inout [Effect]
     ) {
+        guard count(kind, sharing: socket) < settings.resources.identifyStreamsPerPeer else { return }
         var substream: SubstreamID?
         let out = links[socket]?.run { substream = $0.open([name], known: true, now: now, effects: &$1) }
         guard let substream else { return }
@@ -61,15 +62,21 @@ extension Host {
         case IdentifyMessage.pushProtocolID: .hearing
         default: .ping
         }
-        let limit = kind == .ping ? settings.pingStreamsPerPeerLimit : settings.identifyStreamsPerPeerLimit
+        let limit = kind == .ping ? settings.resources.pingStreamsPerPeer : settings.resources.identifyStreamsPerPeer
         guard count(kind, sharing: socket) < limit else {
             return run(socket, now, &effects) {
                 $0.reset(substream, code: ResetCode.resourceLimit, now: now, effects: &$1)
             }
         }
+        if kind == .hearing, let remote = links[socket]?.observed, !remote.isLoopback,
+            !pushes.allows(remote.network(ip4: 24, ip6: 56) ?? 0, now)
+        {
+            return run(socket, now, &effects) { $0.reset(substream, code: ResetCode.rateLimited, now: now, effects: &$1) }
+        }
         let timeout = kind == .ping ? settings.pingIdleTimeout : settings.identifyTimeout
         links[socket]?.services[substream] = Service(kind: kind, deadline: now.monotonic + timeout)
         if kind != .answering { return }
+        links[socket]?.toldVersion = identityVersion
         let bytes = ownIdentity(socket, now).wire
         run(socket, now, &effects) {
             $0.send(substream, bytes, now: now, effects: &$1)
@@ -130,7 +137,7 @@ extension Host {
         _ socket: SocketID, _ substream: SubstreamID, _ now: Now, _ effects: inout [Effect]
     ) {
         guard let service = links[socket]?.services.remove(substream), service.kind == .asking else { return }
-        introduceUnknown(socket, &effects)
+        introduceUnknown(socket, now, &effects)
     }
 
     private mutating func cutService(
@@ -152,7 +159,7 @@ extension Host {
     private mutating func ownIdentity(_ socket: SocketID, _ now: Now) -> IdentifyMessage {
         let remote = links[socket]?.observed
         // Loopback addresses mean something on the same machine only (IDF-06).
-        let addresses = listening.filter { !$0.isLoopback || remote?.isLoopback == true }
+        let addresses = Host.trimmed(advertised.filter { !$0.isLoopback || remote?.isLoopback == true })
         recordSequence = max(recordSequence + 1, UInt64(max(0, now.wall.unixNanoseconds)))
         var message = IdentifyMessage()
         message.publicKey = key.publicKey.protobuf
@@ -165,34 +172,67 @@ extension Host {
         return message
     }
 
+    /// So many that the message stays small: those that can be reached from far away (IDF-05).
+    private static func trimmed(_ addresses: [Multiaddr]) -> [Multiaddr] {
+        var left = IdentifyMessage.ownAddressesBytesLimit
+        guard addresses.reduce(0, { $0 + $1.bytes.count }) > left else { return addresses }
+        var kept: Set<Multiaddr> = []
+        for reach in [AddressReach.global, .local, .loopback] {
+            for address in addresses where AddressReach(address) == reach && address.bytes.count <= left {
+                left -= address.bytes.count
+                kept.insert(address)
+            }
+        }
+        return addresses.filter(kept.contains)
+    }
+
     /// A peer's message about itself has come in full. What it says replaces what was known (IDF-02).
     private mutating func heard(_ socket: SocketID, _ bytes: Bytes, _ now: Now, _ effects: inout [Effect]) {
         guard let link = links[socket], let peer = link.peer else { return }
-        let message: IdentifyMessage
+        var message: IdentifyMessage
         do { message = try IdentifyMessage(wire: bytes) } catch {
             note(.debug, "\(peer): \(error.reason)", &effects)
-            return introduceUnknown(socket, &effects)
+            return introduceUnknown(socket, now, &effects)
         }
+        if let shown = message.publicKey, (try? PublicKey(protobuf: shown))?.peerID != peer {
+            note(.warning, "\(peer) tells a public key that is not its own", &effects)
+        }
+        keepRecord(of: peer, &message)
         let addresses = message.usableAddresses(of: peer, seenAt: link.observed, limit: settings.addressesPerPeerLimit)
         learn(peer, addresses)
+        if let observed = message.observedAddress { observe(observed, over: socket, now, &effects) }
         introduce(
             peer,
             PeerIntroduction(protocols: message.protocols, listenAddresses: addresses, agent: message.agentVersion ?? ""),
-            &effects)
+            now, &effects)
+    }
+
+    /// A record that was overtaken on its way gives way to the newer one.
+    private mutating func keepRecord(of peer: PeerID, _ message: inout IdentifyMessage) {
+        guard let envelope = message.signedPeerRecord, let record = try? PeerRecord(sealed: envelope, by: peer) else { return }
+        if let kept = peers[peer]?.record, kept.record.sequence > record.sequence {
+            message.signedPeerRecord = kept.envelope
+        } else {
+            peers[peer]?.record = (record, envelope)
+        }
     }
 
     /// A peer that does not say what it speaks can still be asked for it, stream by stream (IDF-11).
-    private mutating func introduceUnknown(_ socket: SocketID, _ effects: inout [Effect]) {
+    private mutating func introduceUnknown(_ socket: SocketID, _ now: Now, _ effects: inout [Effect]) {
         guard let peer = links[socket]?.peer, peers[peer]?.introduction == nil else { return }
-        introduce(peer, PeerIntroduction(protocols: []), &effects)
+        introduce(peer, PeerIntroduction(protocols: []), now, &effects)
     }
 
-    private mutating func introduce(_ peer: PeerID, _ introduction: PeerIntroduction, _ effects: inout [Effect]) {
+    private mutating func introduce(
+        _ peer: PeerID, _ introduction: PeerIntroduction, _ now: Now, _ effects: inout [Effect]
+    ) {
         guard peers[peer] != nil, peers[peer]?.introduction != introduction else { return }
         peers[peer]?.introduction = introduction
         let agent = introduction.agent.isEmpty ? "no agent" : printable(introduction.agent)
         let protocols = printable(introduction.protocols.joined(separator: " "), limit: 2000)
         note(.debug, "identified \(peer): \(agent), speaks \(protocols)", &effects)
         effects.append(.connection(.introduced(peer, introduction)))
+        // What has changed while it was not known whether it hears pushes.
+        for socket in peers[peer]?.links ?? [] { push(socket, now, &effects) }
     }
 }

@@ -18,7 +18,7 @@ package struct Host: Sendable {
     let networkKey: Bytes?
     let settings: HostSettings
     /// What inbound streams may ask for, the host's own services included (HOST-01).
-    package let protocols: [String]
+    package private(set) var protocols: [String]
 
     var links: [SocketID: Link] = [:]
     /// The sockets in order.
@@ -31,8 +31,23 @@ package struct Host: Sendable {
     var known: [PeerID: [Multiaddr]] = [:]
     var knownOrder = FIFO<PeerID>()
     var listening: [Multiaddr] = []
+    /// Where others have reached this host, by what they say. See Host+Observing.
+    var observed = SortedMap<Multiaddr, Observation>()
+    /// The addresses that others are told: where it listens, and where it has been reached.
+    package internal(set) var advertised: [Multiaddr] = []
+    /// Grows with each change of what this host tells of itself.
+    private(set) var identityVersion: UInt64 = 1
+    var pushes: RateLimit
+    var backOffs: [PeerID: [Multiaddr: BackOff]] = [:]
+    var backOffOrder = FIFO<PeerID>()
     var recordSequence: UInt64 = 0
     var strangers: (quietUntil: Instant?, untold: Int) = (nil, 0)
+    /// Connections to peers that have proven who they are.
+    package internal(set) var connectionCount = 0
+    /// What the receive windows of all streams come to.
+    package internal(set) var windowBytes = 0
+    /// When it is looked whether there are too many connections; nil while there are not.
+    var trimAt: Instant?
     private var deadlines = SortedMap<Deadline, Void>()
     private var inboundStreams: UInt64 = 0
     private var outboundSockets: UInt64 = 0
@@ -49,7 +64,11 @@ package struct Host: Sendable {
     struct Peer {
         /// Oldest first. Never empty.
         var links: [SocketID]
+        /// When the first of them stood.
+        let since: Instant
         var introduction: PeerIntroduction?
+        /// The newest that it has signed, and the envelope in which it came.
+        var record: (record: PeerRecord, envelope: Bytes)?
     }
 
     /// `networkKey` is the cluster secret, 32 bytes, or nil for none (PNET-01, PNET-02). `protocols` are those of the core.
@@ -58,21 +77,28 @@ package struct Host: Sendable {
         me = key.peerID
         self.networkKey = networkKey
         self.settings = settings
-        self.protocols = Service.protocols + protocols.filter { !Service.protocols.contains($0) }
+        self.protocols = Host.all(protocols)
+        pushes = RateLimit(burst: settings.pushBurst, interval: settings.pushInterval)
+    }
+
+    private static func all(_ own: [String]) -> [String] {
+        Service.protocols + own.filter { !Service.protocols.contains($0) }
     }
 
     // MARK: What is there
 
     package func isConnected(_ peer: PeerID) -> Bool { peers[peer] != nil }
     package func introduction(of peer: PeerID) -> PeerIntroduction? { peers[peer]?.introduction }
+    /// The addresses of a connected peer as it has signed them, in their envelope.
+    package func signedRecord(of peer: PeerID) -> Bytes? { peers[peer]?.record?.envelope }
     package var socketCount: Int { sockets.count }
     package var streamCount: Int { streams.count + pending.count }
 
     // MARK: Time
 
     package var nextDeadline: Instant? {
-        var next = deadlines.first?.key.at
-        for (_, dial) in dials { next = earliest(next, dial.nextDeadline) }
+        var next = earliest(deadlines.first?.key.at, trimAt)
+        for (_, dial) in dials { next = earliest(next, dial.nextDeadline(limit: settings.dialsPerPeerLimit)) }
         return next
     }
 
@@ -83,8 +109,9 @@ package struct Host: Sendable {
             onLinkTime(due.socket, now, &effects)
         }
         for (peer, dial) in dials {
-            if let at = dial.nextDeadline, at <= now.monotonic { onDialTime(peer, now, &effects) }
+            if let at = dial.nextDeadline(limit: settings.dialsPerPeerLimit), at <= now.monotonic { onDialTime(peer, now, &effects) }
         }
+        if let at = trimAt, at <= now.monotonic { onTrimTime(now, &effects) }
     }
 
     private mutating func onLinkTime(_ socket: SocketID, _ now: Now, _ effects: inout [Effect]) {
@@ -106,6 +133,10 @@ package struct Host: Sendable {
     }
 
     mutating func reschedule(_ socket: SocketID) {
+        if let link = links[socket], let bytes = link.connection?.windowBytes, bytes != link.countedBytes {
+            windowBytes += bytes - link.countedBytes
+            links[socket]?.countedBytes = bytes
+        }
         let wanted = newDeadline(socket)
         guard links[socket]?.scheduled != wanted else { return }
         if let old = links[socket]?.scheduled { deadlines.remove(Deadline(at: old, socket: socket)) }
@@ -130,15 +161,38 @@ package struct Host: Sendable {
         return .outbound(outboundSockets)
     }
 
-    // MARK: Addresses
+    // MARK: What this host is
 
     /// The addresses under which this host can be reached, without /p2p. Told to connected peers on change (IDF-02).
     package mutating func onListening(_ addresses: [Multiaddr], now: Now, effects: inout [Effect]) {
         if addresses == listening { return }
         listening = addresses
-        effects.append(.connection(.listening(addresses)))
-        pushToAll(now, &effects)
+        advertise(now, &effects)
     }
+
+    /// What inbound streams may ask for from now on, besides the host's own services. Told to connected peers on change.
+    package mutating func onServing(_ own: [String], now: Now, effects: inout [Effect]) {
+        let all = Host.all(own)
+        if all == protocols { return }
+        protocols = all
+        for socket in sockets { links[socket]?.connection?.protocols = all }
+        tellAll(now, &effects)
+    }
+
+    mutating func advertise(_ now: Now, _ effects: inout [Effect]) {
+        let addresses = listening + externalAddresses
+        if addresses == advertised { return }
+        advertised = addresses
+        effects.append(.connection(.listening(addresses)))
+        tellAll(now, &effects)
+    }
+
+    private mutating func tellAll(_ now: Now, _ effects: inout [Effect]) {
+        identityVersion += 1
+        for socket in sockets { push(socket, now, &effects) }
+    }
+
+    // MARK: Addresses of others
 
     /// Remembers addresses of a peer, for streams that are opened before it is connected.
     package mutating func learn(_ peer: PeerID, _ addresses: [Multiaddr]) {

@@ -1,6 +1,7 @@
 // Times and limits of connections and of the host that holds them.
 
 import Kernel
+import Multiformats
 
 package struct ConnectionSettings: Sendable {
     /// From the first byte to an agreed muxer (LAY-04).
@@ -17,8 +18,8 @@ package struct ConnectionSettings: Sendable {
     package var writeQueueBytes = 256 << 10
     /// Answers to a peer that asks but does not read may pile up to here.
     package var writeQueueBytesLimit = 4 << 20
-    /// Inbound streams at one time (RM-03).
-    package var inboundStreamsLimit = 1024
+    /// Inbound streams at one time.
+    package var inboundStreamsLimit = Int.max
     /// Outbound streams that the other side has not acknowledged (YMX-04).
     package var unacknowledgedStreamsLimit = 256
     /// What the other side may have under way on one stream (YMX-05); what go-yamux goes up to.
@@ -30,21 +31,37 @@ package struct HostSettings: Sendable {
     package var connection = ConnectionSettings()
     /// To a connected, authenticated peer, over all of its addresses (`dial_peer_timeout`, DIAL-01).
     package var dialTimeout = Span.seconds(3)
-    /// The next address is tried after this even if the last has not failed yet (DIAL-02).
-    package var dialStagger = Span.milliseconds(250)
-    /// Attempts at one time for one peer (DIAL-03).
+    /// TCP, to one address.
+    package var connectTimeout = Span.seconds(5)
+    /// The handshake after it, with private addresses and with those of this machine.
+    package var nearHandshakeTimeout = Span.seconds(5)
+    /// The next addresses are tried after this even if the first has not failed yet, private and public ones (DIAL-02).
+    package var nearStagger = Span.milliseconds(30)
+    package var farStagger = Span.milliseconds(250)
+    /// Attempts at one time for one peer, and in all (DIAL-03).
     package var dialsPerPeerLimit = 8
-    /// Inbound connections of all peers (RM-02), of them unauthenticated, from one peer (RM-03), from one IP (RM-04).
-    package var inboundConnectionsLimit = 800
-    package var inboundHandshakesLimit = 128
-    package var inboundConnectionsPerPeerLimit = 8
+    package var dialsLimit = 160
+    /// DIAL-04: an address that failed is left alone for so long, and after its n-th repeated failure for n² s more. Zero: not.
+    package var backOffBase = Span.seconds(5)
+    package var backOffMax = Span.minutes(5)
+    package var resources = ResourceLimits(memoryBytes: 1 << 30, descriptors: 4096)
+    /// Nil: connections are never closed because there are many.
+    package var watermarks: Watermarks?
+    /// From one IPv4 address or /56 of IPv6, and from one /48 (RM-04).
     package var inboundConnectionsPerAddressLimit = 8
+    package var inboundConnectionsPerSiteLimit = 64
     /// Between two lines of the log about connections from strangers.
     package var strangersLogInterval = Span.seconds(10)
-    /// Of each service, from one peer (RM-05).
-    package var identifyStreamsPerPeerLimit = 16
-    package var pingStreamsPerPeerLimit = 2
     package var identifyTimeout = Span.seconds(5)
+    /// IDF-12: pushes from one network that are heard at once, and how often another.
+    package var pushBurst = 10
+    package var pushInterval = Span.seconds(5)
+    /// Where others have reached this host is told to everyone, as long as it was not too long ago (IDF-13).
+    package var tellsObserved = true
+    package var observedLifetime = Span.minutes(40)
+    package var observedLimit = 3
+    /// Never told: addresses, and whole networks as /ip4/…/ipcidr/… (PST-04).
+    package var hidden: [Multiaddr] = []
     /// A ping stream without pings ends.
     package var pingIdleTimeout = Span.seconds(30)
     /// Peers that are not connected whose addresses are remembered for opening streams.

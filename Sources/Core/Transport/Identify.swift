@@ -20,6 +20,8 @@ package struct IdentifyMessage: Equatable, Sendable {
     package static let messageBytesLimit = 8 << 10
     private static let messagesLimit = 10
     static let totalBytesLimit = messagesLimit * (messageBytesLimit + 2)
+    /// Of our own addresses: they are in the message twice, and it should have 4 KiB.
+    static let ownAddressesBytesLimit = 3 << 9
     /// Beyond this the signed record goes in a message of its own (IDF-05).
     private static let singleMessageBytes = 2 << 10
 

@@ -3,6 +3,7 @@
 //     var host = Host(key:, networkKey:, protocols:, settings:)
 //     host.onSocket(_: SocketEvent, entropy:, now:, effects: &effects)      what the sockets tell
 //     host.onListening(_: [Multiaddr], now:, effects: &effects)             the own addresses, without /p2p; again on change
+//     host.onServing(_: [String], now:, effects: &effects)                  the core's protocols, when they change
 //     host.onEffect(_: ConnectionEffect, now:, effects: &effects)           what the peer wants of the network
 //     host.onEffect(_: StreamEffect, now:, effects: &effects)
 //     host.hold(_: StreamID, _: Bool, now:, effects: &effects)              takes no more of a stream for now

@@ -18,6 +18,7 @@ package enum ResetCode {
     package static let none: UInt32 = 0
     package static let negotiationFailed: UInt32 = 0x1001
     package static let resourceLimit: UInt32 = 0x1002
+    package static let rateLimited: UInt32 = 0x1003
     package static let protocolViolation: UInt32 = 0x1004
 }
 
@@ -26,6 +27,7 @@ package enum GoAwayCode {
     package static let normal: UInt32 = 0
     package static let protocolError: UInt32 = 1
     package static let resourceLimit: UInt32 = 0x1001
+    package static let garbageCollected: UInt32 = 0x1005
     package static let shutdown: UInt32 = 0x1006
 
     package static func describe(_ code: UInt32) -> String {

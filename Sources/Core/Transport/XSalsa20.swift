@@ -1,5 +1,6 @@
 // XSalsa20, which OpenSSL lacks (PNET-06). After D. J. Bernstein, "Salsa20 specification" and "Extending the Salsa20 nonce".
 
+import CSalsa20
 import Kernel
 
 /// One direction's keystream, XORed over bytes as they come.
@@ -36,6 +37,7 @@ package struct XSalsa20: Sendable {
     package mutating func apply(_ source: UnsafeRawBufferPointer, to target: UnsafeMutableRawBufferPointer) {
         invariant(target.count == source.count, "a keystream over \(source.count) bytes into \(target.count)")
         var done = spend(source, target, 0)
+        if source.count - done >= XSalsa20.wideBytes { done += applyWide(source, target, done) }
         while source.count - done >= FourBlocks.size {
             nextBlocks().xor(source.baseAddress! + done, into: target.baseAddress! + done)
             done += FourBlocks.size
@@ -48,6 +50,21 @@ package struct XSalsa20: Sendable {
         }
         spent = 0
         _ = spend(source, target, done)
+    }
+
+    /// Less is not worth the call.
+    private static let wideBytes = 512
+
+    /// As far as this machine has wider vectors than every machine has; how much of `source` that is.
+    private mutating func applyWide(
+        _ source: UnsafeRawBufferPointer, _ target: UnsafeMutableRawBufferPointer, _ done: Int
+    ) -> Int {
+        let count = source.count - done
+        return withUnsafeMutableBytes(of: &input) { words in
+            salsa20_xor_wide(
+                words.bindMemory(to: UInt32.self).baseAddress, source.bindMemory(to: UInt8.self).baseAddress! + done,
+                target.bindMemory(to: UInt8.self).baseAddress! + done, count)
+        }
     }
 
     /// Uses what is left of the last blocks; how much of `source` is done then.

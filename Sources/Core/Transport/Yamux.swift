@@ -30,7 +30,10 @@ package struct Yamux: Sendable {
     private var streams: [SubstreamID: YamuxStream] = [:]
     private var order = SortedSet<SubstreamID>()
     private var nextID: UInt32
-    private var inboundCount = 0
+    package private(set) var inboundCount = 0
+    /// What the receive windows of all streams come to.
+    package private(set) var windowBytes = 0
+    package var allowance: Allowance
     private var unacknowledged = 0
     /// Outbound streams whose opening waits for acknowledgements.
     private var waiting = FIFO<SubstreamID>()
@@ -48,7 +51,17 @@ package struct Yamux: Sendable {
     package init(isClient: Bool, settings: ConnectionSettings = ConnectionSettings()) {
         self.isClient = isClient
         self.settings = settings
+        allowance = Allowance(inboundStreams: settings.inboundStreamsLimit)
         nextID = isClient ? 1 : 2
+    }
+
+    /// What the other side may take up here.
+    package struct Allowance: Sendable {
+        /// At one time.
+        package var inboundStreams: Int
+        /// `windowBytes` up to which streams are taken, and up to which their windows grow.
+        package var streamWindowBytes = Int.max
+        package var grownWindowBytes = Int.max
     }
 
     /// Streams that are not over, in the order of their numbers.
@@ -66,11 +79,16 @@ package struct Yamux: Sendable {
         guard nextID < .max - 2 else { return nil }
         let id = nextID
         nextID += 2
-        streams[id] = YamuxStream(opening: .waiting)
-        order.insert(id)
+        insert(id, YamuxStream(opening: .waiting))
         waiting.append(id)
         openWaiting()
         return id
+    }
+
+    private mutating func insert(_ id: SubstreamID, _ stream: YamuxStream) {
+        streams[id] = stream
+        order.insert(id)
+        windowBytes += Int(stream.window)
     }
 
     private mutating func openWaiting() {
@@ -149,6 +167,7 @@ package struct Yamux: Sendable {
     private mutating func remove(_ id: SubstreamID) {
         guard let stream = streams.removeValue(forKey: id) else { return }
         order.remove(id)
+        windowBytes -= Int(stream.window)
         if isInbound(id) { inboundCount -= 1 }
         if stream.opening == .unacknowledged { acknowledge() }
     }
@@ -234,13 +253,11 @@ package struct Yamux: Sendable {
     private mutating func onOpening(_ id: SubstreamID, _ events: inout [Event]) throws(TransportError) {
         guard isInbound(id) else { throw violation("stream \(id) opened, which is a number of this side") }
         guard streams[id] == nil else { throw violation("stream \(id) opened twice") }
-        guard inboundCount < settings.inboundStreamsLimit else {
-            emit(YamuxHeader(.windowUpdate, .rst, stream: id, length: ResetCode.resourceLimit))
-            return
-        }
+        guard inboundCount < allowance.inboundStreams,
+            windowBytes + Int(YamuxStream.initialWindow) <= allowance.streamWindowBytes
+        else { return emit(YamuxHeader(.windowUpdate, .rst, stream: id, length: ResetCode.resourceLimit)) }
         inboundCount += 1
-        streams[id] = YamuxStream(opening: .done)
-        order.insert(id)
+        insert(id, YamuxStream(opening: .done))
         emit(YamuxHeader(.windowUpdate, .ack, stream: id))
         events.append(.incoming(id))
     }
@@ -268,7 +285,11 @@ package struct Yamux: Sendable {
     }
 
     private mutating func giveCredit(_ id: SubstreamID, consumed count: UInt32) {
-        guard let grant = streams[id]?.consume(count, windowLimit: settings.receiveWindowLimit) else { return }
+        guard let before = streams[id]?.window else { return }
+        let room = allowance.grownWindowBytes - windowBytes
+        let limit = room >= Int(before) ? settings.receiveWindowLimit : before
+        guard let grant = streams[id]?.consume(count, windowLimit: limit) else { return }
+        windowBytes += Int((streams[id]?.window ?? before) - before)
         emit(YamuxHeader(.windowUpdate, stream: id, length: grant))
     }
 

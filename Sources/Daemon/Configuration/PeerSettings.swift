@@ -13,14 +13,15 @@ import Pinset
 import Tracking
 
 /// Every key that the core knows. `bootstrap` are addresses to join at this start, whose peers are trusted with crdt unless
-/// told otherwise (CLI-037, CLI-041).
+/// told otherwise (CLI-037, CLI-041). `named` says what a dnsaddr stands for.
 package func peerSettings(
     from configuration: ServiceConfiguration, identity: Identity, bootstrap: [Multiaddr] = [],
-    trustsBootstrapPeers: Bool = true, peerstore: Peerstore = Peerstore(peers: [])
+    trustsBootstrapPeers: Bool = true, peerstore: Peerstore = Peerstore(peers: []),
+    named: (Multiaddr) -> [Multiaddr] = { [$0] }
 ) throws(ConfigurationError) -> PeerSettings {
     let cluster = configuration[.cluster]
     let crdt = configuration[.crdt]
-    let joined = try KnownPeer.grouped(bootstrap)
+    let joined = try KnownPeer.grouped(bootstrap.flatMap(named))
     var settings = PeerSettings(
         me: identity.id,
         trust: try trust(configuration, me: identity.id, and: trustsBootstrapPeers ? joined.map(\.id) : []))
@@ -38,7 +39,7 @@ package func peerSettings(
     settings.stateSyncInterval = cluster.span("state_sync_interval")
     settings.recoverInterval = cluster.span("pin_recover_interval")
     settings.book.lowWater = Int(cluster.int("connection_manager.low_water"))
-    settings.bootPeers = try bootPeers(cluster.addresses("peer_addresses"), joined, peerstore, me: identity.id)
+    settings.bootPeers = try bootPeers(cluster.addresses("peer_addresses").flatMap(named), joined, peerstore, me: identity.id)
     settings.gossip = gossipSettings(cluster)
     settings.replica = replicaSettings(crdt)
     settings.tracker = trackerSettings(configuration[.stateless])

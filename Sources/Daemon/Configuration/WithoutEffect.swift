@@ -3,10 +3,6 @@
 extension ServiceConfiguration {
     private static let withoutEffect: [(component: ComponentName, key: String, reason: String)] = [
         (.cluster, "leave_on_shutdown", "with crdt, members are those whose pings are heard; 'state cleanup' removes a peer's pinset"),
-        (.cluster, "connection_manager.grace_period", "connections are refused above the limit, never closed to get below it"),
-        (.cluster, "resource_manager.enabled", "the limits of streams and connections are fixed"),
-        (.cluster, "resource_manager.memory_limit_bytes", "the limits of streams and connections are fixed"),
-        (.cluster, "resource_manager.file_descriptors_limit", "the limits of streams and connections are fixed"),
         (.cluster, "peer_watch_interval", "with crdt, no peer is ever removed from the cluster by another"),
         (.crdt, "datastore_namespace", "the pinset has a log of its own"),
     ]

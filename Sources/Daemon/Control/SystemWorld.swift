@@ -6,8 +6,15 @@ import Multiformats
 
 package struct SystemWorld: ControlWorld {
     private let connect: (APIEndpoint) throws -> any HTTPTransport
+    private let named: (Multiaddr) throws -> [Multiaddr]
 
-    package init(transport: @escaping (APIEndpoint) throws -> any HTTPTransport) { connect = transport }
+    /// `named` is what a dnsaddr stands for.
+    package init(
+        named: @escaping (Multiaddr) throws -> [Multiaddr] = { [$0] }, transport: @escaping (APIEndpoint) throws -> any HTTPTransport
+    ) {
+        self.named = named
+        connect = transport
+    }
 
     package var environment: [String: String] { ProcessInfo.processInfo.environment }
     package func print(_ text: String) { SystemWorld.write(text, to: STDOUT_FILENO) }
@@ -40,6 +47,9 @@ package struct SystemWorld: ControlWorld {
 
     /// One address for each IP of the name, which is the first component.
     package func resolve(_ address: Multiaddr) throws -> [Multiaddr] {
+        if address.components.first?.scheme.name == "dnsaddr" {
+            return try named(address).flatMap { $0 == address ? [$0] : try resolve($0) }
+        }
         let families = ["dns": AF_UNSPEC, "dns4": AF_INET, "dns6": AF_INET6]
         guard let first = address.components.first, let family = families[first.scheme.name], let name = first.text else {
             return [address]

@@ -22,7 +22,7 @@ extension Libp2pHTTPClient: HTTPTransport {}
 }
 private let diallers = Diallers()
 
-let world = SystemWorld { endpoint in
+let world = SystemWorld(named: { try NamedAddresses().resolved($0).get() }) { endpoint in
     let timeout = endpoint.timeout ?? .zero
     let (place, host): (Endpoint, String)
     switch endpoint.place {

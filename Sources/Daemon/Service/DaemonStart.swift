@@ -21,6 +21,19 @@ package struct DaemonStart {
 }
 
 extension DaemonOptions {
+    /// A dnsaddr that names no peer: the DNS knows whose it is (DNS-06). One that names a peer is looked up at each dial.
+    private func named(_ address: Multiaddr, in world: ServiceWorld) -> [Multiaddr] {
+        guard address.components.first?.scheme.name == "dnsaddr", address.peerID == nil else { return [address] }
+        let problem: String
+        do {
+            let found = try world.named(address).filter { $0.peerID != nil }
+            if !found.isEmpty { return found }
+            problem = "no address with a peer"
+        } catch { problem = "\(error)" }
+        world.log(LogLine(.error, "pstoremgr", "\(address): \(problem)"), logLevels)
+        return []
+    }
+
     /// Takes the lock and reads the folder. Failures are those that `Service.run` prints.
     package func start(in world: ServiceWorld) throws(CommandFailure) -> DaemonStart {
         let lock = try lockFolder(folder)
@@ -45,7 +58,7 @@ extension DaemonOptions {
         let settings = try doing("starting cluster") {
             try peerSettings(
                 from: configuration, identity: loaded.identity, bootstrap: bootstrap,
-                trustsBootstrapPeers: trustsBootstrapPeers, peerstore: peerstore)
+                trustsBootstrapPeers: trustsBootstrapPeers, peerstore: peerstore, named: { named($0, in: world) })
         }
         return DaemonStart(
             lock: lock, configuration: configuration, identity: loaded.identity, consensus: consensus, settings: settings,

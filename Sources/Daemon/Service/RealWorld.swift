@@ -4,6 +4,7 @@ import Configuration
 import Encoding
 import Foundation
 import Kernel
+import RealNet
 import Seams
 
 extension ServiceWorld {
@@ -27,7 +28,7 @@ extension ServiceWorld {
                 var source = SystemRandomNumberGenerator()
                 return (0..<count).map { _ in source.next() }
             },
-            freePort: findFreePort, fetch: fetch)
+            freePort: findFreePort, fetch: fetch, named: { try NamedAddresses().resolved($0).get() })
     }
 }
 

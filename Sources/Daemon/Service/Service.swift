@@ -22,13 +22,15 @@ package struct ServiceWorld {
     package var freePort: (_ ip: Bytes, _ isUDP: Bool) throws -> UInt16
     /// HTTP GET, redirects followed. Nil when nothing answers.
     package var fetch: (_ url: String) throws -> FetchedSource?
+    /// What a dnsaddr stands for.
+    package var named: (Multiaddr) throws -> [Multiaddr]
 
     package init(
         environment: [String: String], version: String, homeFolder: String, hostName: String,
         readLine: @escaping () -> String?, printOut: @escaping (String) -> Void, printError: @escaping (String) -> Void,
         log: @escaping (LogLine, LogLevels) -> Void, randomBytes: @escaping (Int) -> Bytes,
         freePort: @escaping (_ ip: Bytes, _ isUDP: Bool) throws -> UInt16,
-        fetch: @escaping (_ url: String) throws -> FetchedSource?
+        fetch: @escaping (_ url: String) throws -> FetchedSource?, named: @escaping (Multiaddr) throws -> [Multiaddr] = { [$0] }
     ) {
         self.environment = environment
         self.version = version
@@ -41,6 +43,7 @@ package struct ServiceWorld {
         self.randomBytes = randomBytes
         self.freePort = freePort
         self.fetch = fetch
+        self.named = named
     }
 }
 

@@ -143,8 +143,8 @@ private func peerHome(_ start: DaemonStart, _ folder: ConfigurationFolder) throw
     home.announce = cluster.addresses("announce_multiaddress")
     home.noAnnounce = cluster.addresses("no_announce_multiaddress")
     home.isDiscovering = cluster.span("mdns_interval") > .zero
-    home.host.dialTimeout = cluster.span("dial_peer_timeout")
-    home.host.inboundConnectionsLimit = Int(cluster.int("connection_manager.high_water")) * 2
+    home.host = hostSettings(
+        from: start.configuration, memoryBytes: Machine.memoryBytes, descriptors: Machine.raisedDescriptorLimit())
     if !start.configuration.isPresent(.embedded) {
         let address = start.configuration[.ipfshttp].address("node_multiaddress")
         guard let endpoint = Endpoint(local: address) else {

@@ -14,6 +14,7 @@ import Pinset
 import TestSupport
 import Testing
 import Tracking
+import Transport
 
 private let zero = "12D3KooWSaoayBU6rVZSPpcNCEDE984aJ3psyaYbfHQqUfpmiMdv"
 private let one = "12D3KooWSek8FhN3tyhmcKKdPSYAfxQQxAniZregJexSsFmwjELj"
@@ -93,16 +94,32 @@ private func settings(
         #expect(try configuration(consensus: .raft).settingsWithoutEffect.isEmpty)
         let told = try configuration([
             "CLUSTER_LEAVEONSHUTDOWN": "true", "CLUSTER_CONNECTIONMANAGER_GRACEPERIOD": "1s", "CLUSTER_RESOURCEMANAGER_ENABLED": "false",
-            "CLUSTER_RESOURCEMANAGER_MEMORYLIMITBYTES": "1", "CLUSTER_RESOURCEMANAGER_FILEDESCRIPTORSLIMIT": "1",
             "CLUSTER_PEERWATCHINTERVAL": "1s", "CLUSTER_MDNSINTERVAL": "1s", "CLUSTER_CRDT_DATASTORENAMESPACE": "/d",
             "CLUSTER_STATESYNCINTERVAL": "1s", "CLUSTER_IPFSHTTP_PINTIMEOUT": "1s",
         ]).settingsWithoutEffect
         #expect(told.map { String($0.prefix { $0 != " " }) } == [
-            "cluster.leave_on_shutdown", "cluster.connection_manager.grace_period", "cluster.resource_manager.enabled",
-            "cluster.resource_manager.memory_limit_bytes", "cluster.resource_manager.file_descriptors_limit",
-            "cluster.peer_watch_interval", "crdt.datastore_namespace",
+            "cluster.leave_on_shutdown", "cluster.peer_watch_interval", "crdt.datastore_namespace",
         ])
         #expect(told.allSatisfy { $0.contains("has no effect: ") })
+    }
+
+    /// RM-01, CM-01: what the configuration says, or else a share of the machine.
+    @Test func theHostsLimits() throws {
+        func host(_ environment: [String: String] = [:]) throws -> HostSettings {
+            hostSettings(from: try configuration(environment), memoryBytes: 16 << 30, descriptors: 10_000)
+        }
+        #expect(try host().watermarks == Watermarks() && host().dialTimeout == .seconds(3))
+        #expect(try host().resources == ResourceLimits(memoryBytes: 4 << 30, descriptors: 5000, highWater: 400))
+        let set = try host([
+            "CLUSTER_CONNECTIONMANAGER_HIGHWATER": "3000", "CLUSTER_CONNECTIONMANAGER_LOWWATER": "7", "CLUSTER_CONNECTIONMANAGER_GRACEPERIOD": "1s",
+            "CLUSTER_RESOURCEMANAGER_MEMORYLIMITBYTES": "2000000000", "CLUSTER_RESOURCEMANAGER_FILEDESCRIPTORSLIMIT": "77",
+            "CLUSTER_DIALPEERTIMEOUT": "9s",
+        ])
+        let marks = try #require(set.watermarks)
+        #expect((marks.low, marks.high, marks.gracePeriod) == (7, 3000, .seconds(1)) && set.dialTimeout == .seconds(9))
+        #expect(set.resources == ResourceLimits(memoryBytes: 2_000_000_000, descriptors: 77, highWater: 3000))
+        #expect(set.resources.inboundConnections == 6000)
+        #expect(try host(["CLUSTER_RESOURCEMANAGER_ENABLED": "false"]).resources == .unlimited)
     }
 
     @Test func trust() throws {
@@ -118,6 +135,18 @@ private func settings(
         #expect(try settings(named, bootstrap: [address], trusts: false).trust == only(zero, one))
         #expect(try settings(configuration(["CLUSTER_CRDT_TRUSTEDPEERS": ""])).trust == only(zero))
         #expect(try settings(configuration(["CLUSTER_CRDT_TRUSTEDPEERS": one], consensus: .raft)).trust == .everyone)
+    }
+
+    /// DNS-06: a name may stand for several peers.
+    @Test func namesStandForPeers() throws {
+        let made = try peerSettings(
+            from: configuration(["CLUSTER_PEERADDRESSES": "/dnsaddr/peers.test"]),
+            identity: try Identity(document: Golden.bytes("config/identity-peer0.json")), bootstrap: [try Multiaddr(text: "/dnsaddr/gone.test")],
+            named: { address in
+                guard address.description == "/dnsaddr/peers.test" else { return [] }
+                return [one, two].compactMap { try? Multiaddr(text: "/ip4/1.1.1.1/tcp/1/p2p/\($0)") }
+            })
+        #expect(made.bootPeers.map(\.peer) == [try PeerID(text: one), try PeerID(text: two)] && made.bootPeers.allSatisfy(\.isPermanent))
     }
 
     @Test func bootPeers() throws {

@@ -150,6 +150,10 @@ private let options = "mode=recursive&name=&replication-max=0&replication-min=0&
         #expect(found.map(\.description) == ["/ip4/127.0.0.1/tcp/9094"])
         let address = try Multiaddr(text: "/dnsaddr/example.org")
         #expect(try world.resolve(address) == [address])
+        let names = SystemWorld(named: { _ in [try Multiaddr(text: "/dns4/localhost/tcp/1"), try Multiaddr(text: "/ip4/1.1.1.1/tcp/2")] }) { _ in
+            throw NoTransport()
+        }
+        #expect(try names.resolve(address).map(\.description) == ["/ip4/127.0.0.1/tcp/1", "/ip4/1.1.1.1/tcp/2"])
         #expect(throws: ControlFault.self) { try world.resolve(Multiaddr(text: "/dns4/nothing.invalid/tcp/1")) }
         #expect(world.now.seconds > 1_700_000_000 && world.entropy(30) != world.entropy(30))
     }

@@ -23,7 +23,7 @@ enum Samples {
             .connected(peer, address: address, outbound: true), .connected(peer, address: address, outbound: false),
             .introduced(peer, PeerIntroduction(protocols: ["/a", ""], listenAddresses: [address], agent: "kubo/é")),
             .introduced(peer, PeerIntroduction(protocols: [])), .disconnected(peer), .dialFailed(peer, reason: "no"), .found(peer, []),
-            .listening([address, address]), .listening([]),
+            .listening([address, address]), .listening([]), .crowded([peer, choices.randomPeer()]), .crowded([]),
         ]
     }
 

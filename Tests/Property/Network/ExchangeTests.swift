@@ -63,6 +63,27 @@ import Testing
         }
     }
 
+    /// CM-02: both sides of an exchange know of it, while it runs and a moment longer.
+    @Test func whoTradesIsKnown() {
+        let net = ExchangeNet(3)
+        let all = blocks(20, bytes: 1000)
+        net.bytesPerSecond = [0, 20_000, 0]
+        for block in all { net.hold(1, block) }
+        net.connect(0, 1)
+        net.connect(0, 2)
+        net.run(.seconds(1))
+        func isTrading(_ peer: Int, _ other: Int) -> Bool { net.machines[peer].isTrading(with: net.ids[other], now: net.now) }
+        #expect(!isTrading(0, 1) && !isTrading(1, 0))
+        net.want(0, all.map(\.cid), from: 1)
+        net.run(.milliseconds(100))
+        #expect(isTrading(0, 1) && isTrading(1, 0) && !isTrading(0, 2) && !isTrading(2, 0))
+        net.run(.seconds(5))
+        #expect(net.received[0].count == 20)
+        #expect(isTrading(0, 1) && !isTrading(1, 0))
+        net.run(.seconds(31))
+        #expect(!isTrading(0, 1))
+    }
+
     private func star(_ givers: Int, _ all: [(cid: CID, data: Bytes)], settings: ExchangeSettings = ExchangeSettings()) -> ExchangeNet {
         let net = ExchangeNet(givers + 1, settings: settings)
         for giver in 1...givers {

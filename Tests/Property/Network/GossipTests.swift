@@ -56,6 +56,25 @@ import Testing
         #expect(net.delivered.allSatisfy { $0["to all"] == 1 })
     }
 
+    /// CM-02: who brings news is worth something, up to a limit, and for a while.
+    @Test func thoseWhoBringNewsAreWorthMore() {
+        var net = GossipNet(4, seed: 2)
+        for other in 1...3 { net.connect(0, other) }
+        net.run(.seconds(5))
+        let (giver, idler) = (net.ids[1], net.ids[2])
+        #expect(net.machines[0].isMeshed(giver) && !net.machines[0].isMeshed(netPeer(9)))
+        for message in 0..<5 { net.publish(1, "message \(message)") }
+        net.run(.seconds(1))
+        #expect(net.machines[0].worth(of: giver) == 5 && net.machines[0].worth(of: idler) == 0)
+        for message in 5..<40 { net.publish(1, "message \(message)") }
+        net.run(.seconds(1))
+        #expect(net.machines[0].worth(of: giver) == 15)
+        net.run(.minutes(20))
+        #expect(net.machines[0].worth(of: giver) == 13)
+        net.run(.minutes(200))
+        #expect(net.machines[0].worth(of: giver) == 0)
+    }
+
     /// N03: whoever was connected before joining is used.
     @Test func newsTravelsAlongALine() {
         var net = GossipNet(12, seed: 1)

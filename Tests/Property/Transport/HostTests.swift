@@ -219,7 +219,7 @@ private func connected(seed: UInt64 = 1, pieceBytes: Int = 2000, settings: HostS
         let silent = multiaddr("/ip4/10.0.0.66/tcp/1")
         network.blackHoles = [silent]
         network.want(0, .dial(network.id(1), [silent, Network.address(1)]))
-        network.pass(249)
+        network.pass(29)
         #expect(network.dialled.count == 1)
         network.pass(1)
         #expect(network.hosts[0].isConnected(network.id(1)))
@@ -302,8 +302,8 @@ private func connected(seed: UInt64 = 1, pieceBytes: Int = 2000, settings: HostS
 
     @Test func oneAddressMayNotTakeAllConnections() {
         var settings = HostSettings()
-        settings.inboundConnectionsLimit = 12
-        settings.inboundHandshakesLimit = 10
+        settings.resources.inboundConnections = 12
+        settings.resources.inboundHandshakes = 10
         var network = Network(1, settings: settings)
         func knock(_ ip: String, _ number: UInt64) {
             network.tell(0, .accepted(.inbound(number), remote: multiaddr("/ip4/\(ip)/tcp/5")))
@@ -319,8 +319,8 @@ private func connected(seed: UInt64 = 1, pieceBytes: Int = 2000, settings: HostS
     /// Connections that say nothing keep nobody out.
     @Test func theSilentMakeRoom() {
         var settings = HostSettings()
-        settings.inboundHandshakesLimit = 10
-        settings.inboundConnectionsLimit = 11
+        settings.resources.inboundHandshakes = 10
+        settings.resources.inboundConnections = 11
         var network = Network(3, secrets: [secret, secret, secret], settings: settings)
         for number in 1000..<1030 as Range<UInt64> {
             network.tell(0, .accepted(.inbound(number), remote: multiaddr("/ip4/127.0.0.1/tcp/\(number)")))

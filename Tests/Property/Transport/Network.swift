@@ -26,6 +26,11 @@ struct Network {
     var blackHoles: [Multiaddr] = []
     /// What hosts asked to be dialled.
     var dialled: [Multiaddr] = []
+    /// What a host's core says a peer is worth to it; nil if it keeps the peer.
+    var worth: ((Int, Int) -> Int?)?
+    /// Sockets whose bytes go nowhere but into `caught`.
+    var catches: Set<SocketID> = []
+    var caught: [SocketID: Bytes] = [:]
     private var choices: Choices
     private var pipes: [Pipe] = []
     private var inbound: UInt64 = 0
@@ -55,7 +60,15 @@ struct Network {
         body(&hosts[index], &effects)
         for effect in effects {
             if case .socket(let socket) = effect { carryOut(index, socket) } else { seen[index].append(effect) }
+            if case .connection(.crowded(let crowd)) = effect { answer(index, crowd) }
         }
+    }
+
+    private mutating func answer(_ index: Int, _ crowd: [PeerID]) {
+        guard let worth else { return }
+        want(index, .trim(crowd.compactMap { peer in
+            hosts.firstIndex { $0.me == peer }.flatMap { worth(index, $0) }.map { PeerWorth(peer, $0) }
+        }))
     }
 
     mutating func tell(_ index: Int, _ event: SocketEvent) {
@@ -77,6 +90,7 @@ struct Network {
     private mutating func carryOut(_ index: Int, _ effect: SocketEffect) {
         switch effect {
         case .connect(let socket, let address): connect(EndPoint(host: index, socket: socket), address)
+        case .write(let socket, let bytes) where catches.contains(socket): caught[socket, default: []] += bytes
         case .write(let socket, let bytes):
             guard let pipe = pipes.firstIndex(where: { $0.from == EndPoint(host: index, socket: socket) }) else { return }
             pipes[pipe].bytes += bytes

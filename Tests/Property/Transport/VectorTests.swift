@@ -1,5 +1,6 @@
 // The layers of a connection against the vectors of spec/wire-transport.md.
 
+import CSalsa20
 import Crypto
 import Kernel
 import Multiformats
@@ -43,10 +44,37 @@ func data(_ text: String) -> Bytes {
         cipher = XSalsa20(key: key, nonce: nonce)
         var start = 0
         while start < 100_000 {
-            var piece = Bytes(repeating: 0, count: choices.below(700))
+            var piece = Bytes(repeating: 0, count: choices.below(choices.chance(1, in: 2) ? 700 : 5000))
             cipher.apply(to: &piece)
             #expect(piece[...] == whole[start..<start + piece.count], "\(piece.count) bytes from \(start)")
             start += piece.count
+        }
+    }
+
+    /// Whatever the machine has: vectors of eight and of sixteen blocks say the same, from whichever block they begin, and where the
+    /// count of blocks outgrows its first word.
+    @Test func wideVectorsAgree() {
+        let input = (0..<16).map { UInt32($0) &* 2_654_435_761 }
+        let plain = Bytes((0..<8192).map { UInt8(truncatingIfNeeded: $0 * 7) })
+        func stream(_ blocks: Int32, from block: UInt64) -> (bytes: Bytes, done: Int, next: UInt64) {
+            var words = input, out = plain
+            (words[8], words[9]) = (UInt32(truncatingIfNeeded: block), UInt32(block >> 32))
+            let done = salsa20_xor_blocks(blocks, &words, plain, &out, plain.count)
+            return (out, done, UInt64(words[9]) << 32 | UInt64(words[8]))
+        }
+        let first: UInt64 = 7 << 32 | 0xffff_ffe5
+        let (eight, sixteen) = (stream(8, from: first), stream(16, from: first))
+        for wide in [eight, sixteen] {
+            #expect(wide.done == 0 && wide.next == first || wide.done == plain.count && wide.next == first + 128)
+        }
+        guard eight.done > 0 else { return }
+        if sixteen.done > 0 { #expect(eight.bytes == sixteen.bytes) }
+        for shift in 1..<16 {
+            let (bytes, _, _) = stream(8, from: first + UInt64(shift))
+            for index in 0..<8192 - 64 * shift where bytes[index] ^ plain[index] != eight.bytes[index + 64 * shift] ^ plain[index + 64 * shift] {
+                Issue.record("block \(index / 64) of those from \(shift)")
+                break
+            }
         }
     }
 

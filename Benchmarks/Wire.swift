@@ -19,7 +19,10 @@ private final class Station: @unchecked Sendable {
     private var isCarryingOut = false
     private var isArming = false
     private var timer: EventLoop.TimerID?
-    var onStream: (StreamEvent) -> Void = { _ in }
+    /// Streams of one's own; the others are taken in and closed when they end.
+    var onOwn: (StreamEvent) -> Void = { _ in }
+    var onIncoming: (PeerID) -> Void = { _ in }
+    private(set) var receivedBytes = 0
     var onConnection: (ConnectionEvent) -> Void = { _ in }
     var me: PeerID { host.me }
 
@@ -27,7 +30,7 @@ private final class Station: @unchecked Sendable {
         self.loop = loop
         let seed = Bytes((0..<32).map { UInt8(truncatingIfNeeded: number >> (8 * ($0 % 4))) })
         var settings = HostSettings()
-        (settings.inboundConnectionsLimit, settings.inboundHandshakesLimit) = (100_000, 100_000)
+        settings.resources = .unlimited
         settings.dialTimeout = .seconds(60)
         host = Transport.Host(key: try IdentityKey(seed: seed), networkKey: secret, protocols: [sink], settings: settings)
         sockets = Libp2pSockets(loop: loop)
@@ -68,6 +71,38 @@ private final class Station: @unchecked Sendable {
         isCarryingOut = false
     }
 
+    private func onStream(_ event: StreamEvent) {
+        guard event.stream.owner == 0 else { return onOwn(event) }
+        switch event {
+        case .incoming(_, let peer, _): onIncoming(peer)
+        case .received(_, let bytes): receivedBytes += bytes.count
+        case .remoteClosed(let id): want(.closeWrite(id))
+        default: break
+        }
+    }
+
+    /// So many bytes on one stream, a mebibyte whenever the last one has left.
+    func send(_ count: Int, to peer: PeerID, then: @escaping () -> Void) {
+        let stream = StreamID(owner: 1, number: 1), piece = Bytes(repeating: 5, count: 1 << 20)
+        var left = count
+        func next() {
+            let part = min(left, piece.count)
+            left -= part
+            if part > 0 { want(.send(stream, part == piece.count ? piece : Bytes(piece[..<part]))) }
+            if left == 0 { want(.closeWrite(stream)) }
+        }
+        onOwn = { event in
+            switch event {
+            case .drained: if left > 0 { next() }
+            case .remoteClosed: then()
+            case .failed, .reset: fatalError("the stream ended: \(event)")
+            default: break
+            }
+        }
+        want(.open(stream, to: peer, protocols: [sink]))
+        next()
+    }
+
     private func arm() {
         isArming = false
         if let timer { loop.cancel(timer) }
@@ -77,25 +112,21 @@ private final class Station: @unchecked Sendable {
     }
 }
 
-/// Takes what comes and closes what the other side has closed, on a thread of its own.
-private final class Sink: @unchecked Sendable {
+/// The other end, on a thread of its own: takes what comes, and sends as much the other way once it is asked to.
+private final class Target: @unchecked Sendable {
     private let loop = EventLoop()
     private let station: Station
     private let ended = DispatchSemaphore(value: 0)
-    private(set) var receivedBytes = 0
     let peer: PeerID
     let addresses: [Multiaddr]
 
-    init() throws {
+    init(sendsBack count: Int) throws {
         station = try Station(on: loop, number: 0)
         peer = station.me
         addresses = try station.listen()
-        station.onStream = { [unowned self] event in
-            switch event {
-            case .received(_, let bytes): receivedBytes += bytes.count
-            case .remoteClosed(let id): station.want(.closeWrite(id))
-            default: break
-            }
+        station.onIncoming = { [unowned station] peer in
+            station.onIncoming = { _ in }
+            station.send(count, to: peer) {}
         }
         Thread.detachNewThread { [self] in
             loop.run()
@@ -103,34 +134,44 @@ private final class Sink: @unchecked Sendable {
         }
     }
 
-    func stop() {
+    /// What it has received.
+    func stop() -> Int {
         loop.post { [self] in loop.stop() }
         ended.wait()
+        return station.receivedBytes
     }
 }
 
-func benchmarkTransport(megabytes: Int, streams: Int, connections: Int) throws {
+func benchmarkWire(megabytes: Int, streams: Int, connections: Int) throws {
     allowFiles(2 * connections + 100)
-    let target = try Sink()
+    let count = megabytes << 20
+    let target = try Target(sendsBack: count)
     let loop = EventLoop()
     let source = try Station(on: loop, number: 1)
     connect([source], to: target, on: loop)
     let began = processorSeconds()
-    let sending = timed { send(megabytes << 20, from: source, to: target, on: loop) }
-    let worked = String(format: "%.2f", processorSeconds() - began)
-    print(line("transport", megabytes, "MB", sending) + ", \(worked) s of processors for both ends")
+    let sending = timed { exchange(count, between: source, and: target, on: loop) }
+    let worked = processorSeconds() - began
     let opening = timed { open(streams, from: source, to: target, on: loop) }
-    print(line("transport", streams, "streams", opening))
 
     let before = residentMegabytes()
     let others = try (0..<connections).map { try Station(on: loop, number: $0 + 2) }
     let connecting = timed { connect(others, to: target, on: loop) }
-    print(line("transport", connections, "connections", connecting) + ", \(residentMegabytes() - before) MB for both ends")
-    target.stop()
-    invariant(target.receivedBytes == (megabytes << 20) + streams * 100, "all that was sent has arrived")
+    let resident = residentMegabytes()
+    withExtendedLifetime(others) {}
+    let received = target.stop()
+    invariant(received == count + streams * 100 && source.receivedBytes == count, "all that was sent has arrived")
+    func fixed(_ value: Double) -> String { String(format: "%.3f", value) }
+    print("{" + [
+        ("benchmark", "\"wire\""), ("megabytes_each_way", "\(megabytes)"), ("seconds", fixed(sending)),
+        ("megabytes_per_second", "\(Int(2 * Double(megabytes) / sending))"), ("cpu_seconds", fixed(worked)),
+        ("streams", "\(streams)"), ("streams_per_second", "\(Int(Double(streams) / opening))"),
+        ("connections", "\(connections)"), ("connections_per_second", "\(Int(Double(connections) / connecting))"),
+        ("resident_megabytes", "\(resident)"), ("of_which_connections", "\(resident - before)"),
+    ].map { "\"\($0.0)\": \($0.1)" }.joined(separator: ", ") + "}")
 }
 
-private func connect(_ stations: [Station], to target: Sink, on loop: EventLoop) {
+private func connect(_ stations: [Station], to target: Target, on loop: EventLoop) {
     var left = stations.count
     // So that nobody waits in a queue of the kernel for longer than a handshake may take.
     var waiting = stations[...]
@@ -149,32 +190,19 @@ private func connect(_ stations: [Station], to target: Sink, on loop: EventLoop)
     loop.run()
 }
 
-/// One stream, a mebibyte whenever the last one has left.
-private func send(_ count: Int, from source: Station, to target: Sink, on loop: EventLoop) {
-    let stream = StreamID(owner: 1, number: 1)
-    let piece = Bytes(repeating: 5, count: 1 << 20)
-    var left = count
-    func next() {
-        let part = min(left, piece.count)
-        left -= part
-        if part > 0 { source.want(.send(stream, part == piece.count ? piece : Bytes(piece[..<part]))) }
-        if left == 0 { source.want(.closeWrite(stream)) }
+/// One stream each way at the same time.
+private func exchange(_ count: Int, between source: Station, and target: Target, on loop: EventLoop) {
+    var isSent = false
+    func check() {
+        if isSent && source.receivedBytes >= count { loop.stop() } else { loop.after(.milliseconds(1)) { check() } }
     }
-    source.onStream = { event in
-        switch event {
-        case .drained: if left > 0 { next() }
-        case .remoteClosed: loop.stop()
-        case .failed, .reset: fatalError("the stream ended: \(event)")
-        default: break
-        }
-    }
-    source.want(.open(stream, to: target.peer, protocols: [sink]))
-    next()
+    source.send(count, to: target.peer) { isSent = true }
+    check()
     loop.run()
 }
 
 /// Streams of a hundred bytes, 64 at a time.
-private func open(_ count: Int, from source: Station, to target: Sink, on loop: EventLoop) {
+private func open(_ count: Int, from source: Station, to target: Target, on loop: EventLoop) {
     let piece = Bytes(repeating: 5, count: 100)
     var opened: UInt64 = 0, left = count
     func next() {
@@ -185,7 +213,7 @@ private func open(_ count: Int, from source: Station, to target: Sink, on loop: 
         source.want(.send(stream, piece))
         source.want(.closeWrite(stream))
     }
-    source.onStream = { event in
+    source.onOwn = { event in
         switch event {
         case .remoteClosed:
             left -= 1
