@@ -1,6 +1,7 @@
 // Where each machine's effects go, and each event.
 
 import Crypto
+import DHT
 import DagList
 import Exchange
 import Gossip
@@ -65,6 +66,18 @@ extension ClusterPeer {
             case .received(let cid, let bytes, _):
                 withReplica { $0.onBlock(cid, bytes, now: $1.now, effects: &$2) }
                 withIPFS { $0.onBlock(cid, bytes, now: $1, effects: &$2) }
+            case .log(let line): turn.effects.append(.log(line))
+            }
+        }
+    }
+    /// It tells others what the book knows of peers, and of this one.
+    mutating func withDHT(_ body: (inout DHT, DHT.Addresses, inout Turn, inout [DHT.Effect]) -> Void) {
+        var effects: [DHT.Effect] = []
+        let (book, listening, me) = (book, listenAddresses, id)
+        body(&dht, { $0 == me ? listening : book.addresses(of: $0) }, &turn, &effects)
+        for effect in effects {
+            switch effect {
+            case .stream(let effect): emit(effect)
             case .log(let line): turn.effects.append(.log(line))
             }
         }
@@ -218,6 +231,7 @@ extension ClusterPeer {
     private static func owner(of proto: String) -> UInt8 {
         if proto == RPC.protocolID { return Owner.rpc }
         if proto == DagList.protocolID { return Owner.dagList }
+        if DHT.protocols.contains(proto) { return Owner.dht }
         return Gossip.protocols.contains(proto) ? Owner.gossip : Owner.exchange
     }
 
@@ -225,6 +239,7 @@ extension ClusterPeer {
         switch owner {
         case Owner.rpc: withRPC { $0.onStream(event, now: $1, effects: &$2) }
         case Owner.gossip: withGossip { $0.onStream(event, now: $1.now, choices: &$1.choices, effects: &$2) }
+        case Owner.dht: withDHT { $0.onStream(event, addresses: $1, now: $2.now, effects: &$3) }
         case Owner.dagList: withDagList { $0.onStream(event, blocks: $1, now: $2, effects: &$3) }
         case Owner.exchange: withExchange { $0.onStream(event, blocks: $1, now: $2, effects: &$3) }
         default: unreachable("a stream of nobody's, \(event.stream)")
@@ -238,9 +253,11 @@ extension ClusterPeer {
         case .connected(let peer, let address, let outbound):
             book.onConnected(peer, address: address, outbound: outbound, now: turn.now)
             gossip.onConnected(peer, outbound: outbound)
+            dht.onConnected(peer, address: address)
             tellNeighbours()
         case .introduced(let peer, let introduction):
             book.learn(peer, introduction.listenAddresses, now: turn.now)
+            withDHT { $0.onIntroduced(peer, introduction, now: $2.now, effects: &$3) }
             withGossip { $0.onIntroduced(peer, introduction, effects: &$2) }
             withExchange { $0.onIntroduced(peer, introduction, now: $2, effects: &$3) }
             dagList.onIntroduced(peer, introduction)
@@ -253,6 +270,7 @@ extension ClusterPeer {
         case .disconnected(let peer):
             book.onDisconnected(peer, now: turn.now, choices: &turn.choices)
             gossip.onDisconnected(peer)
+            withDHT { $0.onDisconnected(peer, now: $2.now, effects: &$3) }
             tellNeighbours()
             withExchange { $0.onDisconnected(peer, now: $2, effects: &$3) }
             withDagList { $0.onDisconnected(peer, effects: &$3) }

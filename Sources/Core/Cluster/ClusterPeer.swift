@@ -1,6 +1,7 @@
 // A peer of the cluster, as a value. It composes the machines; nothing else knows more than one of them.
 
 import Crypto
+import DHT
 import DagList
 import Exchange
 import Gossip
@@ -30,6 +31,7 @@ package struct ClusterPeer: Sendable {
         static let replica: UInt8 = 4
         static let ipfs: UInt8 = 5
         static let dagList: UInt8 = 6
+        static let dht: UInt8 = 7
     }
 
     enum Phase: Equatable, Sendable {
@@ -40,7 +42,7 @@ package struct ClusterPeer: Sendable {
     }
 
     /// What a net must accept streams for, in the order of preference.
-    package static let protocols = [RPC.protocolID] + Gossip.protocols + Exchange.protocols + [DagList.protocolID]
+    package static let protocols = [RPC.protocolID] + Gossip.protocols + Exchange.protocols + DHT.protocols + [DagList.protocolID]
 
     let settings: PeerSettings
     var turn = Turn()
@@ -50,6 +52,7 @@ package struct ClusterPeer: Sendable {
     var book: PeerBook
     var gossip: Gossip
     var exchange: Exchange
+    var dht: DHT
     var dagList: DagList
     var rpc: RPC
     package internal(set) var replica: Replica
@@ -101,6 +104,7 @@ package struct ClusterPeer: Sendable {
             settings: settings.gossip, me: settings.me, signer: signer, owner: Owner.gossip,
             firstSequenceNumber: UInt64(bitPattern: now.wall.unixNanoseconds), now: now)
         exchange = Exchange(settings: settings.exchange, owner: Owner.exchange)
+        dht = DHT(settings: settings.dht, me: settings.me, owner: Owner.dht)
         dagList = DagList(settings: settings.dagList, owner: Owner.dagList)
         rpc = RPC(settings: settings.rpc, owner: Owner.rpc, trust: settings.trust)
         tracker = Tracker(settings: settings.tracker, me: settings.me)
@@ -216,7 +220,7 @@ package struct ClusterPeer: Sendable {
     private var deadlines: [(name: String, at: Instant?)] {
         [
             ("replica", replica.nextDeadline), ("gossip", gossip.nextDeadline), ("exchange", exchange.nextDeadline),
-            ("lists", dagList.nextDeadline), ("rpc", rpc.nextDeadline), ("ipfs", ipfs.nextDeadline), ("book", book.nextDeadline),
+            ("dht", dht.nextDeadline), ("lists", dagList.nextDeadline), ("rpc", rpc.nextDeadline), ("ipfs", ipfs.nextDeadline), ("book", book.nextDeadline),
             ("monitor", monitor.nextDeadline), ("informers", informers.nextDeadline), ("surveys", surveysDue), ("loops", loops.nextDeadline),
         ]
     }
@@ -224,6 +228,7 @@ package struct ClusterPeer: Sendable {
     private var nextDeadline: Instant? {
         var next = earliest(replica.nextDeadline, gossip.nextDeadline)
         next = earliest(next, exchange.nextDeadline)
+        next = earliest(next, dht.nextDeadline)
         next = earliest(next, dagList.nextDeadline)
         next = earliest(next, rpc.nextDeadline)
         next = earliest(next, ipfs.nextDeadline)
@@ -238,6 +243,7 @@ package struct ClusterPeer: Sendable {
         withReplica { $0.onTime(now: $1.now, choices: &$1.choices, effects: &$2) }
         withGossip { $0.onTime(now: $1.now, choices: &$1.choices, effects: &$2) }
         withExchange { $0.onTime(now: $2, effects: &$3) }
+        withDHT { $0.onTime(now: $2.now, effects: &$3) }
         withDagList { $0.onTime(now: $2, effects: &$3) }
         withRPC { $0.onTime(now: $1, effects: &$2) }
         withIPFS { $0.onTime(now: $1, effects: &$2) }
