@@ -78,6 +78,10 @@ extension ClusterPeer {
         for effect in effects {
             switch effect {
             case .stream(let effect): emit(effect)
+            case .dial(let peer, let told):
+                turn.effects.append(.connection(.dial(peer, told + book.addresses(of: peer).filter { !told.contains($0) })))
+            case .found(let peer): retryStreams(to: peer)
+            case .notFound(let peer): failStreams(to: peer)
             case .log(let line): turn.effects.append(.log(line))
             }
         }
@@ -198,7 +202,8 @@ extension ClusterPeer {
     func ended(_ stream: InboundStream) -> Bool { stream.localEnded && stream.remoteEnded }
 
     mutating func emit(_ effect: StreamEffect) {
-        turn.effects.append(.stream(effect))
+        let waits = hold(effect)
+        if !waits { turn.effects.append(.stream(effect)) }
         traffic.onEffect(effect, now: turn.now.monotonic)
         switch effect {
         case .closeWrite(let id):
@@ -210,6 +215,7 @@ extension ClusterPeer {
     }
 
     mutating func onStream(_ event: StreamEvent) {
+        if seek(event) { return }
         let stream = event.stream
         traffic.onEvent(event, now: turn.now.monotonic)
         var owner = stream.owner
@@ -253,7 +259,7 @@ extension ClusterPeer {
         case .connected(let peer, let address, let outbound):
             book.onConnected(peer, address: address, outbound: outbound, now: turn.now)
             gossip.onConnected(peer, outbound: outbound)
-            dht.onConnected(peer, address: address)
+            withDHT { $0.onConnected(peer, address: address, now: $2.now, effects: &$3) }
             tellNeighbours()
         case .introduced(let peer, let introduction):
             book.learn(peer, introduction.listenAddresses, now: turn.now)
@@ -276,9 +282,11 @@ extension ClusterPeer {
             withDagList { $0.onDisconnected(peer, effects: &$3) }
         case .dialFailed(let peer, let reason):
             book.onDialFailed(peer, now: turn.now)
+            withDHT { $0.onDialFailed(peer, now: $2.now, effects: &$3) }
             note(.debug, "cluster", "dialling \(peer) failed: \(reason)")
         case .listening(let addresses):
             listenAddresses = addresses
+            dht.onListening(now: turn.now)
             tellNeighbours()
         case .found(let peer, let addresses): book.learn(peer, addresses, now: turn.now)
         }

@@ -75,6 +75,8 @@ package struct ClusterPeer: Sendable {
     var trackerCalls: [WorkID: IPFSCallID] = [:]
     var rpcCalls: [RPCCallID: RPCPending] = [:]
     var served: [StreamID: ServedCall] = [:]
+    /// Streams to peers that were not connected. See ClusterPeer+Finding.
+    var calling = SortedMap<StreamID, Calling>()
     var gathers: [UInt64: Gather] = [:]
     var surveys = SortedMap<Survey.Reader, Survey>()
     /// What garbage collections under way have removed.
@@ -135,7 +137,7 @@ package struct ClusterPeer: Sendable {
     package var unfinished: KeyValuePairs<String, Int> {
         [
             "writes": writes.count, "calls to IPFS": ipfsCalls.count, "pins and unpins": trackerCalls.count, "calls to peers": rpcCalls.count,
-            "calls of peers": served.count, "gatherings": gathers.count, "surveys": surveys.count, "collections of garbage": collections.count,
+            "calls of peers": served.count, "streams that wait for their peer": calling.count, "gatherings": gathers.count, "surveys": surveys.count, "collections of garbage": collections.count,
             "bulk writes": bulk.count, "listings": pinListings.count, "uploads": adds.count,
         ]
     }
@@ -243,7 +245,7 @@ package struct ClusterPeer: Sendable {
         withReplica { $0.onTime(now: $1.now, choices: &$1.choices, effects: &$2) }
         withGossip { $0.onTime(now: $1.now, choices: &$1.choices, effects: &$2) }
         withExchange { $0.onTime(now: $2, effects: &$3) }
-        withDHT { $0.onTime(now: $2.now, effects: &$3) }
+        withDHT { $0.onTime(now: $2.now, choices: &$2.choices, effects: &$3) }
         withDagList { $0.onTime(now: $2, effects: &$3) }
         withRPC { $0.onTime(now: $1, effects: &$2) }
         withIPFS { $0.onTime(now: $1, effects: &$2) }

@@ -9,6 +9,8 @@ extension DHT {
     enum Purpose: Equatable, Sendable {
         /// Whether it answers at all.
         case check
+        /// For whom it knows near the key.
+        case lookup(UInt64)
     }
     struct Question: Sendable {
         let key: Bytes
@@ -29,7 +31,7 @@ extension DHT {
 
     /// Asks a candidate for itself; DHT-12. Once it has answered it is in the table, and once it does not, no longer.
     mutating func check(_ peer: PeerID, _ now: Now, _ effects: inout [Effect]) {
-        guard let contact = contacts[peer], contact.serves, contact.address.isPrivate, !table.contains(peer),
+        guard let contact = contacts[peer], contact.serves == true, contact.address.isPrivate, !table.contains(peer),
             table.hasRoom(for: peer), checks.count < settings.checksMax, checks.insert(peer)
         else { return }
         ask(peer, Question(key: peer.bytes, purpose: .check), now, &effects)
@@ -39,6 +41,7 @@ extension DHT {
         checks.remove(peer)
         guard let answer, contacts[peer]?.serves == true else { table.remove(peer); return }
         guard table.contains(peer) || table.count < settings.askedForPeersFrom || !answer.closer.isEmpty else { return }
+        if table.count < settings.lowTable && !table.contains(peer) { refreshSoon(now) }
         table.insert(peer, now: now.monotonic)
     }
 
@@ -154,6 +157,7 @@ extension DHT {
     private mutating func finish(_ question: Question, _ peer: PeerID, _ answer: DHTMessage?, _ now: Now, _ effects: inout [Effect]) {
         switch question.purpose {
         case .check: onChecked(peer, answer, now)
+        case .lookup(let number): onAnswer(number, peer, answer, now, &effects)
         }
     }
 }

@@ -12,6 +12,11 @@ package struct DHT: Sendable {
 
     package enum Effect: Equatable, Sendable {
         case stream(StreamEffect)
+        /// At these addresses, or others that are known. Answered by `onConnected` or `onDialFailed`.
+        case dial(PeerID, [Multiaddr])
+        /// A peer that was looked for is connected, or is not to be had.
+        case found(PeerID)
+        case notFound(PeerID)
         case log(LogLine)
     }
     /// Where a peer is said to be; of ourselves, where we listen.
@@ -20,8 +25,8 @@ package struct DHT: Sendable {
     /// Who is connected.
     struct Contact: Sendable {
         let address: Multiaddr
-        /// It has told that it serves the DHT.
-        var serves = false
+        /// Whether it serves the DHT; nil until it has told.
+        var serves: Bool?
     }
     /// When something is to happen to a stream: another's that is idle, or ours that has no answer.
     struct Due: Comparable, Sendable {
@@ -49,6 +54,17 @@ package struct DHT: Sendable {
     /// Peers of which we wait to see whether they answer.
     var checks = SortedSet<PeerID>()
 
+    // Whom we look for. See DHT+Lookups.
+    var lookups = SortedMap<UInt64, Lookup>()
+    var lookupNumber: UInt64 = 0
+    var dialling = SortedMap<PeerID, Dialling>()
+    var unreachable = SortedMap<PeerID, Instant>()
+    var missing = SortedMap<PeerID, Instant>()
+    var refresh: Refresh?
+    var refreshedAt: Instant?
+    var refreshAt: Instant?
+    var lowAt: Instant?
+
     package init(settings: DHTSettings = DHTSettings(), me: PeerID, owner: UInt8) {
         self.settings = settings
         self.me = me
@@ -62,11 +78,27 @@ package struct DHT: Sendable {
     package var servedStreamCount: Int { serving.count }
     package var recordCount: Int { providers.count + values.count }
     package var checkCount: Int { checks.count }
+    package var lookupCount: Int { lookups.count }
+    package var dialCount: Int { dialling.count }
 
     // MARK: Peers
 
-    package mutating func onConnected(_ peer: PeerID, address: Multiaddr) {
+    package mutating func onConnected(_ peer: PeerID, address: Multiaddr, now: Now, effects: inout [Effect]) {
         contacts[peer] = Contact(address: address)
+        unreachable.remove(peer)
+        missing.remove(peer)
+        lowAt = lowAt ?? now.monotonic + settings.lowInterval
+        onDialled(peer, succeeded: true, now, &effects)
+        for (number, lookup) in lookups where lookup.aim == .peer(peer) { end(number, now, &effects) }
+    }
+
+    package mutating func onDialFailed(_ peer: PeerID, now: Now, effects: inout [Effect]) {
+        if contacts[peer] == nil { onDialled(peer, succeeded: false, now, &effects) }
+    }
+
+    /// We are somewhere else.
+    package mutating func onListening(now: Now) {
+        if table.count > 0 { refreshSoon(now) }
     }
 
     /// DHT-12: who lists the protocol, and is near, is asked whether it answers.
@@ -85,9 +117,14 @@ package struct DHT: Sendable {
 
     // MARK: Time
 
-    package var nextDeadline: Instant? { dues.first?.at }
+    package var nextDeadline: Instant? {
+        var next = earliest(dues.first?.at, earliest(refreshAt, lowAt))
+        lookups.each { next = earliest(next, $1.until) }
+        dialling.each { next = earliest(next, $1.until) }
+        return next
+    }
 
-    package mutating func onTime(now: Now, effects: inout [Effect]) {
+    package mutating func onTime(now: Now, choices: inout Choices, effects: inout [Effect]) {
         while let due = dues.first, due.at <= now.monotonic {
             dues.remove(due)
             if serving[due.stream] != nil {
@@ -95,6 +132,10 @@ package struct DHT: Sendable {
                 effects.append(.stream(.reset(due.stream)))
             } else { onSilence(due.stream, now, &effects) }
         }
+        for (peer, dial) in dialling where dial.until <= now.monotonic { onDialled(peer, succeeded: false, now, &effects) }
+        for (number, lookup) in lookups where lookup.until <= now.monotonic { end(number, now, &effects) }
+        if let at = refreshAt, at <= now.monotonic { startRefresh(now, &choices, &effects) }
+        if let at = lowAt, at <= now.monotonic { fillLow(now, &effects) }
     }
 
     // MARK: Streams
@@ -123,5 +164,12 @@ package struct DHT: Sendable {
         invariant(serving.count == servedStreams.reduce(0) { $0 + $1.value.count }, "streams that are nobody's")
         invariant(servedStreams.allSatisfy { $0.value.count <= settings.streamsPerPeerMax }, "too many streams of a peer")
         invariant(!table.contains(me), "it knows itself")
+        invariant(dialling.count <= settings.dialsMax, "\(dialling.count) dials at once")
+        invariant(lookups.count <= settings.lookupsMax + 1, "\(lookups.count) searches at once")
+        lookups.each { _, lookup in
+            invariant(lookup.asked.count <= settings.questionsMax && lookup.waiting.count <= settings.candidatesMax, "a search without bounds")
+            invariant(lookup.underWay == lookup.asked.count { $0.value.state == .underWay }, "a search that has lost count")
+            invariant(!lookup.isOver(settings), "a search that has ended")
+        }
     }
 }

@@ -28,5 +28,26 @@ package struct DHTSettings: Sendable {
     package var valueLifetime = Span.hours(48)
     package var valueBytesMax = 4096
     package var valuesMax = 1000
+    /// DHT-03, DHT-16: questions under way in a search (`alpha`), and how many of the closest must have answered (`beta`).
+    package var concurrency = 10
+    package var resilience = 3
+    /// What a search may cost, whatever it is told.
+    package var questionsMax = 100
+    package var candidatesMax = 200
+    package var lookupsMax = 16
+    package var findTimeout = Span.seconds(30)
+    /// Of all searches together; the net has a time-out of its own, which is shorter.
+    package var dialsMax = 10
+    package var dialTimeout = Span.seconds(10)
+    /// Who could not be reached is not dialled again for the sake of a search; who was not found is not looked for again.
+    package var unreachableFor = Span.minutes(2)
+    package var missingFor = Span.seconds(30)
+    package var rememberedMax = 1000
+    /// DHT-15.
+    package var refreshInterval = Span.minutes(10)
+    package var refreshTimeout = Span.seconds(10)
+    package var refreshDelay = Span.seconds(2)
+    package var lowTable = 10
+    package var lowInterval = Span.minutes(2)
     package init() {}
 }

@@ -60,7 +60,8 @@ package struct RoutingTable: Sendable {
     package var count: Int { entries.count }
     package var peers: [PeerID] { entries.keys }
     package func contains(_ peer: PeerID) -> Bool { entries[peer] != nil }
-    package func bucket(of peer: PeerID) -> Int { me.sharedBits(with: Position(of: peer)) }
+    package func bucket(at position: Position) -> Int { me.sharedBits(with: position) }
+    package func bucket(of peer: PeerID) -> Int { bucket(at: Position(of: peer)) }
     /// Those that hold somebody, the farthest first.
     package var filledBuckets: [Int] { sizes.indices.filter { sizes[$0] > 0 } }
 
@@ -87,9 +88,9 @@ package struct RoutingTable: Sendable {
         sizes[entry.bucket] -= 1
         return true
     }
-    package func silent(since: Instant) -> [PeerID] {
+    package func silent(since begin: Instant) -> [PeerID] {
         var found: [PeerID] = []
-        entries.each { peer, entry in if entry.heardAt <= since { found.append(peer) } }
+        entries.each { peer, entry in if entry.heardAt < begin { found.append(peer) } }
         return found
     }
 

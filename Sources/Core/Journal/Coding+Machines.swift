@@ -121,6 +121,22 @@ extension DHTSettings: Fielded {
         try visitor.visit(&valueLifetime)
         try visitor.visit(&valueBytesMax)
         try visitor.visit(&valuesMax)
+        try visitor.visit(&concurrency)
+        try visitor.visit(&resilience)
+        try visitor.visit(&questionsMax)
+        try visitor.visit(&candidatesMax)
+        try visitor.visit(&lookupsMax)
+        try visitor.visit(&findTimeout)
+        try visitor.visit(&dialsMax)
+        try visitor.visit(&dialTimeout)
+        try visitor.visit(&unreachableFor)
+        try visitor.visit(&missingFor)
+        try visitor.visit(&rememberedMax)
+        try visitor.visit(&refreshInterval)
+        try visitor.visit(&refreshTimeout)
+        try visitor.visit(&refreshDelay)
+        try visitor.visit(&lowTable)
+        try visitor.visit(&lowInterval)
     }
 }
 extension DagListSettings: Fielded {

@@ -26,6 +26,13 @@ final class DHTNet {
     /// Those that take everything and answer nothing.
     var mute: Set<Int> = []
     private(set) var told: [[DHT.Effect]]
+    private(set) var dials: [(from: Int, to: PeerID, addresses: [Multiaddr])] = []
+    /// Dials that nobody has answered yet, of each.
+    private(set) var openDials: [Int]
+    private(set) var openDialsMax = 0
+    var dialTime = Span.seconds(3)
+    var choices = Choices(seed: 1)
+    private var failing: [(at: Instant, from: Int, to: PeerID)] = []
     private(set) var frames = 0
     private var connected: Set<[Int]> = []
     private var others: [End: End] = [:]
@@ -39,6 +46,7 @@ final class DHTNet {
         machines = ids.map { DHT(settings: settings, me: $0, owner: 7) }
         books = Array(repeating: [:], count: count)
         told = Array(repeating: [], count: count)
+        openDials = Array(repeating: 0, count: count)
         for index in 0..<count { books[index][ids[index]] = [lanAddress(index)] }
     }
 
@@ -48,7 +56,11 @@ final class DHTNet {
         body(&machines[peer], { book[$0] ?? [] }, now, &effects)
         machines[peer].checkInvariants()
         for effect in effects {
-            if case .stream(let effect) = effect { carryOut(peer, effect) } else { told[peer].append(effect) }
+            switch effect {
+            case .stream(let effect): carryOut(peer, effect)
+            case .dial(let to, let addresses): dial(peer, to, addresses)
+            default: told[peer].append(effect)
+            }
         }
     }
 
@@ -57,12 +69,30 @@ final class DHTNet {
         guard connected.insert([min(a, b), max(a, b)]).inserted else { return }
         for (one, other) in [(a, b), (b, a)] {
             books[one][ids[other]] = [remote ?? lanAddress(other)]
-            machines[one].onConnected(ids[other], address: remote ?? lanAddress(other))
+            act(one) { $0.onConnected(self.ids[other], address: remote ?? lanAddress(other), now: $2, effects: &$3) }
         }
-        let introduction = PeerIntroduction(protocols: serves ? ["/x"] + DHT.protocols : ["/x"])
-        for (one, other) in [(a, b), (b, a)] { act(one) { $0.onIntroduced(self.ids[other], introduction, now: $2, effects: &$3) } }
+        for (one, other) in [(a, b), (b, a)] {
+            let isServed = serves && !silentAboutIt.contains(other)
+            let introduction = PeerIntroduction(protocols: isServed ? ["/x"] + DHT.protocols : ["/x"])
+            act(one) { $0.onIntroduced(self.ids[other], introduction, now: $2, effects: &$3) }
+        }
         pump()
     }
+
+    /// Whoever is really at one of the addresses answers at once; nobody else ever does.
+    private func dial(_ peer: Int, _ to: PeerID, _ told: [Multiaddr]) {
+        dials.append((peer, to, told))
+        openDials[peer] += 1
+        openDialsMax = max(openDialsMax, openDials[peer])
+        let addresses = told + (books[peer][to] ?? [])
+        if let other = ids.firstIndex(of: to), addresses.contains(lanAddress(other)), isDown.isDisjoint(with: [peer, other]) {
+            pendingConnects.append((peer, other))
+        } else { failing.append((now.monotonic + dialTime, peer, to)) }
+    }
+    var isDown: Set<Int> = []
+    /// They do not serve the DHT.
+    var silentAboutIt: Set<Int> = []
+    private var pendingConnects: [(Int, Int)] = []
 
     func disconnect(_ a: Int, _ b: Int) {
         guard connected.remove([min(a, b), max(a, b)]) != nil else { return }
@@ -77,16 +107,36 @@ final class DHTNet {
 
     func pass(_ span: Span) {
         let end = now.monotonic + span
-        while let next = machines.compactMap(\.nextDeadline).min(), next <= end {
+        pump()
+        while let next = (machines.compactMap(\.nextDeadline) + failing.map(\.at)).min(), next <= end {
             now.monotonic = max(next, now.monotonic)
-            for index in machines.indices { act(index) { $0.onTime(now: $2, effects: &$3) } }
+            let over = failing.filter { $0.at <= now.monotonic }
+            failing.removeAll { $0.at <= now.monotonic }
+            for (_, from, to) in over {
+                openDials[from] -= 1
+                act(from) { $0.onDialFailed(to, now: $2, effects: &$3) }
+            }
+            for index in machines.indices where machines[index].nextDeadline.map({ $0 <= now.monotonic }) == true {
+                act(index) { $0.onTime(now: $2, choices: &self.choices, effects: &$3) }
+            }
             pump()
         }
         now.monotonic = end
     }
 
+    /// Those that a peer has opened.
+    func openStreams(of peer: Int) -> [StreamID] {
+        others.keys.filter { $0.peer == peer && $0.stream.owner != 0 }.map(\.stream).sorted()
+    }
+
     func pump() {
-        while !queue.isEmpty {
+        while !queue.isEmpty || !pendingConnects.isEmpty {
+            guard !queue.isEmpty else {
+                let (a, b) = pendingConnects.removeFirst()
+                openDials[a] -= 1
+                connect(a, b, serves: !silentAboutIt.contains(b))
+                continue
+            }
             let (peer, event) = queue.removeFirst()
             if mute.contains(peer) { continue }
             act(peer) { $0.onStream(event, addresses: $1, now: $2, effects: &$3) }
@@ -136,9 +186,8 @@ final class DHTServer {
     @discardableResult
     func join(_ number: Int, at remote: Multiaddr? = nil, serves: Bool = true, answers: Bool = true) -> StreamID? {
         let peer = netPeer(number)
-        machine.onConnected(peer, address: remote ?? lanAddress(number))
         book[peer] = [lanAddress(number)]
-        var effects: [DHT.Effect] = []
+        var effects = meet(number, at: remote)
         machine.onIntroduced(peer, PeerIntroduction(protocols: serves ? DHT.protocols : []), now: now, effects: &effects)
         machine.checkInvariants()
         for case .stream(.open(let stream, peer, _)) in effects {
@@ -146,6 +195,12 @@ final class DHTServer {
             return stream
         }
         return nil
+    }
+    @discardableResult
+    func meet(_ number: Int, at remote: Multiaddr? = nil) -> [DHT.Effect] {
+        var effects: [DHT.Effect] = []
+        machine.onConnected(netPeer(number), address: remote ?? lanAddress(number), now: now, effects: &effects)
+        return effects
     }
     func open(from number: Int) -> StreamID {
         inbound += 1
@@ -162,7 +217,8 @@ final class DHTServer {
     }
     func time() -> [DHT.Effect] {
         var effects: [DHT.Effect] = []
-        machine.onTime(now: now, effects: &effects)
+        var choices = Choices(seed: 1)
+        machine.onTime(now: now, choices: &choices, effects: &effects)
         machine.checkInvariants()
         return effects
     }
