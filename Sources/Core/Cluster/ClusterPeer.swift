@@ -158,6 +158,7 @@ package struct ClusterPeer: Sendable {
     package mutating func tracked() -> (busy: Int, queued: Int) { (tracker.busyCount, tracker.pinQueueSize) }
     package mutating func waitsForNothing() -> Bool { replica.waitsForNothing }
     package mutating func checkTracker() { tracker.checkInvariants() }
+    package mutating func checkDHT() { dht.checkInvariants() }
     /// What the peerstore file is to hold: other peers and their addresses, the most important first.
     package var knownPeers: [(peer: PeerID, addresses: [Multiaddr])] { book.known }
 
