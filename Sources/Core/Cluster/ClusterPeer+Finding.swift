@@ -48,8 +48,17 @@ extension ClusterPeer {
         }
         calling[stream]?.failure = reason
         let tried = book.addresses(of: call.peer)
-        withDHT { $0.find(call.peer, tried: tried, now: $2.now, effects: &$3) }
+        isBeginningToSeek = true
+        withDHTs { $0.find(call.peer, tried: tried, now: $2.now, effects: &$3) }
+        isBeginningToSeek = false
+        giveUp(call.peer)
         return true
+    }
+
+    /// One DHT has not found it; unless the other still looks, it is not to be had.
+    mutating func giveUp(_ peer: PeerID) {
+        if isBeginningToSeek || dht.isLooking(for: peer) || wideDHT.isLooking(for: peer) { return }
+        failStreams(to: peer)
     }
 
     mutating func retryStreams(to peer: PeerID) {

@@ -75,15 +75,25 @@ extension ClusterPeer {
         var effects: [DHT.Effect] = []
         let (book, listening, me) = (book, listenAddresses, id)
         body(&dht, { $0 == me ? listening : book.addresses(of: $0) }, &turn, &effects)
-        for effect in effects {
-            switch effect {
-            case .stream(let effect): emit(effect)
-            case .dial(let peer, let told):
-                turn.effects.append(.connection(.dial(peer, told + book.addresses(of: peer).filter { !told.contains($0) })))
-            case .found(let peer): retryStreams(to: peer)
-            case .notFound(let peer): failStreams(to: peer)
-            case .log(let line): turn.effects.append(.log(line))
-            }
+        for effect in effects { route(effect) }
+    }
+    mutating func withWideDHT(_ body: (inout DHT, DHT.Addresses, inout Turn, inout [DHT.Effect]) -> Void) {
+        var effects: [DHT.Effect] = []
+        body(&wideDHT, { _ in [] }, &turn, &effects)
+        for effect in effects { route(effect) }
+    }
+    mutating func withDHTs(_ body: (inout DHT, DHT.Addresses, inout Turn, inout [DHT.Effect]) -> Void) {
+        withDHT(body)
+        withWideDHT(body)
+    }
+    private mutating func route(_ effect: DHT.Effect) {
+        switch effect {
+        case .stream(let effect): emit(effect)
+        case .dial(let peer, let told):
+            turn.effects.append(.connection(.dial(peer, told + book.addresses(of: peer).filter { !told.contains($0) })))
+        case .found(let peer): retryStreams(to: peer)
+        case .notFound(let peer): giveUp(peer)
+        case .log(let line): turn.effects.append(.log(line))
         }
     }
     mutating func withRPC(_ body: (inout RPC, Now, inout [RPC.Effect]) -> Void) {
@@ -245,6 +255,7 @@ extension ClusterPeer {
         switch owner {
         case Owner.rpc: withRPC { $0.onStream(event, now: $1, effects: &$2) }
         case Owner.gossip: withGossip { $0.onStream(event, now: $1.now, choices: &$1.choices, effects: &$2) }
+        case Owner.wideDHT: withWideDHT { $0.onStream(event, addresses: $1, now: $2.now, effects: &$3) }
         case Owner.dht: withDHT { $0.onStream(event, addresses: $1, now: $2.now, effects: &$3) }
         case Owner.dagList: withDagList { $0.onStream(event, blocks: $1, now: $2, effects: &$3) }
         case Owner.exchange: withExchange { $0.onStream(event, blocks: $1, now: $2, effects: &$3) }
@@ -259,11 +270,11 @@ extension ClusterPeer {
         case .connected(let peer, let address, let outbound):
             book.onConnected(peer, address: address, outbound: outbound, now: turn.now)
             gossip.onConnected(peer, outbound: outbound)
-            withDHT { $0.onConnected(peer, address: address, now: $2.now, effects: &$3) }
+            withDHTs { $0.onConnected(peer, address: address, now: $2.now, effects: &$3) }
             tellNeighbours()
         case .introduced(let peer, let introduction):
             book.learn(peer, introduction.listenAddresses, now: turn.now)
-            withDHT { $0.onIntroduced(peer, introduction, now: $2.now, effects: &$3) }
+            withDHTs { $0.onIntroduced(peer, introduction, now: $2.now, effects: &$3) }
             withGossip { $0.onIntroduced(peer, introduction, effects: &$2) }
             withExchange { $0.onIntroduced(peer, introduction, now: $2, effects: &$3) }
             dagList.onIntroduced(peer, introduction)
@@ -276,17 +287,17 @@ extension ClusterPeer {
         case .disconnected(let peer):
             book.onDisconnected(peer, now: turn.now, choices: &turn.choices)
             gossip.onDisconnected(peer)
-            withDHT { $0.onDisconnected(peer, now: $2.now, effects: &$3) }
+            withDHTs { $0.onDisconnected(peer, now: $2.now, effects: &$3) }
             tellNeighbours()
             withExchange { $0.onDisconnected(peer, now: $2, effects: &$3) }
             withDagList { $0.onDisconnected(peer, effects: &$3) }
         case .dialFailed(let peer, let reason):
             book.onDialFailed(peer, now: turn.now)
-            withDHT { $0.onDialFailed(peer, now: $2.now, effects: &$3) }
+            withDHTs { $0.onDialFailed(peer, now: $2.now, effects: &$3) }
             note(.debug, "cluster", "dialling \(peer) failed: \(reason)")
         case .listening(let addresses):
             listenAddresses = addresses
-            dht.onListening(now: turn.now)
+            withDHTs { machine, _, turn, _ in machine.onListening(now: turn.now) }
             tellNeighbours()
         case .found(let peer, let addresses): book.learn(peer, addresses, now: turn.now)
         }

@@ -32,6 +32,7 @@ package struct ClusterPeer: Sendable {
         static let ipfs: UInt8 = 5
         static let dagList: UInt8 = 6
         static let dht: UInt8 = 7
+        static let wideDHT: UInt8 = 8
     }
 
     enum Phase: Equatable, Sendable {
@@ -53,6 +54,8 @@ package struct ClusterPeer: Sendable {
     var gossip: Gossip
     var exchange: Exchange
     var dht: DHT
+    /// The same of the wide network, of which we are only a client.
+    var wideDHT: DHT
     var dagList: DagList
     var rpc: RPC
     package internal(set) var replica: Replica
@@ -77,6 +80,8 @@ package struct ClusterPeer: Sendable {
     var served: [StreamID: ServedCall] = [:]
     /// Streams to peers that were not connected. See ClusterPeer+Finding.
     var calling = SortedMap<StreamID, Calling>()
+    /// Both DHTs are just being asked.
+    var isBeginningToSeek = false
     var gathers: [UInt64: Gather] = [:]
     var surveys = SortedMap<Survey.Reader, Survey>()
     /// What garbage collections under way have removed.
@@ -107,6 +112,7 @@ package struct ClusterPeer: Sendable {
             firstSequenceNumber: UInt64(bitPattern: now.wall.unixNanoseconds), now: now)
         exchange = Exchange(settings: settings.exchange, owner: Owner.exchange)
         dht = DHT(settings: settings.dht, me: settings.me, owner: Owner.dht)
+        wideDHT = DHT(settings: settings.dht, network: .wide, me: settings.me, owner: Owner.wideDHT)
         dagList = DagList(settings: settings.dagList, owner: Owner.dagList)
         rpc = RPC(settings: settings.rpc, owner: Owner.rpc, trust: settings.trust)
         tracker = Tracker(settings: settings.tracker, me: settings.me)
@@ -158,7 +164,10 @@ package struct ClusterPeer: Sendable {
     package mutating func tracked() -> (busy: Int, queued: Int) { (tracker.busyCount, tracker.pinQueueSize) }
     package mutating func waitsForNothing() -> Bool { replica.waitsForNothing }
     package mutating func checkTracker() { tracker.checkInvariants() }
-    package mutating func checkDHT() { dht.checkInvariants() }
+    package mutating func checkDHT() {
+        dht.checkInvariants()
+        wideDHT.checkInvariants()
+    }
     /// What the peerstore file is to hold: other peers and their addresses, the most important first.
     package var knownPeers: [(peer: PeerID, addresses: [Multiaddr])] { book.known }
 
@@ -223,7 +232,7 @@ package struct ClusterPeer: Sendable {
     private var deadlines: [(name: String, at: Instant?)] {
         [
             ("replica", replica.nextDeadline), ("gossip", gossip.nextDeadline), ("exchange", exchange.nextDeadline),
-            ("dht", dht.nextDeadline), ("lists", dagList.nextDeadline), ("rpc", rpc.nextDeadline), ("ipfs", ipfs.nextDeadline), ("book", book.nextDeadline),
+            ("dht", dht.nextDeadline), ("wide dht", wideDHT.nextDeadline), ("lists", dagList.nextDeadline), ("rpc", rpc.nextDeadline), ("ipfs", ipfs.nextDeadline), ("book", book.nextDeadline),
             ("monitor", monitor.nextDeadline), ("informers", informers.nextDeadline), ("surveys", surveysDue), ("loops", loops.nextDeadline),
         ]
     }
@@ -231,7 +240,7 @@ package struct ClusterPeer: Sendable {
     private var nextDeadline: Instant? {
         var next = earliest(replica.nextDeadline, gossip.nextDeadline)
         next = earliest(next, exchange.nextDeadline)
-        next = earliest(next, dht.nextDeadline)
+        next = earliest(next, earliest(dht.nextDeadline, wideDHT.nextDeadline))
         next = earliest(next, dagList.nextDeadline)
         next = earliest(next, rpc.nextDeadline)
         next = earliest(next, ipfs.nextDeadline)
@@ -246,7 +255,7 @@ package struct ClusterPeer: Sendable {
         withReplica { $0.onTime(now: $1.now, choices: &$1.choices, effects: &$2) }
         withGossip { $0.onTime(now: $1.now, choices: &$1.choices, effects: &$2) }
         withExchange { $0.onTime(now: $2, effects: &$3) }
-        withDHT { $0.onTime(now: $2.now, choices: &$2.choices, effects: &$3) }
+        withDHTs { $0.onTime(now: $2.now, choices: &$2.choices, effects: &$3) }
         withDagList { $0.onTime(now: $2, effects: &$3) }
         withRPC { $0.onTime(now: $1, effects: &$2) }
         withIPFS { $0.onTime(now: $1, effects: &$2) }

@@ -31,18 +31,18 @@ extension DHT {
 
     /// Asks a candidate for itself; DHT-12. Once it has answered it is in the table, and once it does not, no longer.
     mutating func check(_ peer: PeerID, _ now: Now, _ effects: inout [Effect]) {
-        guard let contact = contacts[peer], contact.serves == true, contact.address.isPrivate, !table.contains(peer),
-            table.hasRoom(for: peer), checks.count < settings.checksMax, checks.insert(peer)
+        guard let contact = contacts[peer], contact.serves == true, contact.belongs, !table.contains(peer),
+            table.hasRoom(for: peer, at: contact.address), checks.count < settings.checksMax, checks.insert(peer)
         else { return }
         ask(peer, Question(key: peer.bytes, purpose: .check), now, &effects)
     }
 
     private mutating func onChecked(_ peer: PeerID, _ answer: DHTMessage?, _ now: Now) {
         checks.remove(peer)
-        guard let answer, contacts[peer]?.serves == true else { table.remove(peer); return }
+        guard let answer, let contact = contacts[peer], contact.serves == true else { table.remove(peer); return }
         guard table.contains(peer) || table.count < settings.askedForPeersFrom || !answer.closer.isEmpty else { return }
         if table.count < settings.lowTable && !table.contains(peer) { refreshSoon(now) }
-        table.insert(peer, now: now.monotonic)
+        table.insert(peer, at: contact.address, now: now.monotonic)
     }
 
     // MARK: Questions
@@ -74,7 +74,7 @@ extension DHT {
         lines[peer]?.stream = stream
         lines[peer]?.reader = FrameReader(limitBytes: settings.messageBytesMax)
         outbound[stream] = peer
-        effects.append(.stream(.open(stream, to: peer, protocols: DHT.protocols)))
+        effects.append(.stream(.open(stream, to: peer, protocols: protocols)))
         return stream
     }
 

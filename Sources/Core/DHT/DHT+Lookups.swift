@@ -173,13 +173,13 @@ extension DHT {
         for number in lookups.keys { advance(number, now, &effects) }
     }
 
-    /// Of the addresses that are told, loopback ones are another machine's (DHT-14).
+    /// Of the addresses that are told, loopback ones are another machine's, and private ones another network's (DHT-14).
     mutating func onAnswer(_ number: UInt64, _ peer: PeerID, _ answer: DHTMessage?, _ now: Now, _ effects: inout [Effect]) {
         if answer == nil { table.remove(peer) }
         guard let lookup = lookups[number] else { return }
         lookups[number]?.end(peer, hasAnswered: answer != nil)
         for told in (answer?.closer ?? []).prefix(settings.bucketSize + 1) where told.id != me {
-            let usable = told.addresses.filter { !$0.isLoopback }
+            let usable = told.addresses.filter { network == .local ? !$0.isLoopback : $0.isPublic }
             let isTarget = lookup.aim == .peer(told.id)
             let new = isTarget ? usable.filter { !lookup.tried.contains($0) } : usable
             guard !new.isEmpty || (!isTarget && (contacts[told.id] != nil || table.contains(told.id))) else { continue }

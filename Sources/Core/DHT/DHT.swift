@@ -1,5 +1,6 @@
 // The Kademlia DHT as a machine: it tells others where peers are, and who has said to provide what, and it looks for peers
-// itself. Every peer of a private network serves it. spec/wire-pubsub-dht-bitswap.md part 2.
+// itself. There are two: that of the local network is served by everyone in it; that of the wide one by those whom AutoNAT found
+// to be public, which we do not ask, so that we are its clients for ever. spec/wire-pubsub-dht-bitswap.md part 2.
 
 import Encoding
 import Kernel
@@ -7,8 +8,11 @@ import Multiformats
 import Seams
 
 package struct DHT: Sendable {
-    /// DHT-01: of the peers that reach each other at private addresses.
+    /// DHT-01: the one of peers that reach each other at private addresses, and the one of those at public ones.
+    package enum Network: Sendable { case local, wide }
+    /// What is served.
     package static let protocols = ["/ipfs/lan/kad/1.0.0"]
+    package static let wideProtocols = ["/ipfs/kad/1.0.0"]
 
     package enum Effect: Equatable, Sendable {
         case stream(StreamEffect)
@@ -27,6 +31,8 @@ package struct DHT: Sendable {
         let address: Multiaddr
         /// Whether it serves the DHT; nil until it has told.
         var serves: Bool?
+        /// Its addresses are of this network.
+        var belongs = false
     }
     /// When something is to happen to a stream: another's that is idle, or ours that has no answer.
     struct Due: Comparable, Sendable {
@@ -36,6 +42,7 @@ package struct DHT: Sendable {
     }
 
     let settings: DHTSettings
+    let network: Network
     let me: PeerID
     var streamIDs: StreamIDs
     var contacts = SortedMap<PeerID, Contact>()
@@ -65,11 +72,13 @@ package struct DHT: Sendable {
     var refreshAt: Instant?
     var lowAt: Instant?
 
-    package init(settings: DHTSettings = DHTSettings(), me: PeerID, owner: UInt8) {
+    package init(settings: DHTSettings = DHTSettings(), network: Network = .local, me: PeerID, owner: UInt8) {
         self.settings = settings
+        self.network = network
         self.me = me
         streamIDs = StreamIDs(owner: owner)
         table = RoutingTable(me: me, bucketSize: settings.bucketSize)
+        if network == .wide { table.groupMax = (settings.groupMax, settings.groupPerBucketMax) }
         providers = ProviderRecords(settings: settings)
         values = ValueRecords(settings: settings)
     }
@@ -81,13 +90,15 @@ package struct DHT: Sendable {
     package var lookupCount: Int { lookups.count }
     package var dialCount: Int { dialling.count }
 
+    var protocols: [String] { network == .local ? DHT.protocols : DHT.wideProtocols }
+    package func isLooking(for peer: PeerID) -> Bool { lookups.contains { $0.value.aim == .peer(peer) } }
+
     // MARK: Peers
 
     package mutating func onConnected(_ peer: PeerID, address: Multiaddr, now: Now, effects: inout [Effect]) {
         contacts[peer] = Contact(address: address)
         unreachable.remove(peer)
         missing.remove(peer)
-        lowAt = lowAt ?? now.monotonic + settings.lowInterval
         onDialled(peer, succeeded: true, now, &effects)
         for (number, lookup) in lookups where lookup.aim == .peer(peer) { end(number, now, &effects) }
     }
@@ -103,10 +114,13 @@ package struct DHT: Sendable {
 
     /// DHT-12: who lists the protocol, and is near, is asked whether it answers.
     package mutating func onIntroduced(_ peer: PeerID, _ introduction: PeerIntroduction, now: Now, effects: inout [Effect]) {
-        guard contacts[peer] != nil else { return }
-        let serves = introduction.protocols.contains(where: DHT.protocols.contains)
+        guard let contact = contacts[peer] else { return }
+        let serves = introduction.protocols.contains(where: protocols.contains)
         contacts[peer]?.serves = serves
-        if serves { check(peer, now, &effects) } else { table.remove(peer) }
+        contacts[peer]?.belongs = network == .local ? contact.address.isPrivate : introduction.listenAddresses.contains(where: \.isPublic)
+        guard serves else { table.remove(peer); return }
+        lowAt = lowAt ?? now.monotonic + settings.lowInterval
+        check(peer, now, &effects)
     }
 
     package mutating func onDisconnected(_ peer: PeerID, now: Now, effects: inout [Effect]) {

@@ -12,6 +12,9 @@ package struct DHTSettings: Sendable {
     /// DHT-12: candidates that are asked at a time whether they answer; and the size from which an answer must name somebody.
     package var checksMax = 256
     package var askedForPeersFrom = 20
+    /// DHT-13: peers at addresses of one neighbourhood, of the wide network.
+    package var groupMax = 3
+    package var groupPerBucketMax = 2
     /// Streams of one peer that are served; of what comes on them, held while its message is not whole; of answers, not yet taken.
     package var streamsPerPeerMax = 16
     package var heldBytesPerPeerMax = 5 << 20

@@ -44,12 +44,16 @@ package struct RoutingTable: Sendable {
     private struct Entry: Sendable {
         let position: Position
         let bucket: Int
+        /// The neighbourhood of its address.
+        let group: Bytes
         /// When it last answered.
         var heardAt: Instant
     }
 
     private let me: Position
     private let bucketSize: Int
+    /// How many of one neighbourhood there may be, in all and in a bucket.
+    package var groupMax: (table: Int, bucket: Int)?
     private var entries = SortedMap<PeerID, Entry>()
     private var sizes = [Int](repeating: 0, count: 257)
 
@@ -66,17 +70,31 @@ package struct RoutingTable: Sendable {
     package var filledBuckets: [Int] { sizes.indices.filter { sizes[$0] > 0 } }
 
     /// Who came first stays: a full bucket takes nobody (section 2.2).
-    package func hasRoom(for peer: PeerID) -> Bool {
+    package func hasRoom(for peer: PeerID, at address: Multiaddr? = nil) -> Bool {
         let bucket = bucket(of: peer)
-        return bucket < 256 && sizes[bucket] < bucketSize
+        return bucket < 256 && sizes[bucket] < bucketSize && allows(RoutingTable.group(of: address), in: bucket)
     }
 
-    package mutating func insert(_ peer: PeerID, now: Instant) {
+    /// Networks that are given to one owner as a whole, more or less: nobody fills the table with what costs him nothing.
+    private static func group(of address: Multiaddr?) -> Bytes {
+        guard let ip = address?.ip else { return [] }
+        return Bytes(ip.prefix(ip.count == 4 ? 2 : 4))
+    }
+    private func allows(_ group: Bytes, in bucket: Int) -> Bool {
+        guard let groupMax else { return true }
+        var (inTable, inBucket) = (0, 0)
+        entries.each { _, entry in
+            if entry.group == group { inTable += 1; inBucket += entry.bucket == bucket ? 1 : 0 }
+        }
+        return inTable < groupMax.table && inBucket < groupMax.bucket
+    }
+
+    package mutating func insert(_ peer: PeerID, at address: Multiaddr? = nil, now: Instant) {
         if entries[peer] != nil { return heard(peer, now: now) }
-        guard hasRoom(for: peer) else { return }
+        guard hasRoom(for: peer, at: address) else { return }
         let position = Position(of: peer)
         let bucket = me.sharedBits(with: position)
-        entries[peer] = Entry(position: position, bucket: bucket, heardAt: now)
+        entries[peer] = Entry(position: position, bucket: bucket, group: RoutingTable.group(of: address), heardAt: now)
         sizes[bucket] += 1
     }
     package mutating func heard(_ peer: PeerID, now: Instant) {

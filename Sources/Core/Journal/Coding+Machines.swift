@@ -108,6 +108,8 @@ extension DHTSettings: Fielded {
         try visitor.visit(&messageBytesMax)
         try visitor.visit(&checksMax)
         try visitor.visit(&askedForPeersFrom)
+        try visitor.visit(&groupMax)
+        try visitor.visit(&groupPerBucketMax)
         try visitor.visit(&streamsPerPeerMax)
         try visitor.visit(&heldBytesPerPeerMax)
         try visitor.visit(&untakenBytesMax)

@@ -124,6 +124,10 @@ package struct Multiaddr: Hashable, Comparable, Sendable, CustomStringConvertibl
         }
         return isLoopback || ip[0] & 0xfe == 0xfc || (ip[0] == 0xfe && ip[1] & 0xc0 == 0x80)
     }
+    /// An address that can be dialled from anywhere: names count, relays do not.
+    package var isPublic: Bool {
+        !components.contains { $0.scheme.name == "p2p-circuit" } && (isDNS || (isGlobalUnicast && !isPrivate))
+    }
     /// A unicast address that is not loopback or link-local; private ranges count (INF-02).
     package var isGlobalUnicast: Bool {
         guard let ip else { return false }

@@ -128,6 +128,31 @@ private struct Seeker {
         #expect(seeker.opened(to: other, [RPC.protocolID]) != stream)
     }
 
+    /// The wide network's DHT is asked as well, and one that finds nothing does not end the search of the other.
+    @Test(arguments: [true, false])
+    func eitherDHTMayFindIt(_ localEndsFirst: Bool) throws {
+        #expect(!ClusterPeer.protocols.contains(DHT.wideProtocols[0]))
+        var seeker = try Seeker()
+        let (server, other) = (try member(4), try member(3))
+        let here = try Multiaddr(text: "/ip4/80.1.2.3/tcp/9096"), there = try Multiaddr(text: "/ip4/80.7.2.3/tcp/9096")
+        seeker.step(.connection(.connected(server, address: here, outbound: true)))
+        seeker.step(.connection(.introduced(server, PeerIntroduction(protocols: DHT.wideProtocols, listenAddresses: [here]))))
+        seeker.answer(try #require(seeker.opened(to: server, DHT.wideProtocols)), [])
+        let (stream, _) = try call(&seeker, other)
+        seeker.step(.stream(.failed(stream, reason: "no address of it is known")))
+        let questions = seeker.effects.compactMap { if case .stream(.send(let id, _)) = $0 { id } else { nil } }
+        guard questions.count == 2 else { Issue.record("\(questions)"); return }
+        let found = [DHTMessage.Peer(other, [there])]
+        if localEndsFirst { seeker.answer(questions[0], []) }
+        #expect(seeker.replies.isEmpty)
+        seeker.answer(questions[1], found)
+        #expect(seeker.dialled.count == 1 && seeker.dialled[0] == (other, [there]))
+        if !localEndsFirst { seeker.answer(questions[0], []) }
+        #expect(seeker.replies.isEmpty)
+        seeker.connect(other, at: there)
+        #expect(seeker.opened(to: other, [RPC.protocolID]) == stream)
+    }
+
     /// What the book knows is told to whoever asks, and what is told is not believed for the book.
     @Test func theAddressesOfIdentifyAreTold() throws {
         var seeker = try Seeker()

@@ -164,8 +164,8 @@ extension Target {
                 machine.onIntroduced(peer, PeerIntroduction(protocols: DHT.protocols), now: Here.at(now), effects: &effects)
             }
             for number in 0..<4 as Range<UInt8> { join(Here.peer(number)) }
-            while !script.isOver {
-                var dialled: [PeerID] = []
+            var dialled: [PeerID] = []
+            func settle() {
                 for effect in effects {
                     switch effect {
                     case .stream(let effect):
@@ -179,8 +179,18 @@ extension Target {
                     }
                 }
                 effects = []
-                for peer in dialled where script.byte() & 1 == 0 {
-                    if script.byte() & 1 == 0 { join(peer) } else { machine.onDialFailed(peer, now: Here.at(now), effects: &effects) }
+            }
+            while !script.isOver {
+                settle()
+                let ready = dialled
+                dialled = []
+                for peer in ready {
+                    switch script.below(3) {
+                    case 0: dialled.append(peer)
+                    case 1: if !connected.contains(peer) { join(peer) }
+                    default: machine.onDialFailed(peer, now: Here.at(now), effects: &effects)
+                    }
+                    settle()
                 }
                 switch script.below(9) {
                 case 0: machine.find(Here.peer(script.byte()), tried: [], now: Here.at(now), effects: &effects)

@@ -604,3 +604,70 @@ private final class StreamLiar {
         net.pump()
     }
 }
+
+/// The DHT of the wide network, of which we are clients: DHT-02, DHT-12..14.
+@Suite struct WideDHTTests {
+    private func publicAddress(_ number: Int, in group: Int = 0) -> Multiaddr {
+        Multiaddr(unchecked: [4, 80, UInt8(group), UInt8(number >> 8), UInt8(number & 255), 6, 0x23, 0x88])
+    }
+    private func machine() -> DHT { DHT(network: .wide, me: netPeer(0), owner: 8) }
+    private var now: Now { Now(monotonic: .origin, wall: WallTime(seconds: 1_700_000_000)) }
+
+    /// Connects a peer that is there if it is asked. Whether it was asked.
+    @discardableResult
+    private func join(_ machine: inout DHT, _ number: Int, _ remote: Multiaddr, listening: [Multiaddr], protocols: [String] = DHT.wideProtocols) -> Bool {
+        var effects: [DHT.Effect] = []
+        machine.onConnected(netPeer(number), address: remote, now: now, effects: &effects)
+        let introduction = PeerIntroduction(protocols: protocols, listenAddresses: listening)
+        machine.onIntroduced(netPeer(number), introduction, now: now, effects: &effects)
+        for case .stream(.open(let stream, _, let asked)) in effects {
+            #expect(asked == DHT.wideProtocols)
+            machine.onStream(.received(stream, DHTMessage(.findNode).frame), addresses: { _ in [] }, now: now, effects: &effects)
+        }
+        machine.checkInvariants()
+        return !effects.isEmpty
+    }
+
+    @Test func onlyPublicServersGetIntoTheTable() throws {
+        var machine = machine()
+        let here = publicAddress(1)
+        #expect(!join(&machine, 1, here, listening: [here], protocols: DHT.protocols))
+        #expect(!join(&machine, 2, lanAddress(2), listening: [lanAddress(2), address("/ip4/127.0.0.1/tcp/1")]))
+        #expect(!join(&machine, 3, here, listening: [address("/ip4/80.1.1.1/tcp/1/p2p/\(netPeer(9))/p2p-circuit")]))
+        #expect(machine.table.count == 0)
+        #expect(join(&machine, 4, here, listening: [lanAddress(4), publicAddress(4)]))
+        #expect(join(&machine, 5, publicAddress(5, in: 1), listening: [address("/dns4/example.org/tcp/1")]))
+        #expect(Set(machine.table.peers) == Set([netPeer(4), netPeer(5)]))
+    }
+
+    @Test func oneNeighbourhoodDoesNotFillTheTable() {
+        var machine = machine()
+        for number in 1...60 { join(&machine, number, publicAddress(number), listening: [publicAddress(number)]) }
+        #expect(machine.table.count == 3)
+        let buckets = machine.table.peers.map { machine.table.bucket(of: $0) }
+        #expect(buckets.allSatisfy { bucket in buckets.count { $0 == bucket } <= 2 })
+        for number in 61...70 { join(&machine, number, publicAddress(number, in: number), listening: [publicAddress(number)]) }
+        #expect(machine.table.count == 13)
+    }
+
+    @Test func privateAddressesOfOthersAreNotDialled() {
+        var machine = machine()
+        join(&machine, 1, publicAddress(1), listening: [publicAddress(1)])
+        var effects: [DHT.Effect] = []
+        machine.find(netPeer(7), tried: [], now: now, effects: &effects)
+        guard case .stream(.send(let stream, _))? = effects.last else { Issue.record("not asked"); return }
+        var message = DHTMessage(.findNode)
+        message.closer = [DHTMessage.Peer(netPeer(7), [lanAddress(7), address("/ip4/127.0.0.1/tcp/1")]), DHTMessage.Peer(netPeer(8), [lanAddress(8), publicAddress(8)])]
+        effects = []
+        machine.onStream(.received(stream, message.frame), addresses: { _ in [] }, now: now, effects: &effects)
+        #expect(effects == [.dial(netPeer(8), [publicAddress(8)])])
+    }
+
+    @Test func nothingIsServed() {
+        var machine = machine()
+        var effects: [DHT.Effect] = []
+        let stream = StreamID(owner: 0, number: 1)
+        machine.onStream(.incoming(stream, from: netPeer(1), protocol: DHT.wideProtocols[0]), addresses: { _ in [] }, now: now, effects: &effects)
+        #expect(effects == [.stream(.reset(stream))])
+    }
+}
