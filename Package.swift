@@ -33,7 +33,7 @@ func tests(_ name: String, at path: String, knows: [String], exclude: [String] =
 let floor0 = ["Kernel", "Encoding", "Crypto", "Multiformats"]
 let floor1 = floor0 + ["Pinset", "Seams", "HTTP"]
 let machines = [
-    "Storage", "Gossip", "Exchange", "DagList", "UnixFS", "RPC", "MerkleCRDT", "Allocation", "Tracking", "Monitoring",
+    "Storage", "Gossip", "Exchange", "DHT", "DagList", "UnixFS", "RPC", "MerkleCRDT", "Allocation", "Tracking", "Monitoring",
     "IPFSConnector", "Discovery",
 ]
 let wholeCore = floor1 + machines + ["Cluster"]
@@ -70,6 +70,7 @@ let package = Package(
         core("Storage", knows: floor1),
         core("Gossip", knows: floor1),
         core("Exchange", knows: floor1),
+        core("DHT", knows: floor1),
         core("DagList", knows: floor1),
         core("UnixFS", knows: floor1),
         core("RPC", knows: floor1),
@@ -120,7 +121,7 @@ let package = Package(
         tests("StorageTests", at: "Tests/Property/Storage", knows: floor1 + ["Storage", "TestSupport"]),
         tests("CRDTTests", at: "Tests/Property/CRDT", knows: floor1 + ["Storage", "MerkleCRDT", "TestSupport"]),
         tests("NetworkTests", at: "Tests/Property/Network",
-              knows: floor1 + ["Gossip", "Exchange", "DagList", "RPC", "Discovery", "TestSupport"]),
+              knows: floor1 + ["Gossip", "Exchange", "DHT", "DagList", "RPC", "Discovery", "TestSupport"]),
         tests("PinningTests", at: "Tests/Property/Pinning",
               knows: floor1 + ["Allocation", "Tracking", "Monitoring", "TestSupport"]),
         tests("ClusterTests", at: "Tests/Property/Cluster", knows: wholeCore + ["TestSupport"]),

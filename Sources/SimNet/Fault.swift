@@ -20,6 +20,7 @@ package enum FaultKind: String, CaseIterable, Sendable {
     case clockOffset = "clock-offset", clockFreeze = "clock-freeze"
     case leave, lose
     case hostileGossip = "hostile-gossip", hostileBytes = "hostile-bytes", hostileWants = "hostile-wants"
+    case hostileFinding = "hostile-finding"
 }
 
 package struct Fault: Equatable, Sendable {
@@ -127,6 +128,8 @@ extension FaultKind {
             "Promises are broken by what happens right after them (web3.storage #994).", .powerCut),
         row(.hostileWants, .hostile, 3, 0...0, 0...2, "It wants more blocks than are kept in mind for one peer, or replaces its wants by a full list, or wants before it introduces itself.",
             "boxo #432, #629; kubo #3398.", .hostileWanted),
+        row(.hostileFinding, .hostile, 3, 30...300, 0...2, "It tells of peers that do not exist, and of others where they are not; it asks without end, names itself a provider of everything, or begins questions.",
+            "Sybils and eclipse attacks on Kademlia (Prünster et al., 2022).", .peersMadeUp),
     ]
 }
 

@@ -48,6 +48,7 @@ package enum Probe: String, CaseIterable, Sendable {
     case factsFalse = "false-free-space-told"
     case hostileSent = "hostile-bytes-sent"
     case hostileWanted = "hostile-wants-heard"
+    case peersMadeUp = "peers-made-up"
 
     /// Seldom hit: a sweep of a thousand runs may miss it.
     package var isRare: Bool { [.undone, .cutLost, .droppedLost].contains(self) }

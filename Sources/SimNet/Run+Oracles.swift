@@ -103,6 +103,7 @@ extension Run {
         if oracles.tracked[index] != tracked || process.peer.steps % 32 == 0 {
             oracles.tracked[index] = tracked
             process.machine.checkTracker()
+            process.machine.checkDHT()
             checkAttempts(index, process)
         }
         // DIGEST: equal heads with nothing missing are equal states, at all times. Looked at where a merge changed something.

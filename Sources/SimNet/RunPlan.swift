@@ -218,7 +218,7 @@ extension RunPlan {
         case .ring, .swizzle: fault.peers = order
         case .slowLink, .thinLink, .halfOpen, .connectionLoss, .flapping, .muteGossip, .streamReset: (fault.peers, fault.others) = ([order[0]], [order[1]])
         case .ipfsLosesReplies, .ipfsCollects: fault.peers = everyone
-        case .hostileGossip, .hostileBytes, .hostileWants: fault.peers = [options.peers]
+        case .hostileGossip, .hostileBytes, .hostileWants, .hostileFinding: fault.peers = [options.peers]
         default: break
         }
         return fault

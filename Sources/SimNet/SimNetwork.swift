@@ -55,7 +55,7 @@ final class Pieces {
 }
 
 /// What a stream carries, as far as faults tell them apart.
-enum Cargo { case gossip, blocks, other }
+enum Cargo { case gossip, blocks, finding, other }
 
 /// A stream, with what both ends know of it.
 final class SimStream {

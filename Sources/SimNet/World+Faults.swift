@@ -1,6 +1,7 @@
 // Faults strike and end.
 
 import Cluster
+import DHT
 import Encoding
 import Exchange
 import Gossip
@@ -111,6 +112,7 @@ extension World {
         case .hostileGossip: gossipAsHostile(fault)
         case .hostileBytes: sendNoise(fault)
         case .hostileWants: wantAsHostile(fault)
+        case .hostileFinding: findAsHostile(fault)
         }
         if fault.kind == .reboot { crash(first) }
         if fault.kind == .restart || fault.kind == .reboot { start(first) }
@@ -150,6 +152,7 @@ extension World {
         case .crash, .wipe, .rollback, .leave: start(first)
         case .powerCut: for index in powerCuts.remove(fault.number)?.struck ?? [] { start(index) }
         case .suspend: resume(first)
+        case .hostileFinding: liars[first] = nil
         case .clockOffset: peer.clock.wallOffset = peer.clock.wallOffset - .seconds(Int64(fault.amount))
         case .clockFreeze: peer.clock.frozenAt = nil
         case .swizzle, .halfOpen, .connectionLoss, .streamReset, .flapping, .ipfsReset, .ipfsRestart, .syncFailure, .rot, .restart, .lose, .hostileGossip,
@@ -162,6 +165,7 @@ extension World {
         for number in striking { record(.healed(number), nil, "-- fault \(number) ends --") }
         striking = SortedSet()
         powerCuts = SortedMap()
+        liars = [:]
         heal()
         for peer in peers {
             (peer.ipfs.isDown, peer.ipfs.hangs, peer.ipfs.isFull, peer.ipfs.hidesSpace) = (false, false, false, false)
@@ -300,6 +304,40 @@ extension World {
         hostileWants[fault.number] = (index, last.multihash, one.isFull ? cids.map(\.multihash) : [])
         let bytes = (many.wants.isEmpty ? [] : many.frame) + one.frame
         hostileStreams(process, Exchange.protocols, fault.number, among: others) { _ in bytes }
+    }
+
+    /// Whoever asks it is told lies; and it asks far too much itself.
+    private func findAsHostile(_ fault: Fault) {
+        guard let index = fault.peers.first, let process = peers[index].process else { return }
+        liars[index] = 0
+        var choices = tape.stream(.faults, 1 << 55 | UInt64(fault.number))
+        var bytes: Bytes = []
+        switch fault.amount {
+        case 0: for _ in 0..<50 { bytes += DHTMessage(.findNode, key: choices.bytes(34)).frame }
+        case 1:
+            for _ in 0..<200 {
+                var message = DHTMessage(.addProvider, key: choices.bytes(34))
+                message.providers = [DHTMessage.Peer(peers[index].id, [.simulated(index)])]
+                bytes += message.frame
+            }
+        default: bytes = varint(4 << 20) + choices.bytes(1000)
+        }
+        hostileStreams(process, DHT.protocols, fault.number) { _ in bytes }
+    }
+
+    /// An answer that names peers that nobody is, and real ones where they are not.
+    func madeUp(by liar: Int) -> Bytes {
+        hit(.peersMadeUp)
+        let count = liars[liar] ?? 0
+        liars[liar] = count + 1
+        var choices = tape.stream(.faults, 1 << 56 | UInt64(liar) << 32 | count)
+        var message = DHTMessage(.findNode)
+        message.closer = (0..<30).map { number in
+            let id = PeerID(Multihash(code: HashCode.identity, digest: [8, 1, 18, 32] + choices.bytes(32)))
+            return DHTMessage.Peer(id, [.simulated(peers.count + number), .simulated(choices.below(peers.count))])
+        }
+        for peer in peers { message.closer.insert(DHTMessage.Peer(peer.id, [.simulated(choices.below(peers.count))]), at: choices.below(20)) }
+        return message.frame
     }
 
     private func hostileStreams(_ process: Process, _ protocols: [String], _ number: Int, among others: [Int]? = nil, _ bytes: (Int) -> Bytes) {

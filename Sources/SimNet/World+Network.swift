@@ -1,6 +1,7 @@
 // Connections, streams and what is done to them.
 
 import Cluster
+import DHT
 import Exchange
 import Gossip
 import Kernel
@@ -74,7 +75,7 @@ extension World {
 
     private func cargo(_ protocols: [String]) -> Cargo {
         guard let first = protocols.first else { return .other }
-        return Gossip.protocols.contains(first) ? .gossip : Exchange.protocols.contains(first) ? .blocks : .other
+        return Gossip.protocols.contains(first) ? .gossip : Exchange.protocols.contains(first) ? .blocks : DHT.protocols.contains(first) ? .finding : .other
     }
 
     // MARK: Packets
@@ -191,6 +192,7 @@ extension World {
         case .gossip where network[link].mutedGossip > 0 && World.publishes(bytes):
             hit(.gossipMuted)
             return nil
+        case .finding where liars[link.from] != nil && stream.opener != link.from: return madeUp(by: link.from)
         case .blocks where stream.openerID.owner == World.hostileOwner: return bytes
         case .blocks where network[link].withheldBlocks > 0:
             hit(.blocksWithheld)

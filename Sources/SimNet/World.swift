@@ -81,6 +81,8 @@ package final class World {
     var powerCuts = SortedMap<Int, (fault: Fault, struck: [Int])>()
     /// Hostile members that are to want something of whoever they are connected to next, before they introduce themselves.
     var strangers = SortedMap<Int, Fault>()
+    /// Hostile members that tell of peers that do not exist, and how often they have.
+    var liars: [Int: UInt64] = [:]
     /// What hostile members wanted last, and what they want no more: by the fault.
     var hostileWants = SortedMap<Int, (of: Int, last: Multihash, not: [Multihash])>()
     /// Called when a peer has heard the end of what a hostile member had to say.

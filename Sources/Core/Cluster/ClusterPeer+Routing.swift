@@ -1,6 +1,7 @@
 // Where each machine's effects go, and each event.
 
 import Crypto
+import DHT
 import DagList
 import Exchange
 import Gossip
@@ -67,6 +68,32 @@ extension ClusterPeer {
                 withIPFS { $0.onBlock(cid, bytes, now: $1, effects: &$2) }
             case .log(let line): turn.effects.append(.log(line))
             }
+        }
+    }
+    /// It tells others what the book knows of peers, and of this one.
+    mutating func withDHT(_ body: (inout DHT, DHT.Addresses, inout Turn, inout [DHT.Effect]) -> Void) {
+        var effects: [DHT.Effect] = []
+        let (book, listening, me) = (book, listenAddresses, id)
+        body(&dht, { $0 == me ? listening : book.addresses(of: $0) }, &turn, &effects)
+        for effect in effects { route(effect) }
+    }
+    mutating func withWideDHT(_ body: (inout DHT, DHT.Addresses, inout Turn, inout [DHT.Effect]) -> Void) {
+        var effects: [DHT.Effect] = []
+        body(&wideDHT, { _ in [] }, &turn, &effects)
+        for effect in effects { route(effect) }
+    }
+    mutating func withDHTs(_ body: (inout DHT, DHT.Addresses, inout Turn, inout [DHT.Effect]) -> Void) {
+        withDHT(body)
+        withWideDHT(body)
+    }
+    private mutating func route(_ effect: DHT.Effect) {
+        switch effect {
+        case .stream(let effect): emit(effect)
+        case .dial(let peer, let told):
+            turn.effects.append(.connection(.dial(peer, told + book.addresses(of: peer).filter { !told.contains($0) })))
+        case .found(let peer): retryStreams(to: peer)
+        case .notFound(let peer): giveUp(peer)
+        case .log(let line): turn.effects.append(.log(line))
         }
     }
     mutating func withRPC(_ body: (inout RPC, Now, inout [RPC.Effect]) -> Void) {
@@ -196,7 +223,8 @@ extension ClusterPeer {
     func ended(_ stream: InboundStream) -> Bool { stream.localEnded && stream.remoteEnded }
 
     mutating func emit(_ effect: StreamEffect) {
-        turn.effects.append(.stream(effect))
+        let waits = hold(effect)
+        if !waits { turn.effects.append(.stream(effect)) }
         traffic.onEffect(effect, now: turn.now.monotonic)
         switch effect {
         case .closeWrite(let id):
@@ -208,6 +236,7 @@ extension ClusterPeer {
     }
 
     mutating func onStream(_ event: StreamEvent) {
+        if seek(event) { return }
         let stream = event.stream
         traffic.onEvent(event, now: turn.now.monotonic)
         var owner = stream.owner
@@ -229,6 +258,7 @@ extension ClusterPeer {
     private static func owner(of proto: String) -> UInt8 {
         if proto == RPC.protocolID { return Owner.rpc }
         if proto == DagList.protocolID { return Owner.dagList }
+        if DHT.protocols.contains(proto) { return Owner.dht }
         return Gossip.protocols.contains(proto) ? Owner.gossip : Owner.exchange
     }
 
@@ -236,6 +266,8 @@ extension ClusterPeer {
         switch owner {
         case Owner.rpc: withRPC { $0.onStream(event, now: $1, effects: &$2) }
         case Owner.gossip: withGossip { $0.onStream(event, now: $1.now, choices: &$1.choices, effects: &$2) }
+        case Owner.wideDHT: withWideDHT { $0.onStream(event, addresses: $1, now: $2.now, effects: &$3) }
+        case Owner.dht: withDHT { $0.onStream(event, addresses: $1, now: $2.now, effects: &$3) }
         case Owner.dagList: withDagList { $0.onStream(event, blocks: $1, now: $2, effects: &$3) }
         case Owner.exchange: withExchange { $0.onStream(event, blocks: $1, now: $2, effects: &$3) }
         default: unreachable("a stream of nobody's, \(event.stream)")
@@ -249,9 +281,11 @@ extension ClusterPeer {
         case .connected(let peer, let address, let outbound):
             book.onConnected(peer, address: address, outbound: outbound, now: turn.now)
             gossip.onConnected(peer, outbound: outbound)
+            withDHTs { $0.onConnected(peer, address: address, now: $2.now, effects: &$3) }
             tellNeighbours()
         case .introduced(let peer, let introduction):
             book.learn(peer, introduction.listenAddresses, now: turn.now)
+            withDHTs { $0.onIntroduced(peer, introduction, now: $2.now, effects: &$3) }
             withGossip { $0.onIntroduced(peer, introduction, effects: &$2) }
             withExchange { $0.onIntroduced(peer, introduction, now: $2, effects: &$3) }
             dagList.onIntroduced(peer, introduction)
@@ -264,14 +298,17 @@ extension ClusterPeer {
         case .disconnected(let peer):
             book.onDisconnected(peer, now: turn.now, choices: &turn.choices)
             gossip.onDisconnected(peer)
+            withDHTs { $0.onDisconnected(peer, now: $2.now, effects: &$3) }
             tellNeighbours()
             withExchange { $0.onDisconnected(peer, now: $2, effects: &$3) }
             withDagList { $0.onDisconnected(peer, effects: &$3) }
         case .dialFailed(let peer, let reason):
             book.onDialFailed(peer, now: turn.now)
+            withDHTs { $0.onDialFailed(peer, now: $2.now, effects: &$3) }
             note(.debug, "cluster", "dialling \(peer) failed: \(reason)")
         case .listening(let addresses):
             listenAddresses = addresses
+            withDHTs { machine, _, turn, _ in machine.onListening(now: turn.now) }
             tellNeighbours()
         case .found(let peer, let addresses): book.learn(peer, addresses, now: turn.now)
         case .crowded(let peers):
@@ -283,7 +320,8 @@ extension ClusterPeer {
     /// What the connections to a peer are worth when there are too many; nil if they are to be kept in any case (CM-02).
     private func worth(of peer: PeerID) -> Int? {
         if settings.trust.names(peer) || gossip.isMeshed(peer) || exchange.isTrading(with: peer, now: turn.now) { return nil }
-        return gossip.worth(of: peer)
+        guard let near = dht.worth(of: peer), let wide = wideDHT.worth(of: peer) else { return nil }
+        return gossip.worth(of: peer) + near + wide
     }
 
     /// The embedded node lives on the cluster's host: it has the same addresses and the same neighbours.

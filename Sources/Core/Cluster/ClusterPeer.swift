@@ -1,6 +1,7 @@
 // A peer of the cluster, as a value. It composes the machines; nothing else knows more than one of them.
 
 import Crypto
+import DHT
 import DagList
 import Exchange
 import Gossip
@@ -30,6 +31,8 @@ package struct ClusterPeer: Sendable {
         static let replica: UInt8 = 4
         static let ipfs: UInt8 = 5
         static let dagList: UInt8 = 6
+        static let dht: UInt8 = 7
+        static let wideDHT: UInt8 = 8
     }
 
     enum Phase: Equatable, Sendable {
@@ -40,7 +43,7 @@ package struct ClusterPeer: Sendable {
     }
 
     /// What a net must accept streams for, in the order of preference.
-    package static let protocols = [RPC.protocolID] + Gossip.protocols + Exchange.protocols + [DagList.protocolID]
+    package static let protocols = [RPC.protocolID] + Gossip.protocols + Exchange.protocols + DHT.protocols + [DagList.protocolID]
 
     let settings: PeerSettings
     var turn = Turn()
@@ -50,6 +53,9 @@ package struct ClusterPeer: Sendable {
     var book: PeerBook
     var gossip: Gossip
     var exchange: Exchange
+    var dht: DHT
+    /// The same of the wide network, of which we are only a client.
+    var wideDHT: DHT
     var dagList: DagList
     var rpc: RPC
     package internal(set) var replica: Replica
@@ -72,6 +78,10 @@ package struct ClusterPeer: Sendable {
     var trackerCalls: [WorkID: IPFSCallID] = [:]
     var rpcCalls: [RPCCallID: RPCPending] = [:]
     var served: [StreamID: ServedCall] = [:]
+    /// Streams to peers that were not connected. See ClusterPeer+Finding.
+    var calling = SortedMap<StreamID, Calling>()
+    /// Both DHTs are just being asked.
+    var isBeginningToSeek = false
     var gathers: [UInt64: Gather] = [:]
     var surveys = SortedMap<Survey.Reader, Survey>()
     /// What garbage collections under way have removed.
@@ -101,6 +111,8 @@ package struct ClusterPeer: Sendable {
             settings: settings.gossip, me: settings.me, signer: signer, owner: Owner.gossip,
             firstSequenceNumber: UInt64(bitPattern: now.wall.unixNanoseconds), now: now)
         exchange = Exchange(settings: settings.exchange, owner: Owner.exchange)
+        dht = DHT(settings: settings.dht, me: settings.me, owner: Owner.dht)
+        wideDHT = DHT(settings: settings.dht, network: .wide, me: settings.me, owner: Owner.wideDHT)
         dagList = DagList(settings: settings.dagList, owner: Owner.dagList)
         rpc = RPC(settings: settings.rpc, owner: Owner.rpc, trust: settings.trust)
         tracker = Tracker(settings: settings.tracker, me: settings.me)
@@ -131,7 +143,7 @@ package struct ClusterPeer: Sendable {
     package var unfinished: KeyValuePairs<String, Int> {
         [
             "writes": writes.count, "calls to IPFS": ipfsCalls.count, "pins and unpins": trackerCalls.count, "calls to peers": rpcCalls.count,
-            "calls of peers": served.count, "gatherings": gathers.count, "surveys": surveys.count, "collections of garbage": collections.count,
+            "calls of peers": served.count, "streams that wait for their peer": calling.count, "gatherings": gathers.count, "surveys": surveys.count, "collections of garbage": collections.count,
             "bulk writes": bulk.count, "listings": pinListings.count, "uploads": adds.count,
         ]
     }
@@ -152,6 +164,10 @@ package struct ClusterPeer: Sendable {
     package mutating func tracked() -> (busy: Int, queued: Int) { (tracker.busyCount, tracker.pinQueueSize) }
     package mutating func waitsForNothing() -> Bool { replica.waitsForNothing }
     package mutating func checkTracker() { tracker.checkInvariants() }
+    package mutating func checkDHT() {
+        dht.checkInvariants()
+        wideDHT.checkInvariants()
+    }
     /// What the peerstore file is to hold: other peers and their addresses, the most important first.
     package var knownPeers: [(peer: PeerID, addresses: [Multiaddr])] { book.known }
 
@@ -216,7 +232,7 @@ package struct ClusterPeer: Sendable {
     private var deadlines: [(name: String, at: Instant?)] {
         [
             ("replica", replica.nextDeadline), ("gossip", gossip.nextDeadline), ("exchange", exchange.nextDeadline),
-            ("lists", dagList.nextDeadline), ("rpc", rpc.nextDeadline), ("ipfs", ipfs.nextDeadline), ("book", book.nextDeadline),
+            ("dht", dht.nextDeadline), ("wide dht", wideDHT.nextDeadline), ("lists", dagList.nextDeadline), ("rpc", rpc.nextDeadline), ("ipfs", ipfs.nextDeadline), ("book", book.nextDeadline),
             ("monitor", monitor.nextDeadline), ("informers", informers.nextDeadline), ("surveys", surveysDue), ("loops", loops.nextDeadline),
         ]
     }
@@ -224,6 +240,7 @@ package struct ClusterPeer: Sendable {
     private var nextDeadline: Instant? {
         var next = earliest(replica.nextDeadline, gossip.nextDeadline)
         next = earliest(next, exchange.nextDeadline)
+        next = earliest(next, earliest(dht.nextDeadline, wideDHT.nextDeadline))
         next = earliest(next, dagList.nextDeadline)
         next = earliest(next, rpc.nextDeadline)
         next = earliest(next, ipfs.nextDeadline)
@@ -238,6 +255,7 @@ package struct ClusterPeer: Sendable {
         withReplica { $0.onTime(now: $1.now, choices: &$1.choices, effects: &$2) }
         withGossip { $0.onTime(now: $1.now, choices: &$1.choices, effects: &$2) }
         withExchange { $0.onTime(now: $2, effects: &$3) }
+        withDHTs { $0.onTime(now: $2.now, choices: &$2.choices, effects: &$3) }
         withDagList { $0.onTime(now: $2, effects: &$3) }
         withRPC { $0.onTime(now: $1, effects: &$2) }
         withIPFS { $0.onTime(now: $1, effects: &$2) }

@@ -49,6 +49,7 @@ package struct PeerBook: Sendable {
         self.me = me
     }
 
+    package func isConnected(_ peer: PeerID) -> Bool { entries[peer]?.state == .connected }
     package func addresses(of peer: PeerID) -> [Multiaddr] { entries[peer]?.addresses ?? [] }
     /// Every known address with its peer, first priority first: what the peerstore file holds (CFG-219).
     package var known: [(peer: PeerID, addresses: [Multiaddr])] {

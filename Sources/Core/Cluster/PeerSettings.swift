@@ -1,6 +1,7 @@
 // Everything that can be set of a peer, with upstream's defaults.
 
 import Allocation
+import DHT
 import DagList
 import Exchange
 import Gossip
@@ -47,6 +48,7 @@ package struct PeerSettings: Sendable {
     package var book = PeerBookSettings()
     package var gossip = Gossip.Settings()
     package var exchange = ExchangeSettings()
+    package var dht = DHTSettings()
     package var dagList = DagListSettings()
     package var rpc = RPCSettings()
     package var replica = ReplicaSettings()

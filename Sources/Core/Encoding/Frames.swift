@@ -16,6 +16,8 @@ package struct FrameReader: Sendable {
     package init(limitBytes: Int) { self.limitBytes = limitBytes }
 
     package var isEmpty: Bool { start == buffer.count }
+    /// What has come and is not in a frame yet.
+    package var waitingBytes: Int { buffer.count - start }
 
     package mutating func append(_ bytes: Bytes) {
         if start == buffer.count {

@@ -2,6 +2,7 @@
 
 import Allocation
 import Cluster
+import DHT
 import DagList
 import Exchange
 import Gossip
@@ -88,6 +89,56 @@ extension ExchangeSettings: Fielded {
         try visitor.visit(&wantsAtOnce)
         try visitor.visit(&entriesPerMessage)
         try visitor.visit(&haveBlockBytes)
+    }
+}
+extension DHTMessageLimits: Fielded {
+    package static var blank: DHTMessageLimits { DHTMessageLimits() }
+    package mutating func visit(_ visitor: inout some FieldVisitor) throws(JournalError) {
+        try visitor.visit(&peersMax)
+        try visitor.visit(&addressesPerPeerMax)
+        try visitor.visit(&addressBytesMax)
+    }
+}
+extension DHTSettings: Fielded {
+    package static var blank: DHTSettings { DHTSettings() }
+    package mutating func visit(_ visitor: inout some FieldVisitor) throws(JournalError) {
+        try visitor.visit(&bucketSize)
+        try visitor.visit(&answerTimeout)
+        try visitor.visit(&idleTimeout)
+        try visitor.visit(&messageBytesMax)
+        try visitor.visit(&checksMax)
+        try visitor.visit(&askedForPeersFrom)
+        try visitor.visit(&groupMax)
+        try visitor.visit(&groupPerBucketMax)
+        try visitor.visit(&streamsPerPeerMax)
+        try visitor.visit(&heldBytesPerPeerMax)
+        try visitor.visit(&untakenBytesMax)
+        try visitor.visit(&limits)
+        try visitor.visit(&providerLifetime)
+        try visitor.visit(&providerAddressLifetime)
+        try visitor.visit(&providerKeyBytesMax)
+        try visitor.visit(&providersMax)
+        try visitor.visit(&providersPerPeerMax)
+        try visitor.visit(&providersPerAnswerMax)
+        try visitor.visit(&valueLifetime)
+        try visitor.visit(&valueBytesMax)
+        try visitor.visit(&valuesMax)
+        try visitor.visit(&concurrency)
+        try visitor.visit(&resilience)
+        try visitor.visit(&questionsMax)
+        try visitor.visit(&candidatesMax)
+        try visitor.visit(&lookupsMax)
+        try visitor.visit(&findTimeout)
+        try visitor.visit(&dialsMax)
+        try visitor.visit(&dialTimeout)
+        try visitor.visit(&unreachableFor)
+        try visitor.visit(&missingFor)
+        try visitor.visit(&rememberedMax)
+        try visitor.visit(&refreshInterval)
+        try visitor.visit(&refreshTimeout)
+        try visitor.visit(&refreshDelay)
+        try visitor.visit(&lowTable)
+        try visitor.visit(&lowInterval)
     }
 }
 extension DagListSettings: Fielded {

@@ -2,6 +2,7 @@
 
 import Allocation
 import Cluster
+import DHT
 import Exchange
 import Gossip
 import IPFSConnector
@@ -48,6 +49,7 @@ extension PeerSettings: Fielded {
         try visitor.visit(&book)
         try visitor.visit(&gossip)
         try visitor.visit(&exchange)
+        try visitor.visit(&dht)
         try visitor.visit(&dagList)
         try visitor.visit(&rpc)
         try visitor.visit(&replica)

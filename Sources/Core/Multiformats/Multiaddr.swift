@@ -132,6 +132,19 @@ package struct Multiaddr: Hashable, Comparable, Sendable, CustomStringConvertibl
         guard let ip else { return false }
         return ip.count == 4 ? ip[0] == 127 : ip.dropLast().allSatisfy { $0 == 0 } && ip.last == 1
     }
+    /// An address that means something in one network only, or on one machine.
+    package var isPrivate: Bool {
+        guard let ip else { return false }
+        if ip.count == 4 {
+            return ip[0] == 10 || ip[0] == 127 || (ip[0] == 172 && ip[1] & 0xf0 == 16) || (ip[0] == 192 && ip[1] == 168)
+                || (ip[0] == 100 && ip[1] & 0xc0 == 64) || (ip[0] == 169 && ip[1] == 254)
+        }
+        return isLoopback || ip[0] & 0xfe == 0xfc || (ip[0] == 0xfe && ip[1] & 0xc0 == 0x80)
+    }
+    /// An address that can be dialled from anywhere: names count, relays do not.
+    package var isPublic: Bool {
+        !components.contains { $0.scheme.name == "p2p-circuit" } && (isDNS || (isGlobalUnicast && !isPrivate))
+    }
     /// A unicast address that is not loopback or link-local; private ranges count (INF-02).
     package var isGlobalUnicast: Bool {
         guard let ip else { return false }

@@ -98,12 +98,6 @@ enum AddressReach: Int, Comparable {
 
     /// Names are taken for global.
     init(_ address: Multiaddr) {
-        guard let ip = address.ip else { self = .global; return }
-        if address.isLoopback { self = .loopback; return }
-        let isLocal = ip.count == 4
-            ? ip[0] == 10 || (ip[0] == 172 && ip[1] & 0xf0 == 16) || (ip[0] == 192 && ip[1] == 168)
-                || (ip[0] == 100 && ip[1] & 0xc0 == 64) || (ip[0] == 169 && ip[1] == 254)
-            : ip[0] & 0xfe == 0xfc || (ip[0] == 0xfe && ip[1] & 0xc0 == 0x80)
-        self = isLocal ? .local : .global
+        self = address.isLoopback ? .loopback : address.isPrivate ? .local : .global
     }
 }

@@ -1,5 +1,6 @@
 // The machines that speak to other peers, told what a stranger or a member may say.
 
+import DHT
 import DagList
 import Encoding
 import Exchange
@@ -145,6 +146,67 @@ extension Target {
                 for number in 0..<4 as Range<UInt8> {
                     require(machine.ledger(of: Here.peer(number)).count <= 64, "a ledger without end")
                 }
+            }
+        },
+        Target("dht", seeds: Target.findingSeeds) { bytes in
+            var script = Script(bytes)
+            var settings = DHTSettings()
+            (settings.providersMax, settings.providersPerPeerMax, settings.valuesMax) = (16, 8, 4)
+            (settings.streamsPerPeerMax, settings.checksMax, settings.untakenBytesMax, settings.bucketSize) = (4, 4, 4096, 3)
+            (settings.questionsMax, settings.candidatesMax, settings.dialsMax, settings.lookupsMax) = (12, 12, 3, 3)
+            var machine = DHT(settings: settings, me: Here.peer(9), owner: 7)
+            var (net, choices, effects) = (Net(), Choices(seed: 1), [DHT.Effect]())
+            var (now, connected): (Int64, Set<PeerID>) = (0, [])
+            let address = Multiaddr(unchecked: [4, 10, 0, 0, 1, 6, 0x23, 0x88])
+            func join(_ peer: PeerID) {
+                connected.insert(peer)
+                machine.onConnected(peer, address: address, now: Here.at(now), effects: &effects)
+                machine.onIntroduced(peer, PeerIntroduction(protocols: DHT.protocols), now: Here.at(now), effects: &effects)
+            }
+            for number in 0..<4 as Range<UInt8> { join(Here.peer(number)) }
+            var dialled: [PeerID] = []
+            func settle() {
+                for effect in effects {
+                    switch effect {
+                    case .stream(let effect):
+                        net.take(effect)
+                        if case .open(_, let peer, _) = effect { require(connected.contains(peer), "a stream to \(peer), who is not connected") }
+                    case .dial(let peer, _):
+                        require(peer != Here.peer(9) && !connected.contains(peer), "\(peer) is dialled")
+                        dialled.append(peer)
+                    case .found(let peer): require(connected.contains(peer), "\(peer) is found and not connected")
+                    case .notFound, .log: break
+                    }
+                }
+                effects = []
+            }
+            while !script.isOver {
+                settle()
+                let ready = dialled
+                dialled = []
+                for peer in ready {
+                    switch script.below(3) {
+                    case 0: dialled.append(peer)
+                    case 1: if !connected.contains(peer) { join(peer) }
+                    default: machine.onDialFailed(peer, now: Here.at(now), effects: &effects)
+                    }
+                    settle()
+                }
+                switch script.below(9) {
+                case 0: machine.find(Here.peer(script.byte()), tried: [], now: Here.at(now), effects: &effects)
+                case 1:
+                    now += Int64(script.byte()) * 1000
+                    machine.onTime(now: Here.at(now), choices: &choices, effects: &effects)
+                case 2:
+                    let peer = Here.peer(UInt8(script.below(4)))
+                    if connected.remove(peer) != nil { machine.onDisconnected(peer, now: Here.at(now), effects: &effects) } else { join(peer) }
+                case 3: machine.onListening(now: Here.at(now))
+                default:
+                    machine.onStream(net.event(&script, protocols: DHT.protocols), addresses: { _ in [address] }, now: Here.at(now), effects: &effects)
+                }
+                machine.checkInvariants()
+                require(machine.recordCount <= 20, "\(machine.recordCount) records")
+                require(machine.servedStreamCount <= 4 * max(4, connected.count + 4), "\(machine.servedStreamCount) streams")
             }
         },
         Target("dag-list", seeds: Target.listSeeds) { bytes in
@@ -306,6 +368,12 @@ extension Target {
     }
     @Sendable private static func exchangeSeeds() -> [Bytes] {
         bitswapSeeds().map { [0, 1, 0] + talk(framed($0)) + [2, 100, 7, 5, 0] }
+    }
+    @Sendable private static func findingSeeds() -> [Bytes] {
+        let frames = dhtSeeds().map { framed($0) }
+        // It is asked; and the questions for themselves, which it asks at the start, are answered.
+        let answers = (0..<4).flatMap { (number: UInt8) in [8, 7, number] + Script.step(0, DHTMessage(.findNode).frame).dropFirst() }
+        return frames.map { talk($0) } + [talk(frames[4], frames[1], frames[3]), answers + [0, 77, 1, 3], answers + [8, 7, 0] + Script.step(0, frames[0]).dropFirst() + [0, 88, 1, 200]]
     }
     @Sendable private static func listSeeds() -> [Bytes] {
         var request = ProtobufWriter(), page = ProtobufWriter()

@@ -1,5 +1,6 @@
 // Protobuf messages that peers exchange.
 
+import DHT
 import Encoding
 import Exchange
 import Gossip
@@ -40,6 +41,15 @@ extension Target {
             require(message.frame == framed(message.encoded), "a frame of other bytes")
             return message.encoded
         }),
+        Target("dht-message", seeds: Target.dhtSeeds) { bytes in
+            let limits = DHTMessageLimits()
+            comesBack(bytes, { try DHTMessage(decoding: $0[...], within: limits) }, { $0.encoded })
+            guard let message = try? DHTMessage(decoding: bytes[...], within: limits) else { return }
+            for peers in [message.closer, message.providers] {
+                require(peers.count <= limits.peersMax, "\(peers.count) peers")
+                require(peers.allSatisfy { $0.addresses.count <= limits.addressesPerPeerMax }, "addresses without bounds")
+            }
+        },
         Target("identify", seeds: {
             Seeds.hex("identity/records.ndjson", "message", kind: "identify").flatMap { [$0, framed($0)] }
         }) { bytes in
@@ -95,6 +105,14 @@ extension Target {
         },
     ]
 
+    @Sendable static func dhtSeeds() -> [Bytes] {
+        var found = DHTMessage(.findNode), provided = DHTMessage(.addProvider, key: Here.cid.multihash.bytes), put = DHTMessage(.putValue, key: [1])
+        let address = Multiaddr(unchecked: [4, 10, 0, 0, 1, 6, 0x23, 0x88])
+        found.closer = (0..<3).map { DHTMessage.Peer(Here.peer($0), [address], .connected) }
+        provided.providers = [DHTMessage.Peer(Here.peer(1), [address])]
+        put.record = DHTMessage.Record(key: [1], value: [2], received: "x")
+        return [found, provided, put, DHTMessage(.ping), DHTMessage(.findNode, key: Here.peer(2).bytes)].map(\.encoded)
+    }
     @Sendable static func bitswapSeeds() -> [Bytes] {
         var want = BitswapMessage(), answer = BitswapMessage()
         var entry = BitswapMessage.Entry(cid: Here.cid)
