@@ -5,16 +5,17 @@ import IPFSConnector
 import Kernel
 import Multiformats
 import Pinset
+import UnixFS
 
 extension Run {
-    /// All blocks of a file, as far as they are found where `find` looks. Nil if any is missing.
-    private func blocks(of root: CID, _ find: (CID) -> Bytes?) -> [CID]? {
+    /// All blocks of a DAG down to a depth, negative for all of it, as far as they are found where `find` looks. Nil if any is missing.
+    private func blocks(of root: CID, depth: Int64 = -1, _ find: (CID) -> Bytes?) -> [CID]? {
         var found: [CID] = []
-        var pending = [root]
-        while let cid = pending.popLast() {
+        var pending = [(root, depth)]
+        while let (cid, depth) = pending.popLast() {
             guard let block = find(cid) else { return nil }
             found.append(cid)
-            if cid.codec == Codec.dagPB { pending += (try? DagPBNode(decoding: block))?.links.map(\.cid) ?? [] }
+            if depth != 0 { pending += ((try? links(of: block, cid: cid)) ?? []).map { ($0, max(-1, depth - 1)) } }
         }
         return found
     }
@@ -25,8 +26,8 @@ extension Run {
         return try? process.machine.ipfs.block(cid)
     }
     /// Those who are left have all of it together. A model daemon fetches from a world of its own.
-    func isWhole(_ root: CID) -> Bool {
-        !options.isEmbedded || blocks(of: root) { cid in present.lazy.compactMap { self.block(cid, of: $0) }.first } != nil
+    func isWhole(_ root: CID, depth: Int64 = -1) -> Bool {
+        !options.isEmbedded || blocks(of: root, depth: depth) { cid in present.lazy.compactMap { self.block(cid, of: $0) }.first } != nil
     }
 
     /// ADD: at the moment that the client is told it is all there; unless who had it has just gone.

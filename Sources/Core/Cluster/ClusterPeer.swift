@@ -120,7 +120,7 @@ package struct ClusterPeer: Sendable {
         informers = Informers(settings: settings.informers, me: settings.me)
         var opening: [Replica.Effect] = []
         var nodeOpening: [IPFSEffect] = []
-        ipfs = try IPFSNode(settings: settings.ipfs, me: settings.me, owner: Owner.ipfs, reader: disk, effects: &nodeOpening)
+        ipfs = try IPFSNode(settings: settings.ipfs, me: settings.me, owner: Owner.ipfs, reader: disk, now: now, effects: &nodeOpening)
         replica = try Replica(
             settings: settings.replica, owner: Owner.replica, reader: disk, now: now, choices: &choices, effects: &opening)
         turn.now = now

@@ -74,17 +74,20 @@ package struct EmbeddedNode: Sendable {
     private var collections: [IPFSCallID: [CID]] = [:]
     /// Walks with more to read than one step should.
     private var busy = SortedSet<IPFSCallID>()
+    /// When blocks were put last; and what was put before this life is as young as it.
     private var young: [Multihash: Instant] = [:]
+    private let openedAt: Instant
     private var metricTrigger: MetricTrigger
     /// What the net says of us: the embedded node lives on the cluster's host.
     package var addresses: [Multiaddr] = []
     package var connectedPeers: [PeerID] = []
 
     package init(
-        settings: EmbeddedSettings, me: PeerID, owner: UInt8, reader: any DiskReader, effects: inout [IPFSEffect]
+        settings: EmbeddedSettings, me: PeerID, owner: UInt8, reader: any DiskReader, now: Now, effects: inout [IPFSEffect]
     ) throws {
         self.settings = settings
         self.me = me
+        openedAt = now.monotonic
         var damages: [LogDamage] = []
         var disk: [DiskEffect] = []
         store = try BlockStore(
@@ -250,12 +253,13 @@ package struct EmbeddedNode: Sendable {
     private mutating func keep(
         _ id: IPFSCallID, _ cid: CID, _ data: Bytes, _ now: Now, _ effects: inout [IPFSEffect]
     ) -> Bool {
+        // What is here already may be garbage of somebody else's until now.
+        young[cid.multihash] = now.monotonic
         guard !store.holds(cid.multihash) else { return true }
         guard store.liveBytes + data.count <= settings.storageMax else {
             fail(id, "the embedded IPFS store is full (storage_max is \(settings.storageMax) bytes)", &effects)
             return false
         }
-        young[cid.multihash] = now.monotonic
         guard change(id, &effects, { store, disk throws(LogError) in try store.put(cid, data, effects: &disk) }) else { return false }
         effects.append(.stored([cid]))
         unsyncedBytes += data.count
@@ -429,7 +433,7 @@ package struct EmbeddedNode: Sendable {
 
     // MARK: Garbage
 
-    /// Drops every block that no pin needs and that is not young.
+    /// Drops every block that no pin needs and that is not young; nothing at all in the first minutes of a life.
     private mutating func collect(_ id: IPFSCallID, _ now: Now, _ effects: inout [IPFSEffect]) {
         var needed: Set<Multihash> = []
         var pending: [(CID, Int)] = store.pins.map { ($0.key, $0.value < 0 ? Int.max : $0.value) }
@@ -445,7 +449,8 @@ package struct EmbeddedNode: Sendable {
         }
         let limit = settings.gracePeriod
         young = young.filter { now.monotonic < $0.value + limit }
-        let garbage = walks.isEmpty ? store.storedCIDs.filter { !needed.contains($0.multihash) && young[$0.multihash] == nil } : []
+        let isSafe = walks.isEmpty && now.monotonic >= openedAt + limit
+        let garbage = isSafe ? store.storedCIDs.filter { !needed.contains($0.multihash) && young[$0.multihash] == nil } : []
         for cid in garbage {
             guard change(id, &effects, { store, disk throws(LogError) in try store.drop(cid, effects: &disk) }) else { return }
         }

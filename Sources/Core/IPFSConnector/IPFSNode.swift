@@ -19,12 +19,12 @@ package struct IPFSNode: Sendable {
     package private(set) var nextDeadline: Instant?
 
     package init(
-        settings: IPFSNodeSettings, me: PeerID, owner: UInt8, reader: any DiskReader, effects: inout [IPFSEffect]
+        settings: IPFSNodeSettings, me: PeerID, owner: UInt8, reader: any DiskReader, now: Now, effects: inout [IPFSEffect]
     ) throws {
         switch settings {
         case .kubo(let settings): kubo = KuboConnector(settings: settings)
         case .embedded(let settings):
-            embedded = try EmbeddedNode(settings: settings, me: me, owner: owner, reader: reader, effects: &effects)
+            embedded = try EmbeddedNode(settings: settings, me: me, owner: owner, reader: reader, now: now, effects: &effects)
         }
         with()
     }

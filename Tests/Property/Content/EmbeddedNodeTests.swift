@@ -17,9 +17,15 @@ private struct Node {
     var now = Now(monotonic: .origin, wall: WallTime(seconds: 1_700_000_000))
 
     init(_ settings: EmbeddedSettings) throws {
-        machine = try EmbeddedNode(
-            settings: settings, me: try PeerID(text: "12D3KooWLQJW7MDDB3QB5W6YxXhZKQ2KmGCqDLAtEDteKUMLg3Nb"), owner: 5, reader: disk,
-            effects: &effects)
+        machine = try Node.open(settings, disk, now, &effects)
+        settle()
+    }
+    private static func open(_ settings: EmbeddedSettings, _ disk: MemoryDisk, _ now: Now, _ effects: inout [IPFSEffect]) throws -> EmbeddedNode {
+        let me = try PeerID(text: "12D3KooWLQJW7MDDB3QB5W6YxXhZKQ2KmGCqDLAtEDteKUMLg3Nb")
+        return try EmbeddedNode(settings: settings, me: me, owner: 5, reader: disk, now: now, effects: &effects)
+    }
+    mutating func reopen() throws {
+        machine = try Node.open(EmbeddedSettings(), disk, now, &effects)
         settle()
     }
     /// Carries out what concerns the disk; syncs end when `endSyncs` says so.
@@ -46,6 +52,33 @@ private struct Node {
 }
 
 @Suite struct EmbeddedNodeTests {
+    /// What an upload has put is kept until its pin comes, also what was here before, or was put before a restart (seed 7000222).
+    @Test func whatWasJustPutIsNoGarbage() throws {
+        var node = try Node(EmbeddedSettings())
+        let grace = EmbeddedSettings().gracePeriod
+        var calls: UInt64 = 0
+        func put(_ number: Int) {
+            calls += 1
+            _ = node.act { $0.start(.blockPut, IPFSCallID(calls), now: $1, effects: &$2) }
+            _ = node.put(IPFSCallID(calls), number)
+            _ = node.act { $0.endPut(IPFSCallID(calls), effects: &$2) } + node.endSyncs()
+        }
+        func collected() -> Int {
+            calls += 1
+            let effects = node.act { $0.start(.repoGC, IPFSCallID(calls), now: $1, effects: &$2) } + node.endSyncs()
+            return effects.count { if case .item(_, .collected) = $0 { true } else { false } }
+        }
+        put(1)
+        put(2)
+        node.now.monotonic = node.now.monotonic + grace
+        put(1)
+        #expect(collected() == 1 && collected() == 0)
+        node.now.monotonic = node.now.monotonic + grace
+        try node.reopen()
+        #expect(collected() == 0)
+        node.now.monotonic = node.now.monotonic + grace
+        #expect(collected() == 1)
+    }
     @Test func whoeverPutsFasterThanTheDiskSyncsWaits() throws {
         var settings = EmbeddedSettings()
         settings.unsyncedBytesMax = 1000

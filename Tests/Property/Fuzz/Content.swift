@@ -38,7 +38,7 @@ extension Target {
             var effects: [IPFSEffect] = []
             var settings = EmbeddedSettings()
             settings.log.segmentBytes = 1 << 14
-            guard var node = try? EmbeddedNode(settings: settings, me: Here.peer(1), owner: 6, reader: disk, effects: &effects) else { return }
+            guard var node = try? EmbeddedNode(settings: settings, me: Here.peer(1), owner: 6, reader: disk, now: Now(monotonic: .origin, wall: .epoch), effects: &effects) else { return }
             var open: Set<IPFSCallID> = []
             var (number, now): (UInt64, Int64) = (0, 0)
             var last = Here.cid
@@ -89,7 +89,7 @@ extension Target {
                 carryOut()
             }
             var again: [IPFSEffect] = []
-            let reopened = try? EmbeddedNode(settings: settings, me: Here.peer(1), owner: 6, reader: disk, effects: &again)
+            let reopened = try? EmbeddedNode(settings: settings, me: Here.peer(1), owner: 6, reader: disk, now: Now(monotonic: .origin, wall: .epoch), effects: &again)
             require(reopened?.pins == node.pins && reopened?.storedBytes == node.storedBytes, "another node after opening it anew")
         },
     ]
