@@ -116,6 +116,10 @@ extension RunOptions {
         if choices.chance(1, in: 3) { stateSyncInterval = .seconds(5) }
         if choices.chance(1, in: 6), heals(.recover) { healersOff.append(.recover) }
         if hasOutsider, limits.wantsPerPeer == 0, choices.chance(1, in: 2) { limits.wantsPerPeer = 16 }
+        // Four blocks a round are too few for large files (seed 8001738).
+        if isEmbedded, limits.wantsPerPeer > 0 { limits.wantsPerPeer = max(16, limits.wantsPerPeer) }
+        // What a full queue refuses is made good by recovery, and seen without it.
+        if limits.queueMax > 0, heals(.recover), choices.chance(1, in: 2) { healersOff.append(.recover) }
     }
 
     /// Runs in slow motion: writes, removals and answers meet in what is under way.

@@ -1,8 +1,27 @@
-// Bitswap 1.2.0 messages. spec/wire-pubsub-dht-bitswap.md BS-04, BS-05.
+// Bitswap messages, as 1.2.0 has them and as its predecessors do. spec/wire-pubsub-dht-bitswap.md BS-02, BS-04, BS-05.
 
 import Encoding
 import Kernel
 import Multiformats
+
+/// What a version can say, the newest last (BS-02).
+package enum BitswapVersion: Int, CaseIterable, Sendable {
+    /// Blocks without what their CIDs begin with: those of version 0, SHA-256.
+    case withBareBlocks
+    case withPrefixes
+    case withPresences
+
+    package var protocols: [String] {
+        switch self {
+        case .withBareBlocks: ["/ipfs/bitswap/1.0.0", "/ipfs/bitswap"]
+        case .withPrefixes: ["/ipfs/bitswap/1.1.0"]
+        case .withPresences: ["/ipfs/bitswap/1.2.0"]
+        }
+    }
+    package static func best(among protocols: [String]) -> BitswapVersion? {
+        allCases.last { $0.protocols.contains(where: protocols.contains) }
+    }
+}
 
 package struct BitswapMessage: Equatable, Sendable {
     package struct Entry: Equatable, Sendable {
@@ -13,6 +32,12 @@ package struct BitswapMessage: Equatable, Sendable {
         package var wantsHave = false
         package var sendDontHave = false
         package init(cid: CID) { self.cid = cid }
+        /// Older versions know no presence, whatever bits are set.
+        func heard(in version: BitswapVersion) -> Entry {
+            var entry = self
+            if version != .withPresences { (entry.wantsHave, entry.sendDontHave) = (false, false) }
+            return entry
+        }
     }
     package struct Block: Equatable, Sendable {
         package var cid: CID
@@ -33,6 +58,20 @@ package struct BitswapMessage: Equatable, Sendable {
     package var encoded: Bytes { written(withLength: false) }
     /// With its length before it, as it goes over a stream.
     package var frame: Bytes { written(withLength: true) }
+
+    /// With nothing in it that a peer of that version does not know: it asks for blocks alone, and hears of no presence.
+    func frame(for version: BitswapVersion) -> Bytes {
+        guard version != .withPresences else { return frame }
+        var plain = self
+        plain.presences = []
+        plain.wants = wants.map { $0.heard(in: version) }
+        guard version == .withBareBlocks else { return plain.frame }
+        plain.blocks = []
+        var bare = ProtobufWriter()
+        for block in blocks { bare.explicit(2, bytes: block.data) }
+        let body = plain.encoded + bare.bytes
+        return varint(UInt64(body.count)) + body
+    }
 
     /// The data of blocks is copied once, to where it belongs.
     private func written(withLength: Bool) -> Bytes {
@@ -100,6 +139,9 @@ package struct BitswapMessage: Equatable, Sendable {
         while let field = try reader.next() {
             switch field.number {
             case 1: try readWantlist(try field.message())
+            case 2:
+                let data = Bytes(try field.bytes())
+                blocks.append(Block(cid: try CID(v0: .sha2_256(of: data)), data: data))
             case 3: blocks.append(try BitswapMessage.block(try field.message()))
             case 4: presences.append(try BitswapMessage.presence(try field.message()))
             default: break

@@ -35,7 +35,7 @@ package struct ExchangeSettings: Sendable {
 }
 
 package struct Exchange: Sendable {
-    package static let protocols = ["/ipfs/bitswap/1.2.0"]
+    package static let protocols = BitswapVersion.allCases.reversed().flatMap(\.protocols)
 
     package enum Effect: Equatable, Sendable {
         case stream(StreamEffect)
@@ -60,6 +60,7 @@ package struct Exchange: Sendable {
     package typealias Blocks = (CID, Look) -> Found?
 
     struct Peer: Sendable {
+        var version: BitswapVersion
         /// For wantlists, opened with the first.
         var stream: StreamID?
         var outbox: [BitswapMessage.Entry] = []
@@ -74,7 +75,7 @@ package struct Exchange: Sendable {
     var unsent = SortedSet<PeerID>()
     private var outbound: [StreamID: PeerID] = [:]
     private var responding: [StreamID: (peer: PeerID, bytes: Int)] = [:]
-    private var inbound: [StreamID: (peer: PeerID, reader: FrameReader)] = [:]
+    private var inbound: [StreamID: (peer: PeerID, version: BitswapVersion, reader: FrameReader)] = [:]
 
     // What is wanted. See Exchange+Wanting.
     var wants = SortedMap<Multihash, Want>()
@@ -105,17 +106,18 @@ package struct Exchange: Sendable {
     // MARK: Peers
 
     package mutating func onIntroduced(_ peer: PeerID, _ introduction: PeerIntroduction, now: Now, effects: inout [Effect]) {
-        guard introduction.protocols.contains(where: Exchange.protocols.contains) else { return }
+        guard let version = BitswapVersion.best(among: introduction.protocols) else { return }
         meet(peer)
+        peers[peer]?.version = version
         for (hash, want) in wants where want.state == .resting && !want.asked.contains(peer) { askNext(hash, now) }
         fill(now)
         flush(&effects)
     }
 
     /// N05: a peer may speak before it is introduced.
-    private mutating func meet(_ peer: PeerID) {
+    private mutating func meet(_ peer: PeerID, speaking version: BitswapVersion = .withPresences) {
         guard peers[peer] == nil else { return }
-        peers[peer] = Peer()
+        peers[peer] = Peer(version: version)
         ranking.add(peer)
     }
 
@@ -154,8 +156,8 @@ package struct Exchange: Sendable {
     package mutating func onStream(_ event: StreamEvent, blocks: Blocks, now: Now, effects: inout [Effect]) {
         let stream = event.stream
         switch event {
-        case .incoming(_, let peer, _):
-            inbound[stream] = (peer, FrameReader(limitBytes: settings.messageBytesMax))
+        case .incoming(_, let peer, let proto):
+            inbound[stream] = (peer, .best(among: [proto]) ?? .withPresences, FrameReader(limitBytes: settings.messageBytesMax))
         case .received(_, let bytes): if inbound[stream] != nil { onBytes(stream, bytes, blocks, now, &effects) }
         case .drained: onDrained(stream, blocks, &effects)
         case .remoteClosed:
@@ -176,11 +178,11 @@ package struct Exchange: Sendable {
     ) {
         inbound[stream]?.reader.append(bytes)
         do {
-            while let peer = inbound[stream]?.peer, let frame = try inbound[stream]?.reader.next() {
-                take(try BitswapMessage(decoding: frame), peer, blocks, now, &effects)
+            while let (peer, version, _) = inbound[stream], let frame = try inbound[stream]?.reader.next() {
+                take(try BitswapMessage(decoding: frame), peer, version, blocks, now, &effects)
             }
         } catch {
-            if let (peer, _) = inbound.removeValue(forKey: stream) {
+            if let (peer, _, _) = inbound.removeValue(forKey: stream) {
                 effects.append(.log(LogLine(.warning, "bitswap", "malformed message from \(peer): \(error)")))
             }
             effects.append(.stream(.reset(stream)))
@@ -188,14 +190,14 @@ package struct Exchange: Sendable {
     }
 
     private mutating func take(
-        _ message: BitswapMessage, _ peer: PeerID, _ blocks: Blocks, _ now: Now, _ effects: inout [Effect]
+        _ message: BitswapMessage, _ peer: PeerID, _ version: BitswapVersion, _ blocks: Blocks, _ now: Now, _ effects: inout [Effect]
     ) {
-        meet(peer)
+        meet(peer, speaking: version)
         let settings = settings
         withService(of: peer) { service in
             if message.isFull { service.forgetWants() }
             for entry in message.wants {
-                if entry.isCancel { service.cancel(entry.cid.multihash) } else { service.onWant(entry, settings, blocks) }
+                if entry.isCancel { service.cancel(entry.cid.multihash) } else { service.onWant(entry.heard(in: version), settings, blocks) }
             }
         }
         for presence in message.presences where !presence.isHere { onMissed(presence.cid.multihash, peer, now) }
@@ -237,13 +239,13 @@ package struct Exchange: Sendable {
     private mutating func send(
         _ service: inout Service, to peer: PeerID, _ blocks: Blocks, _ effects: inout [Effect]
     ) -> Bool {
-        guard let first = service.nextMessage(settings, blocks) else { return false }
+        guard let version = peers[peer]?.version, let first = service.nextMessage(settings, blocks) else { return false }
         let stream = streamIDs.next()
-        effects.append(.stream(.open(stream, to: peer, protocols: Exchange.protocols)))
+        effects.append(.stream(.open(stream, to: peer, protocols: version.protocols)))
         var sent = 0
         var next: BitswapMessage? = first
         while let message = next {
-            let frame = message.frame
+            let frame = message.frame(for: version)
             sent += frame.count
             effects.append(.stream(.send(stream, frame)))
             next = sent < settings.streamBytes ? service.nextMessage(settings, blocks) : nil
@@ -272,23 +274,24 @@ package struct Exchange: Sendable {
         for peer in unsent {
             var rest = (peers[peer]?.outbox ?? [])[...]
             peers[peer]?.outbox = []
-            let stream = wantStream(to: peer, &effects)
+            let version = peers[peer]?.version ?? .withPresences
+            let stream = wantStream(to: peer, version, &effects)
             while !rest.isEmpty {
                 var message = BitswapMessage()
                 message.wants = Array(rest.prefix(settings.entriesPerMessage))
                 rest = rest.dropFirst(settings.entriesPerMessage)
-                effects.append(.stream(.send(stream, message.frame)))
+                effects.append(.stream(.send(stream, message.frame(for: version))))
             }
         }
         unsent.removeAll()
     }
 
-    private mutating func wantStream(to peer: PeerID, _ effects: inout [Effect]) -> StreamID {
+    private mutating func wantStream(to peer: PeerID, _ version: BitswapVersion, _ effects: inout [Effect]) -> StreamID {
         if let stream = peers[peer]?.stream { return stream }
         let stream = streamIDs.next()
         peers[peer]?.stream = stream
         outbound[stream] = peer
-        effects.append(.stream(.open(stream, to: peer, protocols: Exchange.protocols)))
+        effects.append(.stream(.open(stream, to: peer, protocols: version.protocols)))
         return stream
     }
 }

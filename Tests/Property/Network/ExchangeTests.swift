@@ -7,6 +7,59 @@ import Multiformats
 import Seams
 import Testing
 
+/// BS-02: peers of before 1.2.0 are asked, and answered, in what they know.
+@Suite struct OlderBitswapTests {
+    @Test(arguments: [
+        ("/ipfs/bitswap/1.1.0", ["/ipfs/bitswap/1.1.0"], "1a"), ("/ipfs/bitswap/1.0.0", ["/ipfs/bitswap/1.0.0", "/ipfs/bitswap"], "12"),
+        ("/ipfs/bitswap", ["/ipfs/bitswap/1.0.0", "/ipfs/bitswap"], "12"),
+    ])
+    func olderPeersAreSpokenToAsTheySpeak(proto: String, expected: [String], field: String) throws {
+        var machine = Exchange(settings: ExchangeSettings(), owner: 3)
+        let now = Now(monotonic: .origin, wall: .epoch)
+        let peer = netPeer(1)
+        let data = Bytes("hello".utf8)
+        let (mine, theirs) = (CID(v1: Codec.dagPB, .sha2_256(of: data)), CID(v1: Codec.dagPB, .sha2_256(of: [7])))
+        let blocks: Exchange.Blocks = { cid, look in cid == mine ? look == .size ? .size(data.count) : .bytes(data) : nil }
+        var effects: [Exchange.Effect] = []
+        func act(_ body: (inout Exchange, inout [Exchange.Effect]) -> Void) -> [(protocols: [String], bytes: Bytes)] {
+            effects = []
+            body(&machine, &effects)
+            var opened: [StreamID: [String]] = [:]
+            var sent: [(protocols: [String], bytes: Bytes)] = []
+            for case .stream(let effect) in effects {
+                if case .open(let stream, _, let protocols) = effect { opened[stream] = protocols }
+                if case .send(let stream, let bytes) = effect { sent.append((opened[stream] ?? [], bytes)) }
+            }
+            return sent
+        }
+        // Who is not introduced yet is answered on what it has opened.
+        var entry = BitswapMessage.Entry(cid: mine)
+        entry.sendDontHave = true
+        var absent = entry
+        absent.cid = theirs
+        var question = BitswapMessage()
+        question.wants = [entry]
+        let stream = StreamID(owner: 0, number: 1)
+        _ = act { $0.onStream(.incoming(stream, from: peer, protocol: proto), blocks: blocks, now: now, effects: &$1) }
+        let answers = act { $0.onStream(.received(stream, question.frame), blocks: blocks, now: now, effects: &$1) }
+        #expect(answers.map(\.protocols) == [expected])
+        let answer = try #require(answers.first?.bytes)
+        #expect(hex(answer) == (field == "12" ? "090a00120568656c6c6f" : "110a001a0d0a0401701220120568656c6c6f"))
+        // Nothing is said of what is not here, and only blocks are asked for.
+        question.wants = [absent]
+        #expect(act { $0.onStream(.received(stream, question.frame), blocks: blocks, now: now, effects: &$1) }.isEmpty)
+        _ = act { $0.onIntroduced(peer, PeerIntroduction(protocols: [proto, "/ipfs/id/1.0.0"]), now: now, effects: &$1) }
+        let questions = act { $0.want([theirs], now: now, effects: &$1) }
+        #expect(questions.map(\.protocols) == [expected])
+        let asked = try BitswapMessage(decoding: (try #require(questions.first)).bytes.dropFirst())
+        #expect(asked.wants.map(\.cid) == [theirs] && asked.wants.allSatisfy { !$0.sendDontHave && !$0.wantsHave })
+        // What comes bare is known by its hash.
+        let reply = field == "12" ? bytes(hex: "050a00120107") : bytes(hex: "0d0a001a090a040170122012") .map { $0 + [1, 7] }
+        _ = act { $0.onStream(.received(stream, reply ?? []), blocks: blocks, now: now, effects: &$1) }
+        #expect(effects.contains(.received(theirs, [7], from: peer)))
+    }
+}
+
 @Suite struct ExchangeTests {
     private func blocks(_ count: Int, bytes: Int = 40) -> [(cid: CID, data: Bytes)] {
         (0..<count).map { ExchangeNet.block($0, bytes: bytes) }
