@@ -1,11 +1,12 @@
 """Holds a peer of this project against the libp2p of Kubo, both ways, over a private network.
 
-    interop.py PROGRAMS FOLDER
+    interop.py PROGRAMS FOLDER [PART...]
 
-PROGRAMS has ipfs-cluster-service and ipfs-cluster-ctl; everything that is made goes into FOLDER.
+PROGRAMS has ipfs-cluster-service and ipfs-cluster-ctl; everything that is made goes into FOLDER. Without a PART all of them run;
+each has nodes of its own.
 
-Three Kubo nodes: `rsa` is dialled by our peer, `ed25519` dials it, and `stranger` has another secret. The first two are not
-connected to each other, so that whatever one has of the other came through our peer.
+The part `talk` is here. Three Kubo nodes: `rsa` is dialled by our peer, `ed25519` dials it, and `stranger` has another secret. The
+first two are not connected to each other, so that whatever one has of the other came through our peer.
 """
 
 import base64
@@ -19,6 +20,7 @@ import threading
 import time
 import traceback
 
+import bulk
 import finding
 import hostile
 import messagepack
@@ -61,7 +63,15 @@ def kubo(folder, name, secret, port, identity=None):
     return node
 
 
-def main(programs, folder):
+def main(programs, folder, *parts):
+    for part in parts or PARTS:
+        PARTS[part](programs, folder, step, running)
+        for each in running:
+            each.end()
+        running.clear()
+
+
+def talk(programs, folder, *_):
     swarm, api, *ports = free_ports(5)
     peer = Peer(programs, os.path.join(folder, "peer"), SECRET, swarm, api, LOG_LEVELS)
     running.append(peer)
@@ -87,8 +97,6 @@ def main(programs, folder):
     ping(peer, rsa, ed)
     restarts(peer, rsa, ed, folder)
     hostile.run(peer, ed, step)
-
-    finding.run(programs, folder, step, running)
 
     step("ours ends in order")
     check(peer.stop() == 0, "ipfs-cluster-service did not end with 0 after SIGTERM")
@@ -278,6 +286,9 @@ def peer_id(data):
         number, digit = divmod(number, 58)
         text = ALPHABET[digit] + text
     return "1" * (len(data) - len(data.lstrip(b"\0"))) + text
+
+
+PARTS = {"talk": talk, "finding": finding.run, "bulk": bulk.run}
 
 
 if __name__ == "__main__":
