@@ -72,7 +72,7 @@ def run(programs, folder, step, running):
     data = write(path)
     cid = timed("added to Kubo", lambda: one.call("add", path, limit=LIMIT))
     timed("pinned by our cluster", lambda: peer.ctl("pin", "add", "--wait", "--wait-timeout", f"{LIMIT}s", cid, limit=LIMIT + 5))
-    status = peer.get(f"/pins/{cid}")["peer_map"][peer.id]["status"]
+    status = peer.pin_status(cid)
     assert status == "pinned", f"our cluster says of it: {status}"
     one.end()
     timed("read from us", lambda: two.call("download", cid, back, limit=KUBO_LIMIT))

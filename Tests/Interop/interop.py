@@ -23,7 +23,9 @@ import traceback
 import bulk
 import finding
 import hostile
+import mesh
 import messagepack
+from ids import base58_decode, base58_encode
 from kubo import Kubo
 from peer import Peer, free_ports, read_identity, wait
 
@@ -152,7 +154,7 @@ def pubsub(peer, rsa, ed):
             message = node.call("next", ears[node])
             if message and message["from"] == peer.id:
                 metric = messagepack.decode(base64.b64decode(message["data"]))
-                check(peer_id(metric["p"]) == peer.id, f"a metric of somebody else: {metric}")
+                check(base58_encode(metric["p"]) == peer.id, f"a metric of somebody else: {metric}")
                 check(metric["d"] and metric["e"] > time.time_ns(), f"a metric that is not valid: {metric}")
                 heard.add(metric["n"])
             return {b"ping", b"freespace"} <= heard
@@ -218,7 +220,7 @@ def blocks_to_us(peer, rsa, ed, folder):
     data = write_file(path, 6_000_000)
     cid = rsa.call("add", path)
     peer.ctl("pin", "add", "--wait", "--wait-timeout", "30s", cid, limit=40)
-    status = peer.get(f"/pins/{cid}")["peer_map"][peer.id]["status"]
+    status = peer.pin_status(cid)
     check(status == "pinned", f"our cluster says of it: {status}")
     ed.call("download", cid, path + ".back")
     check(read_file(path + ".back") == data, f"{cid} went wrong on its way through us")
@@ -235,7 +237,7 @@ def blocks_to_us(peer, rsa, ed, folder):
     peer.ctl("pin", "add", cid)
     time.sleep(2)
     ed.call("add", path)
-    wait("our cluster has it", lambda: peer.get(f"/pins/{cid}")["peer_map"][peer.id]["status"] == "pinned", 20)
+    wait("our cluster has it", lambda: peer.pin_status(cid) == "pinned", 20)
 
 
 def ping(peer, rsa, ed):
@@ -269,26 +271,7 @@ def restarts(peer, rsa, ed, folder):
     check(read_file(path + ".back") == data, f"{cid} went wrong on its way through us")
 
 
-ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-
-
-def base58_decode(text):
-    number = 0
-    for letter in text:
-        number = number * 58 + ALPHABET.index(letter)
-    zeros = len(text) - len(text.lstrip("1"))
-    return b"\0" * zeros + number.to_bytes((number.bit_length() + 7) // 8, "big")
-
-
-def peer_id(data):
-    number, text = int.from_bytes(data, "big"), ""
-    while number:
-        number, digit = divmod(number, 58)
-        text = ALPHABET[digit] + text
-    return "1" * (len(data) - len(data.lstrip(b"\0"))) + text
-
-
-PARTS = {"talk": talk, "finding": finding.run, "bulk": bulk.run}
+PARTS = {"talk": talk, "finding": finding.run, "bulk": bulk.run, "mesh": mesh.run}
 
 
 if __name__ == "__main__":
