@@ -21,6 +21,7 @@ import time
 import traceback
 
 import bulk
+import churn
 import finding
 import hostile
 import mesh
@@ -271,7 +272,7 @@ def restarts(peer, rsa, ed, folder):
     check(read_file(path + ".back") == data, f"{cid} went wrong on its way through us")
 
 
-PARTS = {"talk": talk, "finding": finding.run, "bulk": bulk.run, "mesh": mesh.run}
+PARTS = {"talk": talk, "finding": finding.run, "bulk": bulk.run, "mesh": mesh.run, "churn": churn.run}
 
 
 if __name__ == "__main__":

