@@ -39,7 +39,7 @@ class Rover(threading.Thread):
             self.visits += self.node.call("connect", peer.address)
         self.node.call("publish", TOPIC, base64.b64encode(random.randbytes(100)).decode())
         if self.wanted and self.node.call("peers"):
-            self.node.call("pin", self.wanted[-1], limit=100)
+            self.node.patiently(self.peers[0], "pin", self.wanted[-1])
             self.pins += 1
         time.sleep(random.random())
 
@@ -114,7 +114,7 @@ def run(programs, folder, step, running):
                 heard.add(message["from"])
             return {peer.id for peer in ours} <= heard
         wait(f"{node.name} hears both of ours", hear, 30)
-        node.call("pin", cids[0], limit=100)
+        node.patiently(ours[0], "pin", cids[0])
         path = os.path.join(folder, node.name + "-file")
         with open(path, "wb") as file:
             file.write(random.randbytes(500_000))

@@ -4,8 +4,8 @@
     |    |    |
     s1 - s2 - s3
 
-A message of one end gets to the other only if ours pass it on, up to three times. Nobody finds anybody else: multicast is off, and
-the DHT forgets the loopback addresses (DHT-14).
+A message of one end gets to the other only if ours pass it on, up to three times. Nobody finds anybody else: multicast is off, the
+Kubos avoid all but one of ours, and the ends of the line announce an address at which nobody is.
 """
 
 import base64
@@ -22,6 +22,8 @@ from peer import Peer, free_ports, wait
 METRICS = "monitor.metrics"
 # Of a CRDT cluster: the multihash by MD5 of its name (CRDT-110).
 PINS = base58_encode(b"\xd5\x01\x10" + hashlib.md5(b"ipfs-cluster").digest())
+HOSTS = {1: "127.0.0.11", 2: "127.0.0.12", 3: "127.0.0.13"}
+KUBO_HOSTS = {1: "127.0.0.21", 2: "127.0.0.22", 3: "127.0.0.23"}
 
 
 class Ear:
@@ -71,13 +73,22 @@ def start(programs, folder, running):
     ports = free_ports(9)
     ours, kubos = [], []
     for number in (1, 2, 3):
-        peer = Peer(programs, os.path.join(folder, f"s{number}"), secret, ports.pop(), ports.pop(), "info,p2p:debug,pubsub:debug")
+        peer = Peer(
+            programs, os.path.join(folder, f"s{number}"), secret, ports.pop(), ports.pop(), "info,p2p:debug,pubsub:debug",
+            f"/ip4/{HOSTS[number]}")
         peer.environment.update(CLUSTER_MDNSINTERVAL="0s", CLUSTER_PEERNAME=f"s{number}")
+        if number != 2:
+            peer.environment["CLUSTER_ANNOUNCEMULTIADDRESS"] = "/ip4/127.0.0.1/tcp/1"
         running.append(peer)
-        peer.start(*(each.address for each in ours[-1:]))
         ours.append(peer)
+    ours[1].start()
+    for peer in (ours[0], ours[2]):
+        peer.start(ours[1].address)
     for number, peer in enumerate(ours, 1):
-        node = Kubo(folder, f"k{number}", secret, ports.pop(), log_level="error,pubsub=debug")
+        avoids = {"127.0.0.1", *HOSTS.values(), *KUBO_HOSTS.values()} - {HOSTS[number], KUBO_HOSTS[number]}
+        node = Kubo(
+            folder, f"k{number}", secret, ports.pop(), log_level="error,pubsub=debug", host=f"/ip4/{KUBO_HOSTS[number]}",
+            avoids=sorted(avoids))
         running.append(node)
         kubos.append(node)
         assert node.call("connect", peer.address), f"Kubo did not connect to {peer.address}"
@@ -161,7 +172,7 @@ def run(programs, folder, step, running):
     kubos[0].call("publish", METRICS, base64.b64encode(lost).decode())
     time.sleep(3)
     assert not metrics[kubos[2]].has(kubos[0].id, lost), "a message went where no line is"
-    middle.start(ours[0].address, ours[2].address)
+    middle.start()
 
     def again():
         data = b"again " + random.randbytes(100)
