@@ -131,6 +131,8 @@ let package = Package(
         tests("RealNetTests", at: "Tests/Property/RealNet", knows: wholeCore + ["Journal", "Transport", "RealNet", "TestSupport"]),
         tests("HTTPTests", at: "Tests/Property/HTTP", knows: floor0 + ["HTTP"]),
         tests("TransportTests", at: "Tests/Property/Transport", knows: floor1 + ["CSalsa20", "Transport", "TestSupport"]),
+        tests("TranscriptTests", at: "Tests/Property/Transcripts",
+              knows: floor1 + ["Gossip", "Exchange", "DHT", "RPC", "Transport", "TestSupport"]),
         tests("APITests", at: "Tests/Property/API", knows: floor1 + ["API", "TestSupport"]),
         tests("CommandLineTests", at: "Tests/Property/CommandLine", knows: floor0 + ["CommandLine", "TestSupport"]),
         tests("ConfigurationTests", at: "Tests/Property/Configuration", knows: wholeCore + ["Transport", "Configuration", "TestSupport"]),

@@ -1,6 +1,7 @@
 """The DHT: peers that know one other find the rest through it, Kubo through ours and ours through Kubo.
 
-Upstream's DHT of a local network forgets loopback addresses (DHT-14), so this needs a private address of the machine's own.
+The DHT of a local network forgets loopback addresses that it is told (DHT-14; that of Kubo 0.22 does not yet), so this needs a
+private address of the machine's own.
 """
 
 import ipaddress

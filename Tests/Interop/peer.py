@@ -64,6 +64,10 @@ class Peer:
             lines = [json.loads(line) for line in answer.read().splitlines() if line]
         return lines[0] if len(lines) == 1 else lines
 
+    def pin_status(self, cid):
+        """What it says of itself; None if it does not know the pin."""
+        return self.get(f"/pins/{cid}")["peer_map"].get(self.id, {}).get("status")
+
     def ctl(self, *arguments, limit=30):
         done = subprocess.run(
             [self.ctl_path, "--host", self.api, *arguments], env=self.environment, capture_output=True,
