@@ -55,6 +55,14 @@ package struct FaultRow: Sendable {
     package let what: String
     package let incident: String
     package let probe: Probe
+
+    /// Among many there are more of what strikes one peer or some of its links.
+    func crowdFactor(_ peers: Int) -> Int {
+        switch kind {
+        case .slowLink, .thinLink, .halfOpen, .connectionLoss, .flapping, .muteGossip, .streamReset, .crash, .restart, .suspend, .leave: min(4, max(1, peers / 12))
+        default: 1
+        }
+    }
 }
 
 extension FaultKind {

@@ -137,7 +137,7 @@ extension Operation {
             var one = Operation(number: number, at: span, peers: [choices.below(peers)], kind: kind)
             one.shape(options, adds, rates, &choices)
             // Often several at once: values of one height meet, and who removes the same upon the same heads makes the same block.
-            if (kind == .pin || kind == .unpin), choices.chance(bursts, in: 8) { one.peers = Array(0..<peers) }
+            if (kind == .pin || kind == .unpin), choices.chance(bursts, in: 8) { one.peers = options.boots > 0 ? Array(choices.permuted(Array(0..<peers)).prefix(8)) : Array(0..<peers) }
             if kind == .add { adds.append(number) }
             drawn.append(one)
             var last = one

@@ -44,6 +44,7 @@ extension Run {
             if blocks.heights[block.cid] == nil {
                 blocks.heights[block.cid] = block.delta.priority
                 judgeOwn(block, of: index)
+                noteMade(block.cid, by: index)
             }
             blocks.logs[index, default: LogState()].underWay.append(block.cid)
         }

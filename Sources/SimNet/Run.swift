@@ -40,12 +40,13 @@ package final class Run {
     var options: RunOptions { plan.options }
     var oracles = OracleState()
     var blocks = BlockState()
+    var crowd = CrowdState()
     private var settledAfter: Span?
     /// Who is not lost for good, nor an absentee for now; and of these, who is trusted.
     var present: [Int] { world.peers.indices.filter { !world.peers[$0].isLost && !absent.contains($0) } }
     var trusted: [Int] { present.filter { $0 != outsider } }
     var absent: [Int] = []
-    private var latecomer: Int? { options.hasLatecomer ? options.peers - 1 : nil }
+    private var latecomers: Range<Int> { options.latecomers }
     var outsider: Int? { options.hasOutsider ? options.peers : nil }
     /// Called when the storm begins.
     package var onStorm: (() -> Void)?
@@ -57,6 +58,7 @@ package final class Run {
         world = World(tape: plan.tape)
         world.log = log
         addPeers()
+        introduceFew()
         drawClocks()
         for peer in world.peers { peer.disk.writesLate = options.writesLate }
         world.readerPause = world.tape.span(.reader, 0, 0, .milliseconds(1), .milliseconds(Int64(max(1, options.readerPause))))
@@ -90,6 +92,11 @@ package final class Run {
             peer.stateSyncInterval = options.heals(.stateSync) ? options.stateSyncInterval : .hours(24)
             if options.isBatching != isOdd { (peer.replica.batchSizeMax, peer.replica.batchAgeMax) = (10, options.batchAge) }
             options.limits.apply(to: &peer)
+            // Every message goes to everybody over every link of the mesh: of the metrics, those that pinning needs.
+            if isCrowd {
+                (peer.informers.tags, peer.informers.pinQueue, peer.allocateBy) = (nil, nil, ["freespace"])
+                peer.informers.disk = (.minutes(2), .freespace)
+            }
             index += 1
         }
         for old in options.peers - options.oldPeers..<options.peers where old >= 0 {
@@ -109,7 +116,7 @@ package final class Run {
 
     /// Runs it all. The same plan gives the same verdict, digest included.
     package func execute() -> Verdict {
-        world.startAll(but: latecomer)
+        world.startAll(but: latecomers)
         world.run(for: Run.warmUp)
         storm()
         world.run(for: options.workloadLength)
@@ -143,10 +150,11 @@ package final class Run {
         onStorm?()
         if let (peer, step, effect) = plan.stepCrash { world.stepCrashes = .at(peer: peer, step: step, effect: effect) }
         else if options.stepCrashOneIn > 0 { world.stepCrashes = .oneIn(options.stepCrashOneIn) }
-        if let latecomer { world.after(options.workloadLength / 2) { $0.start(latecomer) } }
+        let count = Int64(latecomers.count)
+        for (place, index) in latecomers.enumerated() { world.after(options.workloadLength * Int64(place + 1) / (count + 1)) { $0.start(index) } }
         // Who crashed between two effects is started again by its supervisor; who a fault keeps down stays down until that ends.
         for beat in 1...max(1, Int(options.workloadLength.nanoseconds / 5_000_000_000)) where world.stepCrashes != .never {
-            world.after(.seconds(Int64(beat) * 5)) { world in for index in world.peers.indices where index != self.latecomer || world.peers[index].lives > 0 { world.start(index) } }
+            world.after(.seconds(Int64(beat) * 5)) { world in for index in world.peers.indices where self.hasCome(index) { world.start(index) } }
         }
     }
 
@@ -154,13 +162,14 @@ package final class Run {
         if fault.kind == .lose, !mayLose(fault.peers[0]) { return }
         world.strike(fault)
         // Those that are down may hold what nobody else has.
-        if fault.kind == .lose { for peer in world.peers where peer.index != latecomer || peer.lives > 0 { world.start(peer.index) } }
+        if fault.kind == .lose { for index in world.peers.indices where hasCome(index) { world.start(index) } }
     }
 
     /// Somebody that is trusted must be left.
     private func mayLose(_ index: Int) -> Bool {
-        !world.peers[index].isLost && trusted.contains { $0 != index && $0 != latecomer || $0 != index && world.peers[$0].lives > 0 }
+        !world.peers[index].isLost && trusted.contains { $0 != index && hasCome($0) }
     }
+    private func hasCome(_ index: Int) -> Bool { !latecomers.contains(index) || world.peers[index].lives > 0 }
 
     // MARK: Healing
 
@@ -171,6 +180,7 @@ package final class Run {
         world.healAll()
         chooseAbsentees()
         startPresent()
+        watchCrowd()
         let began = world.now
         if !absent.isEmpty {
             awaitAgreement()
@@ -186,6 +196,7 @@ package final class Run {
             awaitAgreement()
         }
         for fault in plan.faults where fault.isLate && world.failure == nil { strikeLate(fault) }
+        if world.failure == nil { writeInCrowd() }
         if world.failure == nil { checkEnd() }
     }
 
@@ -272,7 +283,7 @@ package final class Run {
         if let (a, b) = parted(world) { world.fail(.live, "\(world.name(a)) and \(world.name(b)) are not connected, long after all was healed") }
     }
 
-    private func awaitAgreement() {
+    func awaitAgreement() {
         let limit = settleBound
         var watch = CircleWatch()
         let agreed = world.run(

@@ -45,6 +45,10 @@ package struct RunOptions: Equatable, Sendable {
     package var stepCrashOneIn = 0
     /// One of the trusted peers is there only from the middle of the storm on.
     package var hasLatecomer = false
+    /// More of them, where there are many: they come one after another.
+    package var joiners = 0
+    /// How many others a peer knows at most when it starts, each at its address. 0 where all know all from the beginning.
+    package var boots = 0
     /// Parts per million by which clocks run fast or slow, at most.
     package var clockDriftMax = 0
     /// One more peer, which nobody else trusts: it may listen, be allocated to, and change nothing.
@@ -88,6 +92,8 @@ package struct RunOptions: Equatable, Sendable {
     package var limits = RunLimits()
     package init() {}
 
+    /// The last of the trusted, who are not there from the beginning.
+    var latecomers: Range<Int> { max(0, peers - max(joiners, hasLatecomer ? 1 : 0))..<peers }
     func heals(_ healer: Healer) -> Bool { !healersOff.contains(healer) }
 
     // MARK: As text
@@ -121,6 +127,7 @@ package struct RunOptions: Equatable, Sendable {
     package static let fields: [Field] = [
         int("peers", \.peers), span("storm", \.workloadLength), int("factor-min", \.factorMin), int("factor-max", \.factorMax),
         bool("batching", \.isBatching), int("step-crash-one-in", \.stepCrashOneIn), bool("latecomer", \.hasLatecomer),
+        int("joiners", \.joiners), int("boots", \.boots),
         int("clock-drift", \.clockDriftMax), bool("outsider", \.hasOutsider), int("contents", \.contents), bool("embedded", \.isEmbedded),
         Field(name: "healers-off", get: { $0.healersOff.isEmpty ? "none" : $0.healersOff.map(\.rawValue).joined(separator: "+") }) { options, text in
             let names = text == "none" ? [] : text.split(separator: "+").map(String.init)

@@ -43,7 +43,11 @@ package struct Drawing: Equatable, Sendable {
     package var diskFaults = false
     /// Families that no run has: for finding out which a failure needs.
     package var without: [FaultFamily] = []
-    package init(diskFaults: Bool = false, without: [FaultFamily] = []) { (self.diskFaults, self.without) = (diskFaults, without) }
+    /// Crowds of so many peers.
+    package var peers: Int?
+    package init(diskFaults: Bool = false, without: [FaultFamily] = [], peers: Int? = nil) {
+        (self.diskFaults, self.without, self.peers) = (diskFaults, without, peers)
+    }
 }
 
 extension RunPlan {
@@ -56,14 +60,15 @@ extension RunPlan {
         plan.options.drawLimits(tape)
         plan.options.drawHabits(tape)
         plan.options.drawPace(tape)
+        plan.options.drawCrowd(tape, drawing.peers)
         if drawing.diskFaults {
             var more = tape.stream(.options, 1)
-            plan.options.stepCrashOneIn = 4000
+            plan.options.stepCrashOneIn = plan.options.boots > 0 ? RunOptions.crowdStepsPerCrash : 4000
             plan.options.indexEntries = [1, 4, 16, 64][more.below(4)]
             plan.options.segmentBytes = [2 << 10, 20 << 10][more.below(2)]
             plan.options.replayBytesAtOpen = [1, 4 << 10, 64 << 20][more.below(3)]
         }
-        plan.operations = Operation.workload(plan.options, tape, count: 20 + choices.below(60))
+        plan.operations = Operation.workload(plan.options, tape, count: plan.options.boots > 0 ? 10 + choices.below(20) : 20 + choices.below(60))
         plan.drawFaults(drawing)
         plan.round()
         return plan
@@ -142,6 +147,28 @@ extension RunOptions {
     }
 }
 
+extension RunOptions {
+    static let crowdStepsPerCrash = 200_000
+
+    /// A crowd, where it is asked for, and a small one in a run of three hundred: each peer knows few others, and many come and go. The mesh is
+    /// as it is shipped, or thinner, so that most messages take several hops.
+    mutating func drawCrowd(_ tape: Tape, _ count: Int?) {
+        var choices = tape.stream(.options, 5)
+        let isDrawn = choices.chance(1, in: 300), few = 20 + choices.below(31)
+        guard let count = count ?? (isDrawn ? few : nil) else { return }
+        peers = max(2, count)
+        boots = 1 + choices.below(3)
+        hasLatecomer = false
+        joiners = choices.below(1 + peers / 8)
+        (oldPeers, absentees) = (min(oldPeers, peers), min(absentees, peers - 2))
+        workloadLength = .minutes(1)
+        limits = RunLimits()
+        limits.meshFactor = [0, 0, 1, 2][choices.below(4)]
+        healersOff.removeAll { $0 == .rebroadcast }
+        if stepCrashOneIn > 0 { stepCrashOneIn = RunOptions.crowdStepsPerCrash }
+    }
+}
+
 // MARK: Faults
 
 extension RunPlan {
@@ -150,20 +177,23 @@ extension RunPlan {
         var choices = tape.stream(.faults)
         var families = FaultFamily.allCases.filter { family in
             let isOn = choices.chance(1, in: [.process, .network, .hostile].contains(family) ? 2 : 3)
-            return isOn && !drawing.without.contains(family) && (family != .hostile || options.hasOutsider)
+            let isSure = options.boots > 0 && [.network, .process, .churn].contains(family)
+            // Sweeps for what has rotted take long, and it makes no difference to them how many there are.
+            let isSpared = options.boots > 0 && family == .disk
+            return (isOn || isSure) && !isSpared && !drawing.without.contains(family) && (family != .hostile || options.hasOutsider)
         }
         // Where nothing is recovered, what IPFS failed to do hides what was not asked of it.
         var spares = tape.stream(.faults, 1 << 41)
         let sparesIPFS = !options.heals(.recover) && spares.chance(2, in: 3)
         if sparesIPFS { families.removeAll { $0 == .ipfs } }
         let isFocused = choices.chance(1, in: 2)
-        var budget = LossBudget(options)
+        var budget = LossBudget(options, tape)
         for (place, row) in FaultKind.catalogue.enumerated() {
             let isForced = drawing.diskFaults && [.crash, .diskFull, .syncFailure, .rot].contains(row.kind)
             guard families.contains(row.family) || isForced, !drawing.without.contains(row.family), !(sparesIPFS && row.kind == .reboot) else { continue }
             var choices = tape.stream(.faults, UInt64(place) + 1)
             guard isForced || choices.chance(1, in: isFocused ? 3 : 2) else { continue }
-            let most = isFocused ? row.countMax * 2 : row.countMax
+            let most = (isFocused ? row.countMax * 2 : row.countMax) * (options.boots > 0 ? row.crowdFactor(options.peers) : 1)
             for count in 0..<1 + choices.below(most) {
                 var own = tape.stream(.faults, UInt64(place) + 1, UInt64(count) + 1)
                 if let fault = draw(row, 100 * (place + 1) + count, &own), budget.allows(fault) { faults.append(fault) }
@@ -177,12 +207,12 @@ extension RunPlan {
         // Peers that go, and bits that rot, when all has settled.
         let spare = options.peers - max(2, options.factorMin)
         if spare > 0, choices.chance(1, in: 2), !drawing.without.contains(.churn) {
-            for number in 0..<1 + choices.below(min(2, spare)) {
+            for number in 0..<1 + choices.below(options.boots > 0 ? 1 : min(2, spare)) {
                 let fault = Fault(number: 9000 + number, kind: .lose, at: .zero, peers: [choices.below(everyone.count)], isLate: true)
                 if budget.allows(fault) { faults.append(fault) }
             }
         }
-        if choices.chance(drawing.diskFaults ? 1 : 1, in: drawing.diskFaults ? 1 : 3), !drawing.without.contains(.disk) {
+        if choices.chance(drawing.diskFaults ? 1 : 1, in: drawing.diskFaults ? 1 : 3), !drawing.without.contains(.disk), options.boots == 0 || drawing.diskFaults {
             let index = choices.below(options.peers)
             for number in 0..<1 + choices.below(3) {
                 let fault = Fault(number: 9100 + number, kind: .rot, at: .zero, peers: [index], amount: choices.below(4), isLate: true)
@@ -220,7 +250,7 @@ extension RunPlan {
             (fault.peers, fault.others) = (Array(order[..<cut]), Array(order[cut...]))
         case .isolate: (fault.peers, fault.others) = ([order[0]], Array(order[1...]))
         case .ring, .swizzle: fault.peers = order
-        case .slowLink, .thinLink, .halfOpen, .connectionLoss, .flapping, .muteGossip, .streamReset: (fault.peers, fault.others) = ([order[0]], [order[1]])
+        case .slowLink, .thinLink, .halfOpen, .connectionLoss, .flapping, .muteGossip, .streamReset: (fault.peers, fault.others) = ([order[0]], Array(order[1..<(options.boots > 0 ? 2 + choices.below(everyone.count - 1) : 2)]))
         case .ipfsLosesReplies, .ipfsCollects: fault.peers = everyone
         case .hostileGossip, .hostileBytes, .hostileWants, .hostileFinding: fault.peers = [options.peers]
         default: break
@@ -234,11 +264,21 @@ extension RunPlan {
 struct LossBudget {
     private let trusted: Int
     private var struck: Set<Int> = []
-    init(_ options: RunOptions) { trusted = options.peers - (options.hasLatecomer ? 1 : 0) }
+    /// Whoever comes late must find somebody that is there.
+    private let boots: [[Int]]
+    private var lost: Set<Int> = []
+    init(_ options: RunOptions, _ tape: Tape) {
+        trusted = options.latecomers.lowerBound
+        boots = options.boots > 0 ? options.latecomers.map { options.boots(of: $0, tape) } : []
+    }
     mutating func allows(_ fault: Fault) -> Bool {
-        guard [.lose, .wipe, .rollback, .rot].contains(fault.kind), let index = fault.peers.first, index < trusted else { return true }
-        guard struck.contains(index) || struck.count + 1 < trusted else { return false }
-        struck.insert(index)
+        guard [.lose, .wipe, .rollback, .rot].contains(fault.kind), let index = fault.peers.first else { return true }
+        guard index >= trusted || struck.contains(index) || struck.count + 1 < trusted else { return false }
+        if fault.kind == .lose {
+            guard boots.allSatisfy({ $0.contains { $0 != index && !lost.contains($0) } }) else { return false }
+            lost.insert(index)
+        }
+        if index < trusted { struck.insert(index) }
         return true
     }
 }

@@ -71,6 +71,8 @@ final class SimStream {
         /// Packets under way, to know when it has drained, and the last one.
         var inFlight = 0
         var last: Pieces?
+        /// Sent since it was told that it has drained.
+        var untoldBytes = 0
     }
     var fromOpener = Direction()
     var fromAccepter = Direction()

@@ -177,13 +177,22 @@ extension World {
         guard !stream.isForgotten else { return }
         stream[from: link.from].inFlight -= 1
         if stream[from: link.from].last === pieces { stream[from: link.from].last = nil }
-        if stream[from: link.from].inFlight == 0 { send(.drained(stream), on: stream, from: link.to) }
+        if stream[from: link.from].inFlight == 0, isDrainTold(stream, pieces, link.from) { send(.drained(stream), on: stream, from: link.to) }
         var arrived: Bytes?
         for piece in pieces.all {
             guard let piece = tampered(piece, of: stream, link) else { continue }
             if arrived == nil { arrived = piece } else { arrived? += piece }
         }
         if let arrived { feed(process, stream) { .received($0, arrived) } }
+    }
+
+    /// Where there are many, gossip hears of it when it has sent more than a little: half of all events would be that.
+    private func isDrainTold(_ stream: SimStream, _ pieces: Pieces, _ sender: Int) -> Bool {
+        guard tellsDrainedFrom > 0, stream.cargo == .gossip else { return true }
+        stream[from: sender].untoldBytes += pieces.all.reduce(0) { $0 + $1.count }
+        guard stream[from: sender].untoldBytes >= tellsDrainedFrom else { return false }
+        stream[from: sender].untoldBytes = 0
+        return true
     }
 
     /// What faults make of a piece of a stream. Nil where it gets lost on the way.

@@ -28,7 +28,7 @@ extension World {
         }
     }
 
-    package func startAll(but late: Int? = nil) { for index in peers.indices where index != late { start(index) } }
+    package func startAll(but late: Range<Int> = 0..<0) { for index in peers.indices where !late.contains(index) { start(index) } }
 
     /// Starts a peer on what its disk holds.
     package func start(_ index: Int) {

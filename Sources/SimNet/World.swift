@@ -87,6 +87,8 @@ package final class World {
     var hostileWants = SortedMap<Int, (of: Int, last: Multihash, not: [Multihash])>()
     /// Called when a peer has heard the end of what a hostile member had to say.
     var onHostileEnd: ((World, Int, Int) -> Void)?
+    /// Streams of gossip hear that they have drained when so many bytes have been sent; 0 for at once.
+    package var tellsDrainedFrom = 0
     package var stepCrashes = StepCrashes.never
     /// Effects of each step, for whoever wants to crash between them: (peer, step, effects).
     package var onStep: ((Int, UInt64, Int) -> Void)?

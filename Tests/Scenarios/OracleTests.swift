@@ -126,6 +126,29 @@ private final class Rest {
         rest.run.checkMesh((12, 12), of: 0)
         rest.expect(.gossip)
     }
+    @Test func aMessageThatDoesNotReachAll() throws {
+        let rest = try Rest(options: " boots=1")
+        for other in [0, 2] { rest.world.network[Link(from: other, to: 1)].mutedGossip = 1 }
+        rest.world.run(for: rest.run.messageMax + .seconds(35))
+        rest.expect(.gossip)
+    }
+    @Test func twoWhoDoNotFindEachOther() throws {
+        let rest = try Rest(options: " boots=1")
+        rest.world.partition([0], from: [1])
+        rest.world.run(for: .seconds(30))
+        rest.expect(.found)
+    }
+    @Test func aBlockThatDoesNotReachAll() throws {
+        let rest = try Rest(options: " boots=1")
+        for other in [0, 2] { rest.world.network[Link(from: other, to: 1)].withheldBlocks = 1 }
+        rest.pin(3)
+        rest.world.run(for: rest.run.blockMax + .seconds(2))
+        rest.expect(.spread)
+    }
+    /// Who was far away comes no later than who was near at first, and nobody is left out.
+    @Test func hopsGrowAsTheLogarithm() {
+        #expect(Run.hops(among: 2, degree: 5) == 3 && Run.hops(among: 50, degree: 5) == 5 && Run.hops(among: 50, degree: 20) == 4)
+    }
     @Test func cover() throws {
         let rest = try Rest()
         rest.world.partition([0], from: [1, 2])

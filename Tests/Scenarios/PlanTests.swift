@@ -54,6 +54,22 @@ import Testing
         #expect(error?.description.hasPrefix(reason) == true, "\(error?.description ?? "")")
     }
 
+    /// Each knows few, and there is a way from each to each.
+    @Test(arguments: UInt64(1)...20) func aCrowdIsDrawn(seed: UInt64) throws {
+        let plan = RunPlan.random(seed, Drawing(peers: 50)), options = plan.options
+        #expect((try RunPlan(text: plan.text) == plan) as Bool)
+        #expect(options.peers == 50 && (1...3).contains(options.boots) && plan.text.contains("peers=50"))
+        #expect(plan.faults.contains { $0.kind.row.family == .network } && plan.faults.contains { $0.kind.row.family == .process })
+        var reached: Set<Int> = [0]
+        for index in 1..<50 {
+            let boots = options.boots(of: index, plan.tape)
+            #expect((1...3).contains(boots.count) && Set(boots).isSubset(of: reached))
+            reached.insert(index)
+        }
+        let lost = Set(plan.faults.filter { $0.kind == .lose }.flatMap(\.peers))
+        #expect(options.latecomers.allSatisfy { !Set(options.boots(of: $0, plan.tape)).isSubset(of: lost) })
+    }
+
     @Test func everyFaultHasItsRow() {
         #expect(Set(FaultKind.catalogue.map(\.kind)) == Set(FaultKind.allCases))
         #expect(FaultKind.catalogue.count == FaultKind.allCases.count)
@@ -63,7 +79,7 @@ import Testing
     @Test func theBudgetLeavesOneDiskWhole() {
         for seed in UInt64(1)...300 {
             let plan = RunPlan.random(seed, Drawing(diskFaults: true))
-            let trusted = 0..<plan.options.peers - (plan.options.hasLatecomer ? 1 : 0)
+            let trusted = 0..<plan.options.latecomers.lowerBound
             let struck = Set(plan.faults.filter { [.lose, .wipe, .rollback, .rot].contains($0.kind) }.flatMap(\.peers))
             #expect(trusted.contains { !struck.contains($0) }, "seed \(seed)")
         }

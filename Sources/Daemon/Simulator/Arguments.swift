@@ -48,6 +48,10 @@ extension Arguments {
     mutating func drawing() -> Drawing {
         var drawing = Drawing()
         drawing.diskFaults = flag("--disk-faults")
+        if let peers = number("--peers") {
+            guard (2...1000).contains(peers) else { fail("--peers needs 2 to 1000") }
+            drawing.peers = Int(peers)
+        }
         for name in text("--without")?.split(separator: "+").map(String.init) ?? [] {
             guard let family = FaultFamily(rawValue: name) else {
                 fail("no family \(name); there are \(FaultFamily.allCases.map(\.rawValue).joined(separator: ", "))")
@@ -61,7 +65,7 @@ extension Arguments {
 extension Drawing {
     /// The options that draw the same.
     var words: String {
-        (diskFaults ? " --disk-faults" : "") + (without.isEmpty ? "" : " --without \(without.map(\.rawValue).joined(separator: "+"))")
+        (peers.map { " --peers \($0)" } ?? "") + (diskFaults ? " --disk-faults" : "") + (without.isEmpty ? "" : " --without \(without.map(\.rawValue).joined(separator: "+"))")
     }
 }
 

@@ -38,6 +38,7 @@ let usage = """
           --without FAMILIES              without these families of faults (network+disk, say)
           --disk-faults                   crashes between effects, full disks, failing syncs and rotting bits in every run
                                           (with run as well)
+          --peers N                       crowds of N peers, each of which knows one to three others at first (with run as well)
 
     A failing seed is replayed by: ipfs-cluster-sim run --seed N
     Exit status: 0 if everything held, 1 if not, 2 for wrong usage.
