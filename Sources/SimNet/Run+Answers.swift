@@ -22,8 +22,8 @@ struct Asked {
 extension Run {
     /// No answer may take longer, whatever hangs: RPCs and IPFS have time-outs.
     static let answerMax = Span.minutes(10)
-    /// How long after it went down a peer may still be taken for alive: its last ping, and what clocks are off.
-    static let pingGrace = Span.seconds(90)
+    /// How long after it went down a peer may still be allocated to: as long as its last metrics are valid, and what is on its way.
+    private var allocationGrace: Span { (world.peers[0].settings.informers.disk?.ttl ?? .zero) + .seconds(60) }
 
     @discardableResult
     func ask(_ index: Int, _ operation: Operation, _ request: ClientRequest, each: ((ClientReply) -> Void)? = nil) -> ClientID {
@@ -218,7 +218,7 @@ extension Run {
         guard !plan.has(.clock) else { return }
         for peer in allocations {
             guard let other = world.indexes[peer], let since = oracles.downSince[other] else { continue }
-            guard world.now - since > Run.pingGrace.nanoseconds else { continue }
+            guard world.now - since > allocationGrace.nanoseconds else { continue }
             return world.fail(.alloc, "\(world.name(index)) allocates \(pin.cid) to \(world.name(other)), which has been down for \(Span(nanoseconds: world.now - since).seconds)")
         }
     }

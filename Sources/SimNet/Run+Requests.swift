@@ -55,21 +55,20 @@ extension Run {
         if waitsForNothing { world.fail(.accepted, "\(world.name(index)) has writes that wait, and nothing is under way that they could wait for") }
     }
 
-    /// What others ask, who was asleep hears all at once.
+    /// What others ask, who was asleep hears all at once; and what waited while the daemon did not answer goes when it does (IPFS-04).
     private func isOthers(_ input: PeerInput) -> Bool {
         switch input {
-        case .stream, .client: true
+        case .stream, .client, .exchange(.head): true
         default: false
         }
     }
 
-    /// MIN: whoever waits for its daemon does not ask for it all the time. What others asked while it did not answer is asked at once
-    /// when it does (seed 38 with disk faults).
+    /// MIN: whoever waits for its daemon does not ask for it all the time.
     private static let questionsMax = 5
     func noteQuestion(_ index: Int) {
         let times = (oracles.questions[index] ?? []).filter { $0 > world.now - Span.milliseconds(1).nanoseconds } + [world.now]
         oracles.questions[index] = times
-        guard times.count > Run.questionsMax + (world.peers[index].machine?.openCallCount ?? 0) else { return }
+        guard times.count > Run.questionsMax else { return }
         world.fail(.min, "\(world.name(index)) has asked \(times.count) times in a millisecond whether its IPFS daemon is there")
     }
 
