@@ -2,6 +2,7 @@
 // for others, and if it has connected us, the stream is opened once more, with what was sent on it. DIAL-05.
 
 import DHT
+import Gossip
 import Kernel
 import Multiformats
 import Seams
@@ -37,6 +38,19 @@ extension ClusterPeer {
         if call.sentBytes > ClusterPeer.heldBytesMax { (call.isTooLong, call.sent) = (true, []) } else { call.sent.append(effect) }
         calling[stream] = call
         return call.failure != nil
+    }
+
+    /// GS-27: somebody who may have room for us in a mesh. Without addresses of its own signing it is looked for.
+    mutating func meet(_ other: ExchangedPeer) {
+        guard !book.isConnected(other.id) else { return }
+        if let envelope = other.record {
+            do throws(MultiformatError) {
+                let record = try PeerRecord(sealed: envelope, by: other.id)
+                book.learn(other.id, record.addresses.map(\.withoutPeer), now: turn.now)
+            } catch { note(.debug, "pubsub", "a record of \(other.id) that was told is of no use: \(error)") }
+        } else if book.addresses(of: other.id).isEmpty {
+            withDHTs { $0.find(other.id, tried: [], now: $2.now, effects: &$3) }
+        }
     }
 
     /// True if the machine is not to hear of it yet.

@@ -244,6 +244,9 @@ extension ClusterPeer {
     mutating func finishStopping() {
         guard replica.isFlushed else { return }
         phase = .stopped
+        for topic in [settings.replicaTopic, Monitor.topic] {
+            withGossip { $0.unsubscribe(topic, now: $1.now, choices: &$1.choices, effects: &$2) }
+        }
         turn.effects.append(.stopped)
     }
 }

@@ -34,6 +34,7 @@ extension ClusterPeer {
             switch effect {
             case .stream(let effect): emit(effect)
             case .deliver(let topic, let author, let data): onMessage(topic, author, data)
+            case .exchanged(let others): for other in others { meet(other) }
             case .log(let line): turn.effects.append(.log(line))
             }
         }

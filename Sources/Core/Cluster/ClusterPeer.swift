@@ -107,8 +107,10 @@ package struct ClusterPeer: Sendable {
     ) throws {
         self.settings = settings
         book = PeerBook(settings: settings.book, me: settings.me)
+        var gossiping = settings.gossip
+        if settings.isFollower { gossiping.exchangesPeers = false }  // GSP-07
         gossip = Gossip(
-            settings: settings.gossip, me: settings.me, signer: signer, owner: Owner.gossip,
+            settings: gossiping, me: settings.me, signer: signer, owner: Owner.gossip,
             firstSequenceNumber: UInt64(bitPattern: now.wall.unixNanoseconds), now: now)
         exchange = Exchange(settings: settings.exchange, owner: Owner.exchange)
         dht = DHT(settings: settings.dht, me: settings.me, owner: Owner.dht)

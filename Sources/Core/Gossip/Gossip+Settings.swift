@@ -40,6 +40,13 @@ extension Gossip {
         package var reopenAfterMaximum = Span.seconds(10)
         /// A peer whose stream fails so often in a row leaves the mesh until it works again.
         package var reopenAttemptsInMesh = 4
+        /// Whoever is pruned is told of others (GSP-07), of so many (GSP-14).
+        package var exchangesPeers = true
+        package var exchangedPeersMaximum = 16
+        /// Who has a message with that much data says so before others send it (GSP-15).
+        package var unwantedDataBytes = 1024
+        package var fanOutLifetime = Span.seconds(60)
+        package var leaveBackOff = Span.seconds(10)
         package init() {}
 
         var meshTarget: Int { 6 * meshFactor }

@@ -11,6 +11,8 @@ package struct Gossip: Sendable {
     package enum Effect: Equatable, Sendable {
         case stream(StreamEffect)
         case deliver(topic: String, author: PeerID, data: Bytes)
+        /// A peer that has no room for us tells of others in the topic.
+        case exchanged([ExchangedPeer])
         case log(LogLine)
     }
 
@@ -33,6 +35,8 @@ package struct Gossip: Sendable {
         var unwanted: [MessageID: Int] = [:]
         /// Messages that it was the first to bring lately, up to a limit for each topic.
         var deliveries = SortedMap<Topic, Int>()
+        /// Its addresses, signed by it.
+        var record: Bytes?
 
         /// In order, and those that there is no room for are dropped.
         mutating func send(_ frames: [Bytes], windowBytes: Int, queueMaximum: Int, _ emit: (StreamEffect) -> Void) {
@@ -60,6 +64,8 @@ package struct Gossip: Sendable {
     private var subscribed = SortedMap<Topic, Trust>()
     private(set) var mesh = SortedMap<Topic, SortedSet<PeerID>>()
     private var backOff = SortedMap<Topic, SortedMap<PeerID, Instant>>()
+    /// Whom messages of topics go to that are not subscribed.
+    private var fanOut = SortedMap<Topic, (peers: SortedSet<PeerID>, until: Instant)>()
     private var seen: SeenCache
     private var cache: MessageCache
     private var heartbeatAt: Instant
@@ -103,7 +109,17 @@ package struct Gossip: Sendable {
         subscribed[topic] = trust
         mesh[topic] = SortedSet()
         for peer in peers.keys { send([.subscription(topic, true)], to: peer, &effects) }
+        if let chosen = fanOut.remove(topic)?.peers { graft(topic, chosen.elements, now, &effects) }
         fill(topic, now, &choices, &effects)
+    }
+
+    /// GS-29.
+    package mutating func unsubscribe(_ name: String, now: Now, choices: inout Choices, effects: inout [Effect]) {
+        let topic = Topic(name)
+        guard subscribed.remove(topic) != nil else { return }
+        for peer in peers.keys { send([.subscription(topic, false)], to: peer, &effects) }
+        for peer in mesh[topic]?.elements ?? [] { expel(peer, topic, settings.leaveBackOff, now, &choices, &effects) }
+        mesh.remove(topic)
     }
 
     /// Signs and sends. Delivered to oneself as well (PSM-04).
@@ -123,11 +139,12 @@ package struct Gossip: Sendable {
         _ = seen.insert(id, at: now.monotonic)
         let topic = Topic(name)
         if subscribed[topic] != nil { effects.append(.deliver(topic: name, author: me, data: data)) }
-        forward(encoded, id, topic, except: [], isOwn: true, &choices, &effects)
+        tellUnwanted(id, data.count, topic, except: nil, &effects)
+        forward(encoded, id, topic, except: [], isOwn: true, now, &choices, &effects)
     }
 
     private mutating func forward(
-        _ message: Bytes, _ id: MessageID, _ topic: Topic, except: [PeerID], isOwn: Bool, _ choices: inout Choices,
+        _ message: Bytes, _ id: MessageID, _ topic: Topic, except: [PeerID], isOwn: Bool, _ now: Now, _ choices: inout Choices,
         _ effects: inout [Effect]
     ) {
         cache.insert(id, topic: topic, message: message)
@@ -139,11 +156,28 @@ package struct Gossip: Sendable {
             subscribers.append(peer)
             if isFlooded || meshed.contains(peer) || state.version.hasPrefix("/floodsub") { targets.append(peer) }
         }
-        if subscribed[topic] == nil || (isOwn && targets.isEmpty) {
-            targets = choices.sample(subscribers, settings.meshTarget)  // fan-out
-        }
+        if subscribed[topic] == nil {
+            targets = chosen(for: topic, among: subscribers, now, &choices)
+        } else if isOwn && targets.isEmpty { targets = choices.sample(subscribers, settings.meshTarget) }
         let frames = GossipItem.frames([.publish(message)], limitBytes: settings.messageMaximumBytes)
         for peer in targets where !except.contains(peer) && peers[peer]?.unwanted[id] == nil { send(frames, to: peer, &effects) }
+    }
+
+    /// The same ones as last time, as long as they are there.
+    private mutating func chosen(for topic: Topic, among subscribers: [PeerID], _ now: Now, _ choices: inout Choices) -> [PeerID] {
+        var chosen = fanOut[topic]?.peers.elements.filter(subscribers.contains) ?? []
+        if chosen.isEmpty { chosen = choices.sample(subscribers, settings.meshTarget) }
+        fanOut[topic] = (SortedSet(chosen), now.monotonic + settings.fanOutLifetime)
+        return chosen
+    }
+
+    /// GS-28, for those who hear it over another way as well.
+    private mutating func tellUnwanted(_ id: MessageID, _ dataBytes: Int, _ topic: Topic, except sender: PeerID?, _ effects: inout [Effect]) {
+        guard dataBytes >= settings.unwantedDataBytes else { return }
+        let frames = GossipItem.frames([.unwanted([id])], limitBytes: settings.messageMaximumBytes)
+        for peer in mesh[topic]?.elements ?? [] where peer != sender && peers[peer]?.version.hasPrefix("/meshsub/1.2") == true {
+            send(frames, to: peer, &effects)
+        }
     }
 
     // MARK: Peers
@@ -157,6 +191,7 @@ package struct Gossip: Sendable {
     package mutating func onIntroduced(_ peer: PeerID, _ introduction: PeerIntroduction, effects: inout [Effect]) {
         guard introduction.protocols.contains(where: Gossip.protocols.contains) else { return }
         if peers[peer] == nil { peers[peer] = Peer() }
+        if let record = introduction.signedRecord { peers[peer]?.record = record }
         if peers[peer]?.stream == nil { open(peer, &effects) }
     }
 
@@ -279,8 +314,8 @@ package struct Gossip: Sendable {
             guard let message = cache.take(id, for: peer, timesMaximum: settings.retransmissionsMaximum) else { continue }
             answer.append(.publish(message))
         }
-        for topic in rpc.grafts { onGraft(topic, peer, now, &answer) }
-        for prune in rpc.prunes { onPrune(prune, peer, now) }
+        for topic in rpc.grafts { onGraft(topic, peer, now, &choices, &answer) }
+        for prune in rpc.prunes { onPrune(prune, peer, now, &choices, &effects) }
         if !answer.isEmpty { send(answer, to: peer, &effects) }
     }
 
@@ -303,15 +338,18 @@ package struct Gossip: Sendable {
     private mutating func onMessage(
         _ raw: RawMessage, _ peer: PeerID, _ now: Now, _ choices: inout Choices, _ effects: inout [Effect]
     ) {
-        guard let name = raw.topic, let (topic, trust) = subscription(name), let id = raw.id,
-            !seen.contains(id, at: now.monotonic), let message = try? GossipMessage(decoding: raw.bytes),
+        // Most have come from somebody else before.
+        guard let id = raw.id, !seen.contains(id, at: now.monotonic), let name = raw.topic, let (topic, trust) = subscription(name),
+            let message = try? GossipMessage(decoding: raw.bytes),
             let signature = message.signature, let from = message.from, let author = try? PeerID(from), author != me,
             signer.verify(message.signedBytes, signature: signature, author: author, key: message.key)
         else { return }
         _ = seen.insert(id, at: now.monotonic)
+        // Not before the signature is known to be right: whoever made the ID up would keep the message itself away.
+        tellUnwanted(id, message.data?.count ?? 0, topic, except: peer, &effects)
         guard trust.trusts(author) else { return }
         effects.append(.deliver(topic: topic.name, author: author, data: message.data ?? []))
-        forward(message.encoded, id, topic, except: [peer, author], isOwn: false, &choices, &effects)
+        forward(message.encoded, id, topic, except: [peer, author], isOwn: false, now, &choices, &effects)
         let count = peers[peer]?.deliveries[topic] ?? 0
         if count < Gossip.deliveriesMax { peers[peer]?.deliveries[topic] = count + 1 }
     }
@@ -342,26 +380,40 @@ package struct Gossip: Sendable {
     // MARK: Mesh
 
     /// GS-23.
-    private mutating func onGraft(_ topic: Topic, _ peer: PeerID, _ now: Now, _ answer: inout [GossipItem]) {
+    private mutating func onGraft(_ topic: Topic, _ peer: PeerID, _ now: Now, _ choices: inout Choices, _ answer: inout [GossipItem]) {
         guard let members = mesh[topic], !members.contains(peer) else { return }
         let isBackedOff = backOff[topic]?[peer].map { $0 > now.monotonic } ?? false
         let isFull = members.count >= settings.meshHigh && peers[peer]?.isOutbound != true
         guard !isBackedOff && !isFull else {
             backOff[topic, default: SortedMap()][peer] = now.monotonic + settings.pruneBackOff
-            return answer.append(prune(topic, for: peer))
+            return answer.append(prune(topic, for: peer, settings.pruneBackOff, exchangesPeers: !isBackedOff, &choices))
         }
         mesh[topic]?.insert(peer)
     }
 
-    private func prune(_ topic: Topic, for peer: PeerID) -> GossipItem {
-        let isOld = peers[peer]?.version == "/meshsub/1.0.0"
-        return .prune(topic, backOffSeconds: isOld ? nil : UInt64(settings.pruneBackOff.nanoseconds / 1_000_000_000))
+    /// GS-27: with some of the others in the topic.
+    private func prune(
+        _ topic: Topic, for peer: PeerID, _ backOff: Span, exchangesPeers: Bool, _ choices: inout Choices
+    ) -> GossipItem {
+        guard peers[peer]?.version != "/meshsub/1.0.0" else { return .prune(topic, backOffSeconds: nil) }
+        var told: [ExchangedPeer] = []
+        if exchangesPeers, settings.exchangesPeers {
+            let others = peers.filter { $0.key != peer && $0.value.topics.contains(topic) }
+            told = choices.sample(others, settings.exchangedPeersMaximum).map { ExchangedPeer(id: $0.key, record: $0.value.record) }
+        }
+        return .prune(topic, peers: told, backOffSeconds: UInt64(backOff.nanoseconds / 1_000_000_000))
     }
 
-    /// GS-24.
-    private mutating func onPrune(_ prune: GossipRPC.Prune, _ peer: PeerID, _ now: Now) {
+    /// GS-24, GS-27. Others are heard of only from a member of the mesh: a stranger does not send us to whom it likes.
+    private mutating func onPrune(
+        _ prune: GossipRPC.Prune, _ peer: PeerID, _ now: Now, _ choices: inout Choices, _ effects: inout [Effect]
+    ) {
+        guard let members = mesh[prune.topic] else { return }
+        if members.contains(peer) {
+            let unknown = prune.peers.prefix(100).filter { $0.id != me && peers[$0.id] == nil }
+            if !unknown.isEmpty { effects.append(.exchanged(choices.sample(unknown, settings.exchangedPeersMaximum))) }
+        }
         mesh[prune.topic]?.remove(peer)
-        guard mesh[prune.topic] != nil else { return }
         let asked = prune.backOffSeconds.map { Span.seconds(Int64(clamping: min($0, 1 << 30))) } ?? settings.pruneBackOff
         backOff[prune.topic, default: SortedMap()][peer] = now.monotonic + min(asked, settings.backOffMaximum)
     }
@@ -382,10 +434,12 @@ package struct Gossip: Sendable {
 
     private mutating func graft(_ topic: Topic, _ chosen: [PeerID], _ now: Now, _ effects: inout [Effect]) {
         let allowed = candidates(topic, now)
-        for peer in chosen where allowed.contains(peer) && (mesh[topic]?.count ?? 0) < settings.meshTarget {
-            mesh[topic]?.insert(peer)
-            send([.graft(topic)], to: peer, &effects)
-        }
+        for peer in chosen where allowed.contains(peer) && (mesh[topic]?.count ?? 0) < settings.meshTarget { take(peer, topic, &effects) }
+    }
+
+    private mutating func take(_ peer: PeerID, _ topic: Topic, _ effects: inout [Effect]) {
+        mesh[topic]?.insert(peer)
+        send([.graft(topic)], to: peer, &effects)
     }
 
     // MARK: Time
@@ -404,6 +458,7 @@ package struct Gossip: Sendable {
         heartbeatAt = now.monotonic + settings.heartbeatInterval
         for peer in peers.keys { age(peer) }
         for topic in mesh.keys { tend(topic, now, &choices, &effects) }
+        for topic in fanOut.keys { tendFanOut(topic, now, &choices, &effects) }
         cache.shift()
         guard fadeAt <= now.monotonic else { return }
         fadeAt = now.monotonic + Gossip.deliveriesFadeAfter
@@ -431,24 +486,47 @@ package struct Gossip: Sendable {
         let count = mesh[topic]?.count ?? 0
         if count < settings.meshLow { fill(topic, now, &choices, &effects) }
         if count >= settings.meshHigh { thin(topic, now, &choices, &effects) }  // at the bound, not above it (N01)
-        announce(topic, &choices, &effects)
+        else if count >= settings.meshLow { reachOut(topic, now, &choices, &effects) }
+        announce(topic, to: mesh[topic] ?? SortedSet(), &choices, &effects)
+    }
+
+    /// Enough members that we chose ourselves.
+    private mutating func reachOut(_ topic: Topic, _ now: Now, _ choices: inout Choices, _ effects: inout [Effect]) {
+        let missing = settings.meshOutbound - (mesh[topic]?.elements ?? []).count { peers[$0]?.isOutbound == true }
+        guard missing > 0 else { return }
+        let ours = candidates(topic, now).filter { peers[$0]?.isOutbound == true }
+        for peer in choices.sample(ours, missing) { take(peer, topic, &effects) }
+    }
+
+    private mutating func tendFanOut(_ topic: Topic, _ now: Now, _ choices: inout Choices, _ effects: inout [Effect]) {
+        guard let (chosen, until) = fanOut[topic], until > now.monotonic else { return fanOut[topic] = nil }
+        let subscribers = peers.filter { $0.value.topics.contains(topic) }.map(\.key)
+        let kept = chosen.elements.filter(subscribers.contains)
+        let more = choices.sample(subscribers.filter { !kept.contains($0) }, max(0, settings.meshTarget - kept.count))
+        fanOut[topic] = (SortedSet(kept + more), until)
+        announce(topic, to: SortedSet(kept + more), &choices, &effects)
     }
 
     private mutating func thin(_ topic: Topic, _ now: Now, _ choices: inout Choices, _ effects: inout [Effect]) {
         let members = choices.permuted(mesh[topic]?.elements ?? [])
         let ours = members.filter { peers[$0]?.isOutbound == true }.prefix(settings.meshOutbound)
         let kept = (ours + members.filter { !ours.contains($0) }).prefix(settings.meshTarget)
-        for peer in members where !kept.contains(peer) {
-            mesh[topic]?.remove(peer)
-            backOff[topic, default: SortedMap()][peer] = now.monotonic + settings.pruneBackOff
-            send([prune(topic, for: peer)], to: peer, &effects)
-        }
+        for peer in members where !kept.contains(peer) { expel(peer, topic, settings.pruneBackOff, now, &choices, &effects) }
     }
 
-    private mutating func announce(_ topic: Topic, _ choices: inout Choices, _ effects: inout [Effect]) {
+    private mutating func expel(
+        _ peer: PeerID, _ topic: Topic, _ backOff: Span, _ now: Now, _ choices: inout Choices, _ effects: inout [Effect]
+    ) {
+        mesh[topic]?.remove(peer)
+        self.backOff[topic, default: SortedMap()][peer] = now.monotonic + backOff
+        send([prune(topic, for: peer, backOff, exchangesPeers: true, &choices)], to: peer, &effects)
+    }
+
+    /// To some of those who do not hear the messages themselves.
+    private mutating func announce(_ topic: Topic, to members: SortedSet<PeerID>, _ choices: inout Choices, _ effects: inout [Effect]) {
         let ids = Array(cache.ids(of: topic, heartbeats: settings.historyGossip).prefix(settings.idsPerAnnouncementMaximum))
         guard !ids.isEmpty else { return }
-        let others = peers.filter { $0.value.topics.contains(topic) && mesh[topic]?.contains($0.key) == false }.map(\.key)
+        let others = peers.filter { $0.value.topics.contains(topic) && !members.contains($0.key) }.map(\.key)
         let count = max(settings.meshLazy, others.count / settings.gossipDivisor)
         for peer in choices.sample(others, count) { send([.have(topic, ids)], to: peer, &effects) }
     }

@@ -2,12 +2,17 @@
 
 import Encoding
 import Kernel
+import Multiformats
 
-/// An RPC as it was read. Peer exchange and extensions are skipped.
+/// An RPC as it was read. Extensions are skipped.
 struct GossipRPC: Sendable {
     struct Subscription: Sendable { let topic: Topic; let isSubscribed: Bool }
     struct Announcement: Sendable { let topic: Topic; let ids: [MessageID] }
-    struct Prune: Sendable { let topic: Topic; let backOffSeconds: UInt64? }
+    struct Prune: Sendable {
+        var topic = Topic("")
+        var backOffSeconds: UInt64?
+        var peers: [ExchangedPeer] = []
+    }
 
     var subscriptions: [Subscription] = []
     var messages: [RawMessage] = []
@@ -48,36 +53,73 @@ struct GossipRPC: Sendable {
         while let field = try reader.next() {
             switch field.number {
             case 1:
-                let (topic, ids, _) = try Self.readEntry(try field.message(), topic: 1, ids: 2)
+                let (topic, ids) = try Self.readEntry(try field.message(), topic: 1, ids: 2)
                 have.append(Announcement(topic: topic, ids: ids))
             case 2: want += try Self.readEntry(try field.message(), topic: 0, ids: 1).ids
             case 3: grafts.append(try Self.readEntry(try field.message(), topic: 1, ids: 0).topic)
             case 4:
-                let (topic, _, seconds) = try Self.readEntry(try field.message(), topic: 1, ids: 0, seconds: 3)
-                prunes.append(Prune(topic: topic, backOffSeconds: seconds))
+                var prune = Prune()
+                try prune.read(try field.message())
+                prunes.append(prune)
             case 5: unwanted += try Self.readEntry(try field.message(), topic: 0, ids: 1).ids
             default: break
             }
         }
     }
 
-    /// All control messages are made of the same parts, under different numbers; 0 stands for none.
+    /// Most control messages are made of the same parts, under different numbers; 0 stands for none.
     private static func readEntry(
-        _ reader: ProtobufReader, topic topicField: Int, ids idField: Int, seconds secondsField: Int = 0
-    ) throws(ProtobufError) -> (topic: Topic, ids: [MessageID], seconds: UInt64?) {
+        _ reader: ProtobufReader, topic topicField: Int, ids idField: Int
+    ) throws(ProtobufError) -> (topic: Topic, ids: [MessageID]) {
         var reader = reader
         var topic = Topic("")
         var ids: [MessageID] = []
-        var seconds: UInt64?
         while let field = try reader.next() {
             switch field.number {
             case topicField: topic = Topic(try field.bytes())
             case idField: ids.append(MessageID(try field.bytes()))
-            case secondsField: seconds = try field.uint64()
             default: break
             }
         }
-        return (topic, ids, seconds)
+        return (topic, ids)
+    }
+}
+
+extension GossipRPC.Prune {
+    fileprivate mutating func read(_ reader: ProtobufReader) throws(ProtobufError) {
+        var reader = reader
+        while let field = try reader.next() {
+            switch field.number {
+            case 1: topic = Topic(try field.bytes())
+            case 2: if let peer = try ExchangedPeer(reading: try field.message()) { peers.append(peer) }
+            case 3: backOffSeconds = try field.uint64()
+            default: break
+            }
+        }
+    }
+}
+
+/// Somebody else who is in the topic, as a peer that has no room tells it. GPB-10, GS-27.
+package struct ExchangedPeer: Equatable, Sendable {
+    package let id: PeerID
+    /// Its addresses, signed by itself in an envelope: not checked yet.
+    package let record: Bytes?
+
+    init(id: PeerID, record: Bytes?) { (self.id, self.record) = (id, record) }
+
+    /// Nil where the ID is none.
+    init?(reading reader: ProtobufReader) throws(ProtobufError) {
+        var reader = reader
+        var (id, record): (PeerID?, Bytes?)
+        while let field = try reader.next() {
+            switch field.number {
+            case 1: id = try? PeerID(Bytes(try field.bytes()))
+            case 2: record = Bytes(try field.bytes())
+            default: break
+            }
+        }
+        guard let id else { return nil }
+        self.init(id: id, record: record?.isEmpty == true ? nil : record)
     }
 }
 
@@ -117,10 +159,19 @@ enum GossipItem: Sendable {
         control(2) { writer in for id in ids { writer.explicit(1, bytes: id.bytes) } }
     }
     static func graft(_ topic: Topic) -> GossipItem { control(3) { $0.explicit(1, bytes: topic.bytes) } }
-    /// Without seconds for peers of version 1.0 (GS-27).
-    static func prune(_ topic: Topic, backOffSeconds: UInt64?) -> GossipItem {
+    static func unwanted(_ ids: [MessageID]) -> GossipItem {
+        control(5) { writer in for id in ids { writer.explicit(1, bytes: id.bytes) } }
+    }
+    /// With neither peers nor seconds for peers of version 1.0 (GS-27).
+    static func prune(_ topic: Topic, peers: [ExchangedPeer] = [], backOffSeconds: UInt64?) -> GossipItem {
         control(4) { writer in
             writer.explicit(1, bytes: topic.bytes)
+            for peer in peers {
+                writer.message(2) {
+                    $0.explicit(1, bytes: peer.id.bytes)
+                    if let record = peer.record { $0.explicit(2, bytes: record) }
+                }
+            }
             if let backOffSeconds { writer.explicit(3, varint: backOffSeconds) }
         }
     }

@@ -69,6 +69,11 @@ extension Gossip.Settings: Fielded {
         try visitor.visit(&reopenAfter)
         try visitor.visit(&reopenAfterMaximum)
         try visitor.visit(&reopenAttemptsInMesh)
+        try visitor.visit(&exchangesPeers)
+        try visitor.visit(&exchangedPeersMaximum)
+        try visitor.visit(&unwantedDataBytes)
+        try visitor.visit(&fanOutLifetime)
+        try visitor.visit(&leaveBackOff)
     }
 }
 extension ExchangeSettings: Fielded {

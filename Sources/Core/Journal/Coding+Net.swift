@@ -54,6 +54,7 @@ extension PeerIntroduction: Fielded {
         try visitor.visit(&protocols)
         try visitor.visit(&listenAddresses)
         try visitor.visit(&agent)
+        try visitor.visit(&signedRecord)
     }
 }
 

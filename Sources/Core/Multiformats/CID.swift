@@ -12,6 +12,7 @@ package enum MultiformatError: Error, Equatable, Sendable {
     case badMultihash(String)
     case badKey(String)
     case badMultiaddr(String)
+    case badRecord(String)
 }
 
 /// Multicodec numbers of hash functions.

@@ -7,7 +7,7 @@ extension MultiformatError: CustomStringConvertible {
         switch self {
         case .empty: "multihash too short. must be >= 2 bytes"
         case .truncated: "varints malformed, could not reach the end"
-        case .badText(let text), .badMultihash(let text), .badKey(let text), .badMultiaddr(let text): text
+        case .badText(let text), .badMultihash(let text), .badKey(let text), .badMultiaddr(let text), .badRecord(let text): text
         case .badVersion(let version): "expected 1 as the cid version number, got: \(version)"
         }
     }

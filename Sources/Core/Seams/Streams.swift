@@ -66,10 +66,13 @@ package struct PeerIntroduction: Equatable, Sendable {
     package var protocols: [String]
     package var listenAddresses: [Multiaddr]
     package var agent: String
-    package init(protocols: [String], listenAddresses: [Multiaddr] = [], agent: String = "") {
+    /// Its addresses, signed by it in an envelope, to be shown to others (`PeerRecord`).
+    package var signedRecord: Bytes?
+    package init(protocols: [String], listenAddresses: [Multiaddr] = [], agent: String = "", signedRecord: Bytes? = nil) {
         self.protocols = protocols
         self.listenAddresses = listenAddresses
         self.agent = agent
+        self.signedRecord = signedRecord
     }
 }
 

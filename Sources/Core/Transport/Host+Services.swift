@@ -203,7 +203,9 @@ extension Host {
         if let observed = message.observedAddress { observe(observed, over: socket, now, &effects) }
         introduce(
             peer,
-            PeerIntroduction(protocols: message.protocols, listenAddresses: addresses, agent: message.agentVersion ?? ""),
+            PeerIntroduction(
+                protocols: message.protocols, listenAddresses: addresses, agent: message.agentVersion ?? "",
+                signedRecord: peers[peer]?.record?.envelope),
             now, &effects)
     }
 
@@ -226,7 +228,10 @@ extension Host {
     private mutating func introduce(
         _ peer: PeerID, _ introduction: PeerIntroduction, _ now: Now, _ effects: inout [Effect]
     ) {
-        guard peers[peer] != nil, peers[peer]?.introduction != introduction else { return }
+        // A record that was signed anew says nothing new by itself.
+        var known = peers[peer]?.introduction
+        known?.signedRecord = introduction.signedRecord
+        guard peers[peer] != nil, known != introduction else { return }
         peers[peer]?.introduction = introduction
         let agent = introduction.agent.isEmpty ? "no agent" : printable(introduction.agent)
         let protocols = printable(introduction.protocols.joined(separator: " "), limit: 2000)

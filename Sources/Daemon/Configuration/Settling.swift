@@ -121,7 +121,7 @@ package func peerFailure(_ text: String, _ error: MultiformatError) -> String {
 
 func reason(_ error: MultiformatError) -> String {
     switch error {
-    case .badText(let text), .badMultihash(let text), .badKey(let text), .badMultiaddr(let text): text
+    case .badText(let text), .badMultihash(let text), .badKey(let text), .badMultiaddr(let text), .badRecord(let text): text
     case .empty: "empty"
     case .truncated: "cut short"
     case .badVersion(let version): "unknown CID version \(version)"

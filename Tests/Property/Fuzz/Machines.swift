@@ -91,6 +91,7 @@ extension Target {
                     case .stream(let effect): net.take(effect)
                     case .deliver(let topic, let author, _):
                         require(topic == "t" && [Here.peer(0), Here.peer(1), Here.peer(9)].contains(author), "heard \(author) on \(topic)")
+                    case .exchanged(let others): require(others.count <= 16, "\(others.count) others at once")
                     case .log: break
                     }
                 }

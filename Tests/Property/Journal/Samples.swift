@@ -21,7 +21,7 @@ enum Samples {
         let (peer, address) = (choices.randomPeer(), Multiaddr(unchecked: [4, 127, 0, 0, 1, 6, 0x23, 0x88]))
         return [
             .connected(peer, address: address, outbound: true), .connected(peer, address: address, outbound: false),
-            .introduced(peer, PeerIntroduction(protocols: ["/a", ""], listenAddresses: [address], agent: "kubo/é")),
+            .introduced(peer, PeerIntroduction(protocols: ["/a", ""], listenAddresses: [address], agent: "kubo/é", signedRecord: [1, 2])),
             .introduced(peer, PeerIntroduction(protocols: [])), .disconnected(peer), .dialFailed(peer, reason: "no"), .found(peer, []),
             .listening([address, address]), .listening([]), .crowded([peer, choices.randomPeer()]), .crowded([]),
         ]

@@ -79,7 +79,7 @@ struct GossipNet {
             switch effect {
             case .stream(let effect): carryOut(index, effect)
             case .deliver(_, _, let data): delivered[index][String(decoding: data.prefix { $0 != 0 }, as: UTF8.self), default: 0] += 1
-            case .log: break
+            case .exchanged, .log: break
             }
         }
     }

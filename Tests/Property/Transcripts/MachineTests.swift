@@ -31,6 +31,7 @@ import Testing
                 switch effect {
                 case .stream(let effect): wire.carryOut(side, effect)
                 case .deliver(_, _, let data): delivered[side, default: []].append(data)
+                case .exchanged: Issue.record("somebody else was told of")
                 case .log(let line): Issue.record("\(line)")
                 }
             }

@@ -2,7 +2,6 @@
 
 import Encoding
 import Kernel
-import Multiformats
 
 package struct PeerRecord: Equatable, Sendable {
     package var peer: PeerID
@@ -42,16 +41,16 @@ package struct PeerRecord: Equatable, Sendable {
     }
 
     /// A record whose envelope was signed by that peer itself. Addresses of unknown kinds are left out.
-    package init(sealed bytes: Bytes, by signer: PeerID) throws(TransportError) {
+    package init(sealed bytes: Bytes, by signer: PeerID) throws(MultiformatError) {
         let (record, key) = try PeerRecord.open(bytes)
         guard key.peerID == signer, record.peer == signer else {
-            throw TransportError("peer record: of \(record.peer), signed by \(key.peerID), shown by \(signer)")
+            throw MultiformatError.badRecord("of \(record.peer), signed by \(key.peerID), shown by \(signer)")
         }
         self = record
     }
 
     /// The record and who signed it, which may be somebody else.
-    package static func open(_ bytes: Bytes) throws(TransportError) -> (PeerRecord, PublicKey) {
+    package static func open(_ bytes: Bytes) throws(MultiformatError) -> (PeerRecord, PublicKey) {
         var shownKey: Bytes = [], type: Bytes = [], payload: Bytes = [], signature: Bytes = []
         do {
             var reader = ProtobufReader(bytes)
@@ -64,15 +63,15 @@ package struct PeerRecord: Equatable, Sendable {
                 default: break
                 }
             }
-        } catch { throw TransportError("peer record: malformed envelope: \(error)") }
+        } catch { throw MultiformatError.badRecord("malformed envelope: \(error)") }
         let key: PublicKey
-        do { key = try PublicKey(protobuf: shownKey) } catch { throw TransportError("peer record: \(error)") }
-        guard type == payloadType else { throw TransportError("peer record: an envelope of type \(hex(type))") }
-        guard key.verify(signature, of: signedBytes(payload)) else { throw TransportError("peer record: invalid signature") }
+        do { key = try PublicKey(protobuf: shownKey) } catch { throw MultiformatError.badRecord("\(error)") }
+        guard type == payloadType else { throw MultiformatError.badRecord("an envelope of type \(hex(type))") }
+        guard key.verify(signature, of: signedBytes(payload)) else { throw MultiformatError.badRecord("invalid signature") }
         return (try PeerRecord(payload: payload), key)
     }
 
-    private init(payload: Bytes) throws(TransportError) {
+    private init(payload: Bytes) throws(MultiformatError) {
         var id: PeerID?
         sequence = 0
         addresses = []
@@ -90,8 +89,8 @@ package struct PeerRecord: Equatable, Sendable {
                 default: break
                 }
             }
-        } catch { throw TransportError("peer record: malformed: \(error)") }
-        guard let id else { throw TransportError("peer record: of no peer") }
+        } catch { throw MultiformatError.badRecord("malformed: \(error)") }
+        guard let id else { throw MultiformatError.badRecord("of no peer") }
         peer = id
     }
 }
