@@ -279,7 +279,7 @@ extension Replica {
     private mutating func finishReplay(_ now: Now, _ effects: inout [Effect]) {
         takenEnd = store.log.endAddress
         if settings.repairInterval > .zero { repairAt = now.monotonic }  // CRDT-62: at once
-        wantAbsent(now, &effects)
+        hearWhatWasMissed(now, &effects)
         work(now, &effects)
     }
 

@@ -14,10 +14,17 @@ extension Replica {
         guard let heads = Announcement.decode(payload), heads.count <= settings.announcedHeadsMax else {
             return effects.append(.log(LogLine(.warning, "crdt", "an announcement cannot be read; ignored")))
         }
-        guard isOpen else { return }
+        guard isOpen else {
+            for head in heads where heard.count < settings.announcedHeadsMax { heard.insert(head) }
+            return
+        }
         let isBehind = !heads.isEmpty && heads.allSatisfy { has($0.multihash) }
             && SortedSet(heads.map(\.multihash)) != SortedSet(dag.heads.map(\.cid.multihash))
         if isBehind { tellSoon(now: now, choices: &choices) }
+        want(heads, now, &effects)
+    }
+
+    private mutating func want(_ heads: some Sequence<CID>, _ now: Now, _ effects: inout [Effect]) {
         var fresh: [CID] = []
         for head in heads {
             let hash = head.multihash
@@ -28,6 +35,13 @@ extension Replica {
         }
         if !fresh.isEmpty { effects.append(.want(fresh)) }
         wantAbsent(now, &effects)  // whoever speaks now may have what was missing before
+    }
+
+    /// What was said while the log was being read into the state: by its heads, and by somebody who lists its blocks.
+    mutating func hearWhatWasMissed(_ now: Now, _ effects: inout [Effect]) {
+        want(heard, now, &effects)
+        heard = SortedSet()
+        effects.append(.behind)
     }
 
     /// Wants every link that is not here and not being fetched.

@@ -190,6 +190,8 @@ package struct Replica: Sendable {
     /// Wanted blocks and when to give up. `roots` were announced; the others are links of blocks that are here.
     var wanted = SortedMap<Multihash, Want>()
     var seenHeads = SortedSet<Multihash>()
+    /// Heads that were announced while the state was not whole.
+    var heard = SortedSet<CID>()
     var rebroadcastAt: Instant
     var repairAt: Instant?
     /// When jobs that have failed are tried again.

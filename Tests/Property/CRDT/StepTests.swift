@@ -127,6 +127,21 @@ import Testing
         }
     }
 
+    /// Nobody need say twice what is said while the log is read.
+    @Test func whatIsAnnouncedMeanwhileIsFetched() throws {
+        var room = try Room(2, settings(100))
+        room.write(0, puts(0..<1000))
+        room.write(1, puts(2000..<2010))
+        let payload = try #require(room.broadcasts.last?.payload)
+        var slow = settings(100)
+        slow.replayBytesAtOpen = 0
+        try room.restart(0, settings: slow)
+        room.deliver(payload, to: 0)
+        #expect(!room.members[0].replica.isOpen)
+        for _ in 0..<100 where !room.members[0].replica.isOpen || room.members[0].replica.isMerging { step(&room) }
+        #expect(room.members[0].replica.count == 1010 && room.members[0].replica.heads.count == 2)
+    }
+
     /// What a disk loses takes nothing along that was durable and waits for its merge.
     @Test func whatIsDurableStaysWhenTheNextIsLost() throws {
         var room = try Room(1, settings(3))
