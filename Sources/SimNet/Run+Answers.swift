@@ -17,6 +17,8 @@ struct Asked {
     var listed = SortedSet<CID>()
     /// Whom the pin was allocated to before.
     var before: [PeerID] = []
+    /// What must come of it.
+    var expected: Expected?
 }
 
 extension Run {
@@ -65,7 +67,7 @@ extension Run {
             oracles.downSince.remove(index)
             oracles.startedAt[index] = world.now
         case .clientGone(let client):
-            oracles.asked.remove(client)
+            if let asked = oracles.asked.remove(client) { noteShards(asked, failure: nil) }
             oracles.gone.insert(client)
         case .client(let client, .pins), .client(let client, .statusAll(.undefined, _)):
             guard var asked = oracles.asked[client], let process = world.peers[index].process else { return }
@@ -97,6 +99,7 @@ extension Run {
         case .failed(let failure):
             oracles.asked.remove(client)
             noteWritten(client, asked, failure: .some(failure))
+            if let expected = asked.expected { judge(failure, expected: expected, asked.request.writtenCIDs.first, at: asked.peer) }
             if case .pinGet(let cid) = asked.request, failure.kind == .notFound, let pin = try? world.peers[asked.peer].process?.machine.readPin(cid) {
                 world.fail(.answer, "\(world.name(asked.peer)) says that it has no pin of \(pin.cid), and has one")
             }
@@ -105,6 +108,7 @@ extension Run {
     }
 
     private func judge(_ item: ClientItem, _ client: ClientID, _ asked: Asked) {
+        if case .pin(let pin) = item, let expected = asked.expected { judge(pin, expected: expected, at: asked.peer) }
         switch (item, asked.request) {
         case (.pin(let pin), .pinGet(let cid)):
             let held = try? world.peers[asked.peer].process?.machine.readPin(cid)
@@ -294,12 +298,53 @@ extension Run {
         let settings = MonitorSettings()
         let least = settings.checkInterval * Int64(settings.realertChecks / 2)
         var last: [String: WallTime] = [:]
+        checkAlarm(monitor, of: index)
+        // Who wakes up hears the others first.
+        let wakings = world.peers[index].sleeps.filter { $0.to - $0.from > settings.checkInterval.nanoseconds * 2 }.map { world.peers[index].clock.reading($0.to).wall }
         for alert in monitor.alertsNewestFirst {
+            if let woke = wakings.first(where: { $0 <= alert.triggeredAt && alert.triggeredAt - $0 < .seconds(10) }) {
+                return world.fail(.min, "\(world.name(index)) raised an alert for \(alert.metric.peer) \((alert.triggeredAt - woke).seconds) after it had woken up")
+            }
             let episode = "\(alert.metric.name) \(alert.metric.peer) \(alert.metric.receivedAt) \(alert.metric.expire)"
             if let later = last[episode], later - alert.triggeredAt < least {
                 return world.fail(.min, "\(world.name(index)) has raised two alerts within \((later - alert.triggeredAt).seconds) for one silence of \(alert.metric.peer)")
             }
             last[episode] = alert.triggeredAt
+        }
+    }
+}
+
+extension Run {
+    /// LIVE: who has been silent for long was noticed, by everyone who was there.
+    func checkAlarm(_ monitor: Monitor, of index: Int) {
+        guard index != outsider, let started = oracles.startedAt[index] else { return }
+        let now = world.peers[index].clock.reading(world.now).wall
+        for other in world.peers where !other.isUp {
+            guard let ping = monitor.latest("ping", of: other.id) else { continue }
+            let silent = now - WallTime(unixNanoseconds: ping.expire)
+            let since = world.now - silent.nanoseconds - Span.minutes(1).nanoseconds
+            guard silent > .minutes(1), started < since, !world.peers[index].sleeps.contains(where: { $0.to > since }) else { continue }
+            oracles.judged += 1
+            if monitor.alertsNewestFirst.contains(where: { $0.metric.name == "ping" && $0.metric.peer == other.id && $0.triggeredAt.unixNanoseconds >= ping.expire }) { continue }
+            return world.fail(.live, "\(world.name(index)) has not noticed that \(world.name(other.index)) has been silent for \(silent.seconds)")
+        }
+    }
+
+    /// LIVE: where nothing goes wrong nobody is taken for silent.
+    func checkCalm(since began: Int64) {
+        // The messages of crowds may take as long as a ping is valid.
+        guard !isCrowd, !plan.has(.clock) else { return }
+        for index in present {
+            guard let process = world.peers[index].process, let started = oracles.startedAt[index], started < began else { continue }
+            checkCalm(since: began, process.machine.monitor.alertsNewestFirst, of: index)
+        }
+    }
+    func checkCalm(since began: Int64, _ alerts: [Alert], of index: Int) {
+        oracles.judged += 1
+        let calm = world.peers[index].clock.reading(began).wall
+        for alert in alerts where alert.triggeredAt >= calm && alert.metric.name == "ping" {
+            guard let other = world.indexes[alert.metric.peer], present.contains(other), oracles.startedAt[other] ?? .max < began else { continue }
+            return world.fail(.live, "\(world.name(index)) takes \(world.name(other)) for silent, where nothing goes wrong")
         }
     }
 }

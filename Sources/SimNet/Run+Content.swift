@@ -5,6 +5,7 @@ import IPFSConnector
 import Kernel
 import Multiformats
 import Pinset
+import Seams
 import UnixFS
 
 extension Run {
@@ -38,7 +39,40 @@ extension Run {
         guard !changed, !plan.spoilsDisks, blocks(of: root, { cid in all.lazy.compactMap { self.block(cid, of: $0) }.first }) == nil else { return }
         world.fail(.add, "\(root) was added, says a peer, and nobody holds all of it")
     }
+
+    /// ADD, ALLOC: it is pinned where its blocks were sent, and of a local one the peer itself has some.
+    func checkPin(of root: CID, _ parameters: AddParameters, told: [PeerID], asked: Int64, at index: Int) {
+        guard !parameters.noPin, !parameters.shard, let process = world.peers[index].process else { return }
+        if parameters.isLocal, !told.isEmpty, !told.contains(process.peer.id) {
+            return world.fail(.alloc, "\(world.name(index)) has added \(root) locally, and allocates it to others alone")
+        }
+        guard let pin = try? process.machine.readPin(root), pin.options.name == parameters.options.name, !pin.isPinnedEverywhere,
+            !oracles.askedWrites.contains(where: { $0.cid == root && $0.when >= asked }), oracles.uploads.count(where: { $0.root == root }) == 1,
+            pin.allocations?.sorted() != told.sorted()
+        else { return }
+        world.fail(.add, "\(world.name(index)) has sent \(root) to \(told.count) peers, and allocates it to others")
+    }
     private func restarted(since time: Int64) -> Bool { oracles.startedAt.values.contains { $0 >= time } }
+
+    /// Nobody can tell any more whether all shards belong to something.
+    func noteShards(_ asked: Asked, failure: ClientFailure??) {
+        switch asked.request {
+        case .add(let parameters) where parameters.shard: if failure == nil || plan.has(.disk) { oracles.leavesShards = true }
+        case .unpin(let cid) where oracles.shardsOf.values.contains { $0.contains(cid) }: if failure != .some(nil) { oracles.leavesShards = true }
+        default: break
+        }
+    }
+
+    /// ADD: a shard belongs to content that is in the pinset, and so does a list of shards; an add that fails leaves none.
+    func checkShards(machine: ClusterPeer?) {
+        guard let machine, !oracles.leavesShards, !mayHaveLostBlocks else { return }
+        let pins = pins(of: machine), whole = Set(pins.filter { $0.type == .meta }.map(\.cid))
+        for pin in pins where pin.type == .shard || pin.type == .clusterDAG {
+            oracles.judged += 1
+            guard oracles.shardsOf[pin.cid]?.isDisjoint(with: whole) ?? true else { continue }
+            return world.fail(.add, "\(pin.options.name) is in the pinset, and nothing that it is a part of")
+        }
+    }
 
     /// ADD: what nobody has unpinned is kept by those who held it, unless their disks were lost.
     func checkHolders(of root: CID) {

@@ -19,6 +19,10 @@ struct OracleState {
     var acknowledgedBulk: [(at: Int, asked: Int64, pins: [(cid: CID, name: String)])] = []
     /// Files that were added, by the peer and when it was asked.
     var uploads: [(at: Int, asked: Int64, root: CID, operation: Int, isUnpinned: Bool)] = []
+    /// Of the shards that adds have made, and of the lists of them, the content.
+    var shardsOf: [CID: Set<CID>] = [:]
+    /// An add in shards or a removal of one was broken off where nobody could clean up.
+    var leavesShards = false
     /// Who held all of a file when its client was told.
     var holders: [CID: [Int]] = [:]
     /// Writes that were asked of a peer: what may replace an earlier one in an open batch, acknowledged or not.
@@ -290,13 +294,16 @@ extension Run {
         checkWrites()
         checkAllocations()
         checkUploads()
+        checkShards(machine: world.peers[trusted[0]].process?.machine)
         checkOutsider(blocks)
         if !options.isBatching && !options.isSkewed { checkTombstones(blocks) }
         checkStatus()
         guard world.failure == nil else { return }
+        let began = world.now
         world.run(for: .minutes(3))
         checkRequests()
         checkBounds()
+        checkCalm(since: began)
     }
 
     /// HEADS: all that was merged is below the heads.
@@ -431,7 +438,7 @@ extension Run {
     private func isForgiven(_ index: Int, _ asked: Int64) -> Bool {
         world.peers[index].isLost || index == outsider || world.peers[index].losses.contains { $0 > asked } || plan.rotsInStorm(index)
     }
-    private var mayHaveLostBlocks: Bool { world.peers.contains { $0.isLost || !$0.losses.isEmpty || plan.rotsInStorm($0.index) } || !absent.isEmpty }
+    var mayHaveLostBlocks: Bool { world.peers.contains { $0.isLost || !$0.losses.isEmpty || plan.rotsInStorm($0.index) } || !absent.isEmpty }
 
     /// DURABLE: every pin that a client was told is accepted is in the DAG.
     func checkDurable(_ blocks: [DeltaBlock]) {

@@ -129,21 +129,27 @@ extension Run {
         if words.has("shard") { (parameters.shard, parameters.options.shardSize) = (true, 20_000) }
         if let min = words.number("min") { parameters.options.replicationFactorMin = min }
         if let max = words.number("max") { parameters.options.replicationFactorMax = max }
+        let size = max(0, min(words.number("bytes") ?? 1000, 10 << 20))
         let asked = world.now
-        var root: CID?
+        var (root, told, parts): (CID?, [PeerID], [CID]) = (nil, [], [])
         let client = ask(index, operation, .add(parameters)) { [unowned self] reply in
             switch reply {
             // Shards and the list of them are pins of their own.
-            case .item(.added(let line)) where !line.name.hasPrefix("shard-") && !line.name.hasSuffix("-clusterDAG"): root = line.cid
+            case .item(.added(let line)) where line.name.hasPrefix("shard-") || line.name.hasSuffix("-clusterDAG"):
+                if let cid = line.cid { parts.append(cid) }
+            case .item(.added(let line)):
+                root = line.cid
+                told = line.allocations
             case .end:
                 guard let root else { return }
                 oracles.uploads.append((index, asked, root, operation.number, parameters.noPin))
+                for part in parts { oracles.shardsOf[part, default: []].insert(root) }
                 checkUpload(root, asked: asked)
+                if size >= 64 { checkPin(of: root, parameters, told: told, asked: asked, at: index) }  // two may be empty
             default: break
             }
         }
         var choices = world.tape.stream(.workload, 1 << 40 | UInt64(operation.number))
-        let size = max(0, min(words.number("bytes") ?? 1000, 10 << 20))
         let pieces = (0..<4).map { _ in ClientInput.data(choices.bytes(size / 4)) }
         let end: [ClientInput] = words.has("break-off") ? [.failed("the client went away")] : [.endOfFile, .end]
         world.send(index, client, [.file(name: "file")] + pieces + end)

@@ -47,6 +47,7 @@ extension Run {
 
     /// Nil: it has not been told how it ended.
     func noteWritten(_ client: ClientID, _ asked: Asked, failure: ClientFailure??) {
+        noteShards(asked, failure: failure)
         for cid in asked.request.writtenCIDs {
             guard var writes = oracles.writes[cid], writes.open.removeValue(forKey: client) != nil else { continue }
             defer { oracles.writes[cid] = writes }

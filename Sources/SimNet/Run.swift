@@ -62,6 +62,7 @@ package final class Run {
         drawClocks()
         for peer in world.peers { peer.disk.writesLate = options.writesLate }
         world.readerPause = world.tape.span(.reader, 0, 0, .milliseconds(1), .milliseconds(Int64(max(1, options.readerPause))))
+        world.beforeRequest = { [unowned self] in noteExpected($1, $2, $0) }
         world.afterStep = { [unowned self] _, index, input, effects in checkStep(index, input, effects) }
         world.onHostileEnd = { [unowned self] _, index, fault in checkHostileWants(index, fault) }
         world.onDown = { [unowned self] _, index in forgetAsked(index) }

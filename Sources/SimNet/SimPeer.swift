@@ -63,6 +63,7 @@ final class Process {
     var jobs: [UInt64: Job] = [:]
     /// Inputs that wait while the process is suspended; nil while it runs.
     var suspended: [PeerInput]?
+    var suspendedAt: Int64 = 0
     var streams: [StreamID: SimStream] = [:]
     /// Requests to IPFS that it still waits for.
     var exchanges: Set<ExchangeID> = []
@@ -95,6 +96,8 @@ package final class SimPeer {
     /// Times by which its syncs and slices take longer.
     package var diskSlowness = 1
     package internal(set) var isLost = false
+    /// From when to when it was suspended.
+    var sleeps: [(from: Int64, to: Int64)] = []
     /// Requests that its IPFS has taken, and cannot answer yet.
     var stuck: [(Process, SimIPFS.Task)] = []
     /// What its disk held some time ago.

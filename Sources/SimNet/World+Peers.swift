@@ -83,12 +83,13 @@ extension World {
     package func suspend(_ index: Int) {
         guard let process = peers[index].process, process.suspended == nil else { return }
         note(index, "is suspended")
-        process.suspended = []
+        (process.suspended, process.suspendedAt) = ([], now)
     }
     package func resume(_ index: Int) {
         guard let process = peers[index].process, let waiting = process.suspended else { return }
         note(index, "resumes")
         process.suspended = nil
+        peers[index].sleeps.append((process.suspendedAt, now))
         for input in waiting { feed(process, input) }
     }
 }

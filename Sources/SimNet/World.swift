@@ -61,6 +61,8 @@ package final class World {
     private var hungUp = SortedSet<ClientID>()
     /// Called with each reply to a client of the simulation.
     var onReply: [ClientID: (World, ClientReply) -> Void] = [:]
+    /// Called before a peer hears of a client's request.
+    var beforeRequest: ((Process, ClientID, ClientRequest) -> Void)?
     /// Called after each step of a peer: the oracles.
     package var afterStep: ((World, Int, PeerInput, ArraySlice<PeerEffect>) -> Void)?
     /// Called when a peer has gone down, by itself or not.
@@ -238,6 +240,7 @@ package final class World {
         }
         let reading = peer.clock.reading(now)
         if peer.clock.isWrong { hit(.clockWrong) }
+        if case .client(let client, let request) = input { beforeRequest?(process, client, request) }
         process.machine.step(input, at: reading, choices: &choices, effects: &effects)
         onStep?(peer.index, peer.steps, effects.count)
         let kept = crashPoint(peer, effects.count) ?? effects.count

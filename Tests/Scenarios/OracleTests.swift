@@ -373,6 +373,122 @@ private final class Rest {
         rest.run.judge(pin, asked: pin, before: [], at: 0)
         rest.expect(.alloc)
     }
+    /// What must come of a write, by the model, and an answer that differs in one thing.
+    @Test(arguments: ["nothing", "time", "expiry", "name", "metadata", "too few", "too many", "a stranger", "a full peer", "not the preferred"])
+    func answersAreWhatTheModelSays(what: String) throws {
+        let rest = try Rest()
+        let ids = rest.world.peers.map(\.id)
+        var pin = Pin(cid: Stage.content(3))
+        pin.timestamp = WallTime(seconds: 1_700_000_000)
+        var rule = AllocationRule(kept: [ids[0]], count: 2, candidates: [ids[1], ids[2]])
+        if what == "a full peer" { (rule.weights[ids[1]], rule.weights[ids[2]]) = (5, 9) }
+        if what == "not the preferred" { rule.preferred = [ids[2]] }
+        var answer = pin
+        answer.allocations = [ids[0], ids[1]]
+        switch what {
+        case "time": answer.timestamp = answer.timestamp + .seconds(1)
+        case "expiry": answer.options.expireAt = answer.timestamp + .seconds(9)
+        case "name": answer.options.name = "another"
+        case "metadata": answer.options.metadata = Metadata()
+        case "too few": answer.allocations = [ids[0]]
+        case "too many": answer.allocations = ids
+        case "a stranger": rule.candidates = [ids[2]]
+        default: break
+        }
+        rest.run.judge(answer, expected: .pin(pin, rule), at: 0)
+        if what == "nothing" { return #expect(rest.world.failure == nil) }
+        rest.expect(["time", "expiry", "name", "metadata"].contains(what) ? .answer : .alloc)
+    }
+    @Test func whatMayNotBeIsRefused() throws {
+        let rest = try Rest()
+        let client = ClientID(99_999)
+        rest.run.oracles.asked[client] = Asked(peer: 0, at: rest.world.now, request: .version)
+        func expected(_ request: ClientRequest) throws -> Expected? {
+            rest.run.noteExpected(client, request, try #require(rest.world.peers[0].process))
+            return rest.run.oracles.asked[client]?.expected
+        }
+        func isRefused(_ content: Int, _ change: (inout Pin) -> Void) throws -> Bool {
+            var pin = Pin(cid: Stage.content(content))
+            change(&pin)
+            if case .refusal? = try expected(.pin(pin)) { return true } else { return false }
+        }
+        #expect(try !isRefused(9) { _ in })
+        #expect(try isRefused(9) { $0.options.expireAt = WallTime(seconds: 1000) })
+        #expect(try isRefused(9) { $0.options.replicationFactorMin = 5 })
+        #expect(try isRefused(9) { ($0.options.replicationFactorMin, $0.options.replicationFactorMax) = (4, 5) })
+        #expect(try isRefused(9) { $0.options.pinUpdate = Stage.content(8) })
+        #expect(try !isRefused(9) { $0.options.pinUpdate = Stage.content(2) })
+        #expect(try isRefused(1) { $0.options.mode = .direct })
+        if case .refusal? = try expected(.unpin(Stage.content(9))) {} else { Issue.record("an unpin of nothing is expected") }
+        rest.run.judge(Pin(cid: Stage.content(9)), expected: .refusal("has expired"), at: 0)
+        rest.expect(.answer)
+    }
+    @Test func whatMayBeIsNotRefused() throws {
+        let rest = try Rest()
+        rest.run.judge(ClientFailure("the disk is full"), expected: .pin(Pin(cid: Stage.content(9)), AllocationRule()), nil, at: 0)
+        #expect(rest.world.failure == nil)
+        rest.run.judge(ClientFailure("not enough peers to allocate CID"), expected: .pin(Pin(cid: Stage.content(9)), AllocationRule()), nil, at: 0)
+        rest.expect(.answer)
+    }
+    @Test func aShardOfNothing() throws {
+        let rest = try Rest("at 2s p0 add bytes=100000 shard min=-1 max=-1", options: " embedded=yes")
+        let machine = rest.world.peers[0].process?.machine
+        rest.run.checkShards(machine: machine)
+        #expect(rest.world.failure == nil && rest.run.oracles.shardsOf.count > 2)
+        rest.run.oracles.shardsOf = [:]
+        rest.run.checkShards(machine: machine)
+        rest.expect(.add)
+    }
+    @Test(arguments: ["name", "local", "allocations"]) func anAddThatIsPinnedElsewhere(what: String) throws {
+        let rest = try Rest("at 2s p0 add bytes=3000 chunk=512", options: " embedded=yes")
+        let root = try #require(rest.run.oracles.uploads.first?.root)
+        let told = try #require(try rest.world.peers[0].machine?.readPin(root)?.allocations)
+        var parameters = AddParameters()
+        parameters.options.name = what == "name" ? "another" : "file"
+        parameters.isLocal = what == "local"
+        let others = rest.world.peers.map(\.id).filter { !told.contains($0) && (what != "local" || $0 != rest.world.peers[0].id) }
+        rest.run.checkPin(of: root, parameters, told: told, asked: rest.world.now, at: 0)
+        #expect(rest.world.failure == nil || what == "local" && !told.contains(rest.world.peers[0].id))
+        rest.run.checkPin(of: root, parameters, told: what == "allocations" ? Array(told.dropLast()) : others, asked: rest.world.now, at: 0)
+        if what == "name" { return #expect(rest.world.failure == nil) }
+        if what == "local" && others.isEmpty { return }
+        rest.expect(what == "local" ? .alloc : .add)
+    }
+    @Test func aSilenceThatNobodyNotices() throws {
+        let rest = try Rest()
+        rest.world.crash(2)
+        rest.world.run(for: .minutes(3))
+        let monitor = try #require(rest.world.peers[0].process?.machine.monitor)
+        rest.run.checkAlarm(monitor, of: 0)
+        #expect(rest.world.failure == nil)
+        var deaf = Monitor(settings: MonitorSettings())
+        deaf.onMetric(try #require(monitor.latest("ping", of: rest.world.peers[2].id)), now: rest.world.peers[0].clock.reading(rest.world.now))
+        rest.run.checkAlarm(deaf, of: 0)
+        rest.expect(.live)
+    }
+    @Test func anAlertWhereNothingGoesWrong() throws {
+        let rest = try Rest()
+        let began = rest.world.now, metric = Metric(name: "ping", peer: rest.world.peers[1].id)
+        rest.world.run(for: .minutes(1))
+        rest.run.checkCalm(since: began)
+        #expect(rest.world.failure == nil)
+        rest.run.checkCalm(since: began, [Alert(metric: metric, triggeredAt: rest.world.peers[0].clock.reading(rest.world.now).wall)], of: 0)
+        rest.expect(.live)
+    }
+    @Test func anAlertRightAfterASleep() throws {
+        let rest = try Rest()
+        rest.world.suspend(0)
+        rest.world.run(for: .minutes(1))
+        rest.world.resume(0)
+        rest.world.run(for: .seconds(40))
+        let clock = rest.world.peers[0].clock
+        rest.run.checkAlerts(try #require(rest.world.peers[0].process?.machine.monitor), of: 0)
+        #expect(rest.world.failure == nil)
+        var monitor = Monitor(settings: MonitorSettings())
+        monitor.record(Alert(metric: Metric(name: "ping", peer: rest.world.peers[1].id), triggeredAt: clock.reading(rest.world.now).wall + .seconds(-39)))
+        rest.run.checkAlerts(monitor, of: 0)
+        rest.expect(.min)
+    }
     @Test func repin() throws {
         let rest = try Rest()
         let pins = rest.run.pins(of: try #require(rest.world.peers[0].machine))

@@ -1,0 +1,181 @@
+// What a peer must answer to a write of one pin, by a model of the rules that is made apart from the peer's code: from what the peer
+// held and had heard when it was asked. spec/tracker-allocator-monitor.md CLU-01..11, ALC-01..18; spec/rest-api.md REST-090..094.
+
+import Allocation
+import Cluster
+import Kernel
+import MerkleCRDT
+import Monitoring
+import Multiformats
+import Pinset
+import Seams
+
+/// What must come of a write.
+enum Expected {
+    /// Why it must be refused.
+    case refusal(String)
+    /// The pin as it must be answered, but for its allocations.
+    case pin(Pin, AllocationRule)
+}
+
+/// Which allocations are right: ALC-05..09, ALC-12..16.
+struct AllocationRule {
+    /// Those that stay, whatever comes to them.
+    var kept: [PeerID] = []
+    /// How many there must be.
+    var count = 0
+    /// Those that may come to them, and of these, who goes first as the client asked.
+    var candidates: [PeerID] = []
+    var preferred: [PeerID] = []
+    /// Among the others, more goes first. Empty where nothing is said of that.
+    var weights = SortedMap<PeerID, Int64>()
+}
+
+extension Run {
+    /// The words by which a peer says that a write may not be, whatever the state of its disk and its IPFS.
+    private static let refusals = [
+        "not part of the pinset", "ExpireAt", "cannot repin", "replication_factor", "not enough peers", "cannot be updated", "cannot unpin",
+        "should not", "must pin", "bad replication factors",
+    ]
+
+    /// Just before the request is taken up.
+    func noteExpected(_ client: ClientID, _ request: ClientRequest, _ process: Process) {
+        guard oracles.asked[client] != nil, process.machine.replica.isOpen else { return }
+        do throws(LogFault) { oracles.asked[client]?.expected = try expected(request, process) } catch {}
+    }
+
+    private func expected(_ request: ClientRequest, _ process: Process) throws(LogFault) -> Expected? {
+        switch request {
+        case .pin(let pin): return try expected(pin, process)
+        case .pinPath(let path):
+            guard let cid = request.writtenCIDs.first else { return nil }
+            var pin = Pin(cid: cid, options: path.options)
+            if path.options.mode == .direct { pin.maxDepth = 0 }
+            return try expected(pin, process)
+        case .unpin(let cid):
+            guard let held = try held(cid, process) else { return .refusal("is not in the pinset") }
+            switch held.type {
+            case .data: return .pin(held, AllocationRule(kept: held.allocations ?? [], count: (held.allocations ?? []).count))
+            case .shard, .clusterDAG: return .refusal("is a part of other content")
+            case .meta, .bad: return nil
+            }
+        default: return nil
+        }
+    }
+
+    private func expected(_ asked: Pin, _ process: Process) throws(LogFault) -> Expected? {
+        let settings = process.peer.settings, now = process.peer.clock.reading(world.now)
+        if let source = asked.options.pinUpdate, source != asked.cid { return try expectedUpdate(of: source, asked, now) { cid throws(LogFault) in try held(cid, process) } }
+        var pin = asked
+        if pin.options.replicationFactorMin == 0 { pin.options.replicationFactorMin = settings.factors.min }
+        if pin.options.replicationFactorMax == 0 { pin.options.replicationFactorMax = settings.factors.max }
+        let (least, most) = (pin.options.replicationFactorMin, pin.options.replicationFactorMax)
+        if least > most || least < -1 || least == 0 || most == 0 || (least == -1) != (most == -1) { return .refusal("has factors that make no sense") }
+        let expires = pin.options.expireAt
+        if !expires.isUnset, expires != .epoch, expires < now.wall { return .refusal("has expired before it is pinned") }
+        let existing = try held(pin.cid, process)
+        if let existing {
+            if existing.type != .data { return .refusal("is in the pinset as another type") }
+            if existing.options.mode == .recursive, pin.options.mode == .direct { return .refusal("is pinned recursively, and is to be direct") }
+        }
+        pin.timestamp = now.wall
+        guard least > 0 else { return .pin(pin, AllocationRule()) }
+        guard let rule = rule(for: pin, existing?.allocations ?? [], process, now) else { return .refusal("has fewer candidates than it needs") }
+        return .pin(pin, rule)
+    }
+
+    /// CLU-08.
+    private func expectedUpdate(
+        of source: CID, _ asked: Pin, _ now: Now, _ held: (CID) throws(LogFault) -> Pin?
+    ) throws(LogFault) -> Expected {
+        guard var pin = try held(source) else { return .refusal("updates a pin that is not there") }
+        if pin.type != .data { return .refusal("updates what is no plain pin") }
+        pin.cid = asked.cid
+        pin.options.pinUpdate = source
+        pin.timestamp = now.wall
+        if !asked.options.name.isEmpty { pin.options.name = asked.options.name }
+        let expires = asked.options.expireAt
+        if !expires.isUnset, expires != .epoch, expires > now.wall { pin.options.expireAt = expires }
+        return .pin(pin, AllocationRule(kept: pin.allocations ?? [], count: (pin.allocations ?? []).count))
+    }
+
+    /// Nil: there are not enough.
+    private func rule(for pin: Pin, _ current: [PeerID], _ process: Process, _ now: Now) -> AllocationRule? {
+        let names = process.peer.settings.allocateBy, (least, most) = (pin.options.replicationFactorMin, pin.options.replicationFactorMax)
+        var metrics: [SortedMap<PeerID, Metric>] = []
+        for name in names {
+            var valid = SortedMap<PeerID, Metric>()
+            for peer in world.peers {
+                guard let metric = process.machine.monitor.latest(name, of: peer.id), metric.isValid, metric.expire > now.wall.unixNanoseconds else { continue }
+                valid[peer.id] = metric
+            }
+            metrics.append(valid)
+        }
+        let able = world.peers.map(\.id).filter { peer in metrics.allSatisfy { $0[peer] != nil } }
+        let kept = current.filter(able.contains).sorted()
+        if kept.count > most { return AllocationRule(kept: Array(kept.prefix(most)), count: most) }
+        if kept.count >= least { return AllocationRule(kept: current, count: current.count) }
+        let candidates = able.filter { !current.contains($0) }
+        guard kept.count + candidates.count >= least else { return nil }
+        var rule = AllocationRule(kept: kept, count: min(most, kept.count + candidates.count), candidates: candidates)
+        rule.preferred = candidates.filter((pin.options.userAllocations ?? []).contains)
+        let isOneGroup = metrics.dropLast().allSatisfy { Set($0.values.map(\.value)).count <= 1 && $0.values.allSatisfy(\.isPartitionable) }
+        if isOneGroup, let last = metrics.last, last.values.allSatisfy({ !$0.isPartitionable }) {
+            for peer in candidates where !rule.preferred.contains(peer) { rule.weights[peer] = last[peer]?.weight ?? 0 }
+        }
+        return rule
+    }
+
+    /// It cannot be read: nothing is expected.
+    private struct LogFault: Error {}
+    private func held(_ cid: CID, _ process: Process) throws(LogFault) -> Pin? {
+        do { return try process.machine.readPin(cid) } catch { throw LogFault() }
+    }
+
+    // MARK: Judging
+
+    /// ANSWER, ALLOC.
+    func judge(_ answer: Pin, expected: Expected, at index: Int) {
+        oracles.judged += 1
+        switch expected {
+        case .refusal(let why): world.fail(.answer, "\(world.name(index)) has written \(answer.cid), which \(why)")
+        case .pin(let pin, let rule):
+            if let difference = difference(answer, pin) {
+                return world.fail(.answer, "\(world.name(index)) has written \(pin.cid), and \(difference)")
+            }
+            if let fault = fault(of: answer.allocations ?? [], rule) { world.fail(.alloc, "\(world.name(index)) allocates \(answer.cid), and \(fault)") }
+        }
+    }
+
+    /// ANSWER: a write that may be is not refused as one that may not.
+    func judge(_ failure: ClientFailure, expected: Expected, _ cid: CID?, at index: Int) {
+        guard case .pin = expected, Run.refusals.contains(where: failure.message.contains) else { return }
+        oracles.judged += 1
+        world.fail(.answer, "\(world.name(index)) refuses to write \(cid?.description ?? "something"), which may be: \(failure.message)")
+    }
+
+    private func difference(_ answer: Pin, _ expected: Pin) -> String? {
+        var (answer, expected) = (answer, expected)
+        (answer.allocations, expected.allocations) = (nil, nil)
+        if answer == expected { return nil }
+        if answer.timestamp != expected.timestamp { return "its time is \(answer.timestamp.unixNanoseconds), not \(expected.timestamp.unixNanoseconds)" }
+        if answer.options.expireAt != expected.options.expireAt { return "it expires at \(answer.options.expireAt.unixNanoseconds), not \(expected.options.expireAt.unixNanoseconds)" }
+        return "answers \(answer), not \(expected)"
+    }
+
+    private func fault(of allocations: [PeerID], _ rule: AllocationRule) -> String? {
+        let names = { (peers: [PeerID]) in peers.map { self.world.indexes[$0].map(self.world.name) ?? "a stranger" }.joined(separator: " ") }
+        if let lost = rule.kept.first(where: { !allocations.contains($0) }) { return "takes it from \(names([lost])), which could keep it" }
+        let new = allocations.filter { !rule.kept.contains($0) }
+        if let wrong = new.first(where: { !rule.candidates.contains($0) }) { return "gives it to \(names([wrong])), which is no candidate" }
+        if allocations.count != rule.count { return "gives it to \(names(allocations)): \(allocations.count) peers, not \(rule.count)" }
+        let preferred = new.filter(rule.preferred.contains).count
+        if preferred < min(rule.preferred.count, rule.count - rule.kept.count) { return "gives it to \(names(new)), although \(names(rule.preferred)) were asked for" }
+        let chosen = new.compactMap { rule.weights[$0] }
+        let passedOver = rule.weights.filter { !new.contains($0.key) }
+        if let least = chosen.min(), let better = passedOver.first(where: { $0.value > least }) {
+            return "gives it to \(names(new)), and passes over \(names([better.key])), which has more room"
+        }
+        return nil
+    }
+}
