@@ -136,7 +136,7 @@ extension Host {
         }
         links[socket]?.connection = Connection(
             role: role, key: key, networkKey: networkKey, entropy: entropy(Connection.entropyBytes), protocols: protocols,
-            settings: limits, now: now)
+            securities: securities, settings: limits, now: now)
         run(socket, now, &effects) { $0.start(now: now, effects: &$1) }
     }
 
