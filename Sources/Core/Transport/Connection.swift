@@ -101,6 +101,8 @@ package struct Connection: Sendable {
     package var isClosed: Bool { if case .closed = state { true } else { false } }
     /// The peer at the other end, once it has proven itself.
     package var peer: PublicKey? { channel?.peer?.key }
+    /// What the two sides have agreed on to secure it.
+    package var security: String? { channel?.protocolID }
     /// Streams that are not over.
     package var streamCount: Int { muxer.count }
     package var inboundStreamCount: Int { muxer.inboundCount }

@@ -199,6 +199,7 @@ extension Host {
         peers[peer, default: Peer(links: [], since: now.monotonic)].links.append(socket)
         connectionCount += 1
         watch(now)
+        note(.debug, "connection to \(peer) at \(link.address) secured by \(link.connection?.security ?? "nothing")", &effects)
         if isFirst {
             let isOutbound = !link.isInbound
             effects.append(.connection(.connected(peer, address: link.address, outbound: isOutbound)))

@@ -36,6 +36,7 @@ struct SecureChannel: Sendable {
     init(_ noise: Noise) { self.noise = noise }
     init(_ tls: TLSChannel) { self.tls = tls }
 
+    var protocolID: String { tls == nil ? Noise.protocolID : TLSChannel.protocolID }
     var peer: SecuredPeer? { noise?.peer ?? tls?.peer }
 
     /// What the dialler says first.

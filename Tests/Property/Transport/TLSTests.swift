@@ -3,6 +3,7 @@
 import Crypto
 import Kernel
 import Multiformats
+import Seams
 import Testing
 import Transport
 
@@ -87,8 +88,8 @@ private func holds(_ bytes: Bytes, _ text: String) -> Bool {
 
     /// SEC-02, SEC-03: the dialler's first choice that the listener has.
     @Test(arguments: [
-        ([.noise, tlsA], [.noise, tlsB], "/noise"), ([.noise, tlsA], [tlsB], "/tls"), ([.noise, tlsA], [.noise], "/noise"),
-        ([.noise], [.noise, tlsB], "/noise"), ([tlsA], [.noise, tlsB], "/tls"), ([tlsA, .noise], [.noise, tlsB], "/tls"),
+        ([.noise, tlsA], [.noise, tlsB], "/noise"), ([.noise, tlsA], [tlsB], "/tls/1.0.0"), ([.noise, tlsA], [.noise], "/noise"),
+        ([.noise], [.noise, tlsB], "/noise"), ([tlsA], [.noise, tlsB], "/tls/1.0.0"), ([tlsA, .noise], [.noise, tlsB], "/tls/1.0.0"),
         ([tlsA, .noise], [.noise], "/noise"),
     ] as [([Security], [Security], String)])
     func theDiallersFirstChoiceIsTaken(_ a: [Security], _ b: [Security], _ wanted: String) throws {
@@ -100,7 +101,8 @@ private func holds(_ bytes: Bytes, _ text: String) -> Bool {
         }
         pair.settle()
         #expect(pair.a.seen == [.secured(keyB.publicKey)] && pair.b.seen == [.secured(keyA.publicKey)])
-        #expect(holds(answers, wanted + (wanted == "/tls" ? "/1.0.0\n" : "\n")))
+        #expect(holds(answers, wanted + "\n"))
+        #expect(pair.a.machine.security == wanted && pair.b.machine.security == wanted)
         let id = try opened(&pair, ["/echo/1"])
         pair.send(id, [1])
         pair.settle()
@@ -220,6 +222,49 @@ private func holds(_ bytes: Bytes, _ text: String) -> Bool {
                 #expect(steps < 399, "a handshake without an end")
             }
         }
+    }
+
+    // MARK: Hosts
+
+    private static let offers: [[Security]] = [[.noise, tlsA], [tlsB], [.noise], [.noise, tls(identity(4))]]
+
+    /// Four hosts that offer both, TLS alone, Noise alone, both: who can, connects, and by what the dialler would rather have.
+    @Test func hostsConnectByWhatBothHave() {
+        for (dialler, listener, wanted) in [
+            (0, 1, "/tls/1.0.0"), (1, 0, "/tls/1.0.0"), (0, 2, "/noise"), (2, 0, "/noise"), (0, 3, "/noise"), (3, 1, "/tls/1.0.0"),
+        ] {
+            var network = Network(4, secrets: [secret, secret, secret, secret], securities: Self.offers)
+            network.want(dialler, .dial(network.id(listener), [Network.address(listener)]))
+            network.settle()
+            for (here, there) in [(dialler, listener), (listener, dialler)] {
+                #expect(network.hosts[here].introduction(of: network.id(there)) != nil)
+                #expect(network.log(here, .debug).contains {
+                    $0.hasPrefix("connection to \(network.id(there)) at ") && $0.hasSuffix(" secured by \(wanted)")
+                }, "\(dialler) dials \(listener)")
+            }
+        }
+        var network = Network(4, secrets: [secret, secret, secret, secret], securities: Self.offers)
+        network.want(1, .dial(network.id(2), [Network.address(2)]))
+        network.settle()
+        #expect(network.dialFailures.count == 1 && network.dialFailures[0].contains("the other side does not speak /tls/1.0.0"))
+    }
+
+    /// Those who have agreed on TLS and then say nothing have proven nothing: they make room, and their time ends.
+    @Test func theHalfOpenMakeRoom() {
+        var settings = HostSettings()
+        settings.resources.inboundHandshakes = 10
+        settings.resources.inboundConnections = 11
+        var network = Network(2, securities: Self.offers, settings: settings)
+        for number in 1000..<1030 as Range<UInt64> {
+            network.tell(0, .accepted(.inbound(number), remote: multiaddr("/ip4/127.0.0.1/tcp/\(number)")))
+            network.tell(0, .received(.inbound(number), Multistream.header + Multistream.token("/tls/1.0.0") + [22, 3, 1]))
+        }
+        #expect(network.hosts[0].socketCount == 10)
+        network.want(1, .dial(network.id(0), [Network.address(0)]))
+        network.settle()
+        #expect(network.hosts[0].isConnected(network.id(1)) && network.hosts[0].socketCount <= 11)
+        network.pass(15_000)
+        #expect(network.hosts[0].isConnected(network.id(1)) && network.hosts[0].socketCount == 1)
     }
 
     // MARK: What goes through it
