@@ -172,6 +172,11 @@ package final class TLSEngine: @unchecked Sendable {
     private static var reason: String {
         let code = ERR_get_error()
         ERR_clear_error()
+        // An alert of the other side: OpenSSL's own words for it begin with the version of SSL that first had it.
+        let alert = ERR_GET_REASON(code) - Int32(SSL_AD_REASON_OFFSET)
+        if ERR_GET_LIB(code) == ERR_LIB_SSL, (0...255).contains(alert), let text = SSL_alert_desc_string_long(alert) {
+            return "the other side says: \(String(cString: text))"
+        }
         return ERR_reason_error_string(code).map { String(cString: $0) } ?? "error \(code) of OpenSSL"
     }
 
