@@ -67,6 +67,7 @@ package struct Certificate: Sendable {
         var seconds = time_t(now.seconds)
         // Negative: at or before that time. Zero: unreadable.
         if X509_cmp_time(X509_get0_notBefore(handle.pointer), &seconds) >= 0 { return .notYet }
+        seconds -= 1  // its last second is one of its own (RFC 5280, 4.1.2.5)
         return X509_cmp_time(X509_get0_notAfter(handle.pointer), &seconds) > 0 ? .valid : .expired
     }
 

@@ -74,9 +74,10 @@ extension Target {
             // A sound one, that says anything of the peer.
             (seeds: { [Wire.certificate.value(of: TLSCertificate.keyExtension) ?? []] }, run: { bytes in
                 comesBack(bytes, { try TLSCertificate.SignedKey(der: $0) }, \.der)
-                var terms = CertificateTerms(serial: 5, subject: "7", notBefore: Here.now.wall, notAfter: Here.at(100).wall)
+                var terms = CertificateTerms(serial: 5, subject: "7", notBefore: Here.now.wall, notAfter: Here.at(3_600_000).wall)
                 terms.extensions = [(TLSCertificate.keyExtension, bytes.count & 1 == 0, bytes)]
                 guard let made = Wire.certificateKey.certificate(terms) else { fatalError("no certificate") }
+                require(made.isSelfSigned && made.validity(at: Here.at(1).wall) == .valid, "no sound certificate")
                 let key = try? TLSCertificate.identity(of: [made.der], expecting: nil, now: Here.at(1).wall)
                 require(key == nil || key == Wire.me.publicKey, "\(String(describing: key)) has signed nothing")
             }),

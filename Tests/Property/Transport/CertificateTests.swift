@@ -152,6 +152,8 @@ struct Forge {
         #expect(try Forge().identity(expecting: keyB.peerID) == keyB.peerID)
         #expect(Forge().refusal(at: wall + .hours(2)) == "tls: the other side's certificate has expired: do both clocks agree?")
         #expect(Forge().refusal(at: wall + .hours(-2)) == "tls: the other side's certificate is not valid yet: do both clocks agree?")
+        #expect(Forge().certificate.validity(at: wall + hour) == .valid)
+        #expect(Forge().certificate.validity(at: wall + (hour + .seconds(1))) == .expired)
 
         var forge = Forge()
         forge.terms.extensions = []
