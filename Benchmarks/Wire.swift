@@ -1,4 +1,4 @@
-// Two hosts on loopback sockets, each on a loop and a thread of its own, with a cluster secret and Noise between them.
+// Two hosts on loopback sockets, each on a loop and a thread of its own, with a cluster secret and Noise or TLS between them.
 
 import Foundation
 import Kernel
@@ -26,13 +26,16 @@ private final class Station: @unchecked Sendable {
     var onConnection: (ConnectionEvent) -> Void = { _ in }
     var me: PeerID { host.me }
 
-    init(on loop: EventLoop, number: Int) throws {
+    init(on loop: EventLoop, number: Int, isTLS: Bool) throws {
         self.loop = loop
         let seed = Bytes((0..<32).map { UInt8(truncatingIfNeeded: number >> (8 * ($0 % 4))) })
         var settings = HostSettings()
         settings.resources = .unlimited
         settings.dialTimeout = .seconds(60)
-        host = Transport.Host(key: try IdentityKey(seed: seed), networkKey: secret, protocols: [sink], settings: settings)
+        let key = try IdentityKey(seed: seed)
+        let all = Security.all(for: key, entropy: Machine.entropy, now: Machine.now.wall)
+        host = Transport.Host(
+            key: key, networkKey: secret, protocols: [sink], securities: isTLS ? Array(all.suffix(1)) : [.noise], settings: settings)
         sockets = Libp2pSockets(loop: loop)
         sockets.onEvent = { [unowned self] event in
             run { $0.onSocket(event, entropy: Machine.entropy, now: Machine.now, effects: &$1) }
@@ -120,8 +123,8 @@ private final class Target: @unchecked Sendable {
     let peer: PeerID
     let addresses: [Multiaddr]
 
-    init(sendsBack count: Int) throws {
-        station = try Station(on: loop, number: 0)
+    init(sendsBack count: Int, isTLS: Bool) throws {
+        station = try Station(on: loop, number: 0, isTLS: isTLS)
         peer = station.me
         addresses = try station.listen()
         station.onIncoming = { [unowned station] peer in
@@ -142,12 +145,12 @@ private final class Target: @unchecked Sendable {
     }
 }
 
-func benchmarkWire(megabytes: Int, streams: Int, connections: Int) throws {
+func benchmarkWire(megabytes: Int, streams: Int, connections: Int, isTLS: Bool = false) throws {
     allowFiles(2 * connections + 100)
     let count = megabytes << 20
-    let target = try Target(sendsBack: count)
+    let target = try Target(sendsBack: count, isTLS: isTLS)
     let loop = EventLoop()
-    let source = try Station(on: loop, number: 1)
+    let source = try Station(on: loop, number: 1, isTLS: isTLS)
     connect([source], to: target, on: loop)
     let began = processorSeconds()
     let sending = timed { exchange(count, between: source, and: target, on: loop) }
@@ -155,7 +158,7 @@ func benchmarkWire(megabytes: Int, streams: Int, connections: Int) throws {
     let opening = timed { open(streams, from: source, to: target, on: loop) }
 
     let before = residentMegabytes()
-    let others = try (0..<connections).map { try Station(on: loop, number: $0 + 2) }
+    let others = try (0..<connections).map { try Station(on: loop, number: $0 + 2, isTLS: isTLS) }
     let connecting = timed { connect(others, to: target, on: loop) }
     let resident = residentMegabytes()
     withExtendedLifetime(others) {}
@@ -163,7 +166,7 @@ func benchmarkWire(megabytes: Int, streams: Int, connections: Int) throws {
     invariant(received == count + streams * 100 && source.receivedBytes == count, "all that was sent has arrived")
     func fixed(_ value: Double) -> String { String(format: "%.3f", value) }
     print("{" + [
-        ("benchmark", "\"wire\""), ("megabytes_each_way", "\(megabytes)"), ("seconds", fixed(sending)),
+        ("benchmark", isTLS ? "\"wire-tls\"" : "\"wire\""), ("megabytes_each_way", "\(megabytes)"), ("seconds", fixed(sending)),
         ("megabytes_per_second", "\(Int(2 * Double(megabytes) / sending))"), ("cpu_seconds", fixed(worked)),
         ("streams", "\(streams)"), ("streams_per_second", "\(Int(Double(streams) / opening))"),
         ("connections", "\(connections)"), ("connections_per_second", "\(Int(Double(connections) / connecting))"),

@@ -26,6 +26,7 @@ let usage = """
       allocate  decisions of the balanced allocator among 30 peers
       add       bytes cut into UnixFS blocks
       wire      bytes over one stream each way between two hosts on loopback; streams opened and closed; connections held
+      wire-tls  the same with TLS in place of Noise
 
     --pins N    how many pins
     --dir D     the peer's folder. `ingest` makes it anew; the others use what is there
@@ -43,6 +44,7 @@ func fail(_ text: String) -> Never {
 
 let known = [
     "ingest", "restart", "list", "list-json", "status", "lookup", "import", "refold", "replicate", "catch-up", "churn", "allocate", "add", "wire",
+    "wire-tls",
 ]
 var names: [String] = []
 var (size, pins): (Int?, Int) = (nil, 1_000_000)
@@ -94,6 +96,6 @@ for name in names {
     case "add": try benchmarkAdding(megabytes: min(size ?? 200, 100_000))
     default:
         let count = isSmoke ? 100 : size ?? 2000
-        try benchmarkWire(megabytes: count, streams: 10 * count, connections: min(count, 1000))
+        try benchmarkWire(megabytes: count, streams: 10 * count, connections: min(count, 1000), isTLS: name == "wire-tls")
     }
 }

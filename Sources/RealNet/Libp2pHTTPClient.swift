@@ -26,7 +26,9 @@ package final class Libp2pDialler: @unchecked Sendable {
         settings.agent = "ipfs-cluster-ctl"
         settings.backOffBase = .zero  // whoever asks again means it
         let key = try IdentityKey(seed: Machine.entropy(32))
-        host = HostRunner(loop: loop, host: Host(key: key, networkKey: secret, protocols: [], settings: settings))
+        let securities = Security.all(for: key, entropy: Machine.entropy, now: Machine.now.wall)
+        host = HostRunner(
+            loop: loop, host: Host(key: key, networkKey: secret, protocols: [], securities: securities, settings: settings))
         host.onEvent = { [weak self] in self?.onHost($0) }
         Worker().run { [loop, ended] in
             loop.run()

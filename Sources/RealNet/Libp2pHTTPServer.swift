@@ -44,7 +44,10 @@ package final class Libp2pHTTPServer: @unchecked Sendable {
         self.patience = patience
         me = key.peerID
         host = HostRunner(
-            loop: loop, host: Host(key: key, networkKey: networkKey, protocols: [Libp2pHTTP.protocolID], settings: settings))
+            loop: loop,
+            host: Host(
+                key: key, networkKey: networkKey, protocols: [Libp2pHTTP.protocolID],
+                securities: Security.all(for: key, entropy: Machine.entropy, now: Machine.now.wall), settings: settings))
         host.onEvent = { [weak self] in self?.onHost($0) }
     }
 

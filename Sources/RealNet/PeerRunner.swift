@@ -74,7 +74,9 @@ package final class PeerRunner: @unchecked Sendable {
         hostSettings.hidden = home.noAnnounce
         host = HostRunner(
             loop: loop,
-            host: Host(key: home.key, networkKey: home.secret, protocols: ClusterPeer.protocols, settings: hostSettings))
+            host: Host(
+                key: home.key, networkKey: home.secret, protocols: ClusterPeer.protocols,
+                securities: Security.all(for: home.key, entropy: Machine.entropy, now: Machine.now.wall), settings: hostSettings))
         var seed: UInt64 = 0
         for byte in Machine.entropy(8) { seed = seed << 8 | UInt64(byte) }
         choices = Choices(seed: seed)

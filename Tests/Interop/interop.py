@@ -26,6 +26,7 @@ import finding
 import hostile
 import mesh
 import messagepack
+import secured
 from ids import base58_decode, base58_encode
 from kubo import Kubo
 from peer import Peer, free_ports, read_identity, wait
@@ -264,7 +265,7 @@ def restarts(peer, rsa, ed, folder):
     check(read_file(path + ".back") == data, f"{cid} went wrong on its way through us")
 
 
-PARTS = {"talk": talk, "finding": finding.run, "bulk": bulk.run, "mesh": mesh.run, "churn": churn.run}
+PARTS = {"talk": talk, "finding": finding.run, "bulk": bulk.run, "tls": secured.run, "mesh": mesh.run, "churn": churn.run}
 
 
 if __name__ == "__main__":

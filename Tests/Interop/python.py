@@ -14,6 +14,7 @@ import traceback
 
 import messagepack
 import multiaddr
+import tlsclients
 import trio
 from libp2p import new_host
 from libp2p.crypto.ed25519 import create_new_key_pair
@@ -22,6 +23,7 @@ from libp2p.identity.identify.identify import parse_identify_response
 from libp2p.peer.peerinfo import info_from_p2p_addr
 from libp2p.pubsub.gossipsub import GossipSub
 from libp2p.pubsub.pubsub import Pubsub
+from libp2p.security.tls.transport import PROTOCOL_ID as TLS, TLSTransport
 from libp2p.tools.anyio_service import background_trio_service
 from libp2p.utils.varint import read_length_prefixed_protobuf
 
@@ -142,9 +144,10 @@ async def gossip(host, peer, pubsub, subscription):
 
 
 @contextlib.asynccontextmanager
-async def python_host(port):
-    """A host with gossipsub, its address, and what it hears of the topic."""
-    host = new_host(key_pair=create_new_key_pair())
+async def python_host(port, is_tls=False):
+    """A host with gossipsub, its address, and what it hears of the topic. Noise is its first choice, unless it has TLS alone."""
+    key = create_new_key_pair()
+    host = new_host(key_pair=key, sec_opt={TLS: TLSTransport(key)} if is_tls else None)
     router = GossipSub(protocols=MESH, degree=3, degree_low=2, degree_high=4, heartbeat_interval=1, time_to_live=60)
     pubsub = Pubsub(host, router)
     listen = multiaddr.Multiaddr(f"/ip4/127.0.0.1/tcp/{port}")
@@ -161,21 +164,26 @@ async def main(programs, folder):
     peer_id = info_from_p2p_addr(multiaddr.Multiaddr(peer.address)).peer_id
     try:
         # A host each: one that had met the peer before it went sent nothing on the topic when it came again.
-        async with python_host(free_ports(1)[0]) as (host, _, pubsub, subscription):
-            step("py-libp2p dials: Noise, yamux")
-            await trio.to_thread.run_sync(peer.start)
-            await host.connect(info_from_p2p_addr(multiaddr.Multiaddr(peer.address)))
-            await talk(host, peer, peer_id)
-            await gossip(host, peer, pubsub, subscription)
-            check(await trio.to_thread.run_sync(peer.stop) == 0, "the peer did not end well")
-            await soon("py-libp2p sees us go", lambda: peer_id not in host.get_connected_peers())
-        async with python_host(free_ports(1)[0]) as (host, address, pubsub, subscription):
-            step("we dial, after a restart")
-            await trio.to_thread.run_sync(peer.start, address)
-            await soon("we have dialled", lambda: peer_id in host.get_connected_peers())
-            await talk(host, peer, peer_id)
-            await gossip(host, peer, pubsub, subscription)
-            check(await trio.to_thread.run_sync(peer.stop) == 0, "the peer did not end well")
+        for is_tls in (False, True):
+            name = "TLS alone, the muxer by multistream" if is_tls else "Noise"
+            async with python_host(free_ports(1)[0], is_tls) as (host, _, pubsub, subscription):
+                step(f"py-libp2p dials: {name}, yamux")
+                await trio.to_thread.run_sync(peer.start)
+                await host.connect(info_from_p2p_addr(multiaddr.Multiaddr(peer.address)))
+                await talk(host, peer, peer_id)
+                await gossip(host, peer, pubsub, subscription)
+                check(await trio.to_thread.run_sync(peer.stop) == 0, "the peer did not end well")
+                await soon("py-libp2p sees us go", lambda: peer_id not in host.get_connected_peers())
+            async with python_host(free_ports(1)[0], is_tls) as (host, address, pubsub, subscription):
+                step(f"we dial, after a restart: {name}")
+                await trio.to_thread.run_sync(peer.start, address)
+                await soon("we have dialled", lambda: peer_id in host.get_connected_peers())
+                await talk(host, peer, peer_id)
+                await gossip(host, peer, pubsub, subscription)
+                check(await trio.to_thread.run_sync(peer.stop) == 0, "the peer did not end well")
+        await trio.to_thread.run_sync(peer.start)
+        await trio.to_thread.run_sync(tlsclients.run, peer, folder, step)
+        check(await trio.to_thread.run_sync(peer.stop) == 0, "the peer did not end well")
         step("done")
     except BaseException:
         print("--- the end of our log", peer.log()[-4000:] if os.path.exists(peer.log_path) else "", sep="\n")

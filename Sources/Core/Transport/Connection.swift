@@ -1,4 +1,5 @@
-// One TCP connection to an authenticated peer: private network, Noise, yamux, and a negotiation for every stream (LAY-01).
+// One TCP connection to an authenticated peer: private network, Noise or TLS, yamux, and a negotiation for every
+// stream (LAY-01).
 // Bytes and time go in, bytes and stream events come out.
 
 import Kernel
@@ -43,7 +44,12 @@ package struct Connection: Sendable {
     var state: State
     private var network: PrivateNetwork?
     private let isPrivate: Bool
-    private var noise: Noise
+    private let key: IdentityKey
+    private let securities: [Security]
+    /// Random bytes for the session's keys.
+    private let sessionEntropy: Bytes
+    /// Once the two sides have agreed on what it is.
+    private var channel: SecureChannel?
     var muxer: Yamux
 
     /// Plain bytes of this turn, to be sealed at its end.
@@ -67,10 +73,11 @@ package struct Connection: Sendable {
     private var pings: UInt32 = 0
     private var writeProgressAt: Instant
 
-    /// `networkKey` is the cluster secret (PNET-01, PNET-02). `protocols` are what inbound streams may ask for.
+    /// `networkKey` is the cluster secret (PNET-01, PNET-02). `protocols` are what inbound streams may ask for. `securities` are
+    /// proposed in their order, and whichever the other side proposes is taken (SEC-03).
     package init(
         role: Role, key: IdentityKey, networkKey: Bytes?, entropy: Bytes, protocols: [String],
-        settings: ConnectionSettings = ConnectionSettings(), now: Now
+        securities: [Security] = [.noise], settings: ConnectionSettings = ConnectionSettings(), now: Now
     ) {
         invariant(entropy.count >= Connection.entropyBytes, "a connection needs \(Connection.entropyBytes) random bytes")
         self.role = role
@@ -79,19 +86,11 @@ package struct Connection: Sendable {
         let nonce = Bytes(entropy[..<XSalsa20.nonceBytes])
         network = networkKey.map { PrivateNetwork(key: $0, nonce: nonce) }
         isPrivate = networkKey != nil
-        let keys = entropy[XSalsa20.nonceBytes...]
-        let noiseRole: Noise.Role
-        switch role {
-        case .dialler(let peer):
-            noiseRole = .initiator(expecting: peer)
-            state = .selectingSecurity(Multistream(proposing: [Noise.protocolID]))
-        case .listener:
-            noiseRole = .responder
-            state = .selectingSecurity(Multistream(accepting: [Noise.protocolID]))
-        }
-        noise = Noise(
-            role: noiseRole, identity: key, staticKey: Bytes(keys.prefix(32)),
-            ephemeralKey: Bytes(keys.dropFirst(32).prefix(32)), muxers: [Yamux.protocolID])
+        self.key = key
+        self.securities = securities
+        sessionEntropy = Bytes(entropy[XSalsa20.nonceBytes..<Connection.entropyBytes])
+        let names = securities.map(\.protocolID)
+        state = .selectingSecurity(role == .listener ? Multistream(accepting: names) : Multistream(proposing: names))
         muxer = Yamux(isClient: role != .listener, settings: settings)
         lastHeard = now.monotonic
         writeProgressAt = now.monotonic
@@ -101,7 +100,9 @@ package struct Connection: Sendable {
     package var isOpen: Bool { if case .open = state { true } else { false } }
     package var isClosed: Bool { if case .closed = state { true } else { false } }
     /// The peer at the other end, once it has proven itself.
-    package var peer: PublicKey? { noise.peer?.key }
+    package var peer: PublicKey? { channel?.peer?.key }
+    /// What the two sides have agreed on to secure it.
+    package var security: String? { channel?.protocolID }
     /// Streams that are not over.
     package var streamCount: Int { muxer.count }
     package var inboundStreamCount: Int { muxer.inboundCount }
@@ -154,6 +155,10 @@ package struct Connection: Sendable {
             muxer.goAway(code)
             flush(now, &effects)
         }
+        if isClosed { return }
+        var last: Bytes = []
+        channel?.end(into: &last)
+        put(&last, now, &effects)
         end(reason, &effects)
     }
 
@@ -192,7 +197,7 @@ package struct Connection: Sendable {
 
     // MARK: The layers, outwards
 
-    /// Plain handshake bytes: not sealed by Noise.
+    /// Plain handshake bytes: not sealed.
     private mutating func put(_ bytes: Bytes, _ now: Now, _ effects: inout [Effect]) {
         var bytes = bytes
         put(&bytes, now, &effects)
@@ -219,7 +224,7 @@ package struct Connection: Sendable {
         }
         if clear.isEmpty { return }
         var sealed: Bytes = []
-        do { try noise.seal(clear, into: &sealed) } catch { return end(error.reason, &effects) }
+        do { try channel?.seal(clear, into: &sealed) } catch { return end(error.reason, &effects) }
         clear.removeAll(keepingCapacity: isOpen)
         put(&sealed, now, &effects)
         for stream in emptied {
@@ -227,9 +232,12 @@ package struct Connection: Sendable {
             owedDrains[stream] = producedBytes
         }
         emptied.removeAll()
-        if unwrittenBytes > settings.writeQueueBytesLimit {
-            end("the other side asks more than it reads: \(unwrittenBytes) bytes wait for it", &effects)
-        }
+        limitQueue(&effects)
+    }
+
+    private mutating func limitQueue(_ effects: inout [Effect]) {
+        guard !isClosed, unwrittenBytes > settings.writeQueueBytesLimit else { return }
+        end("the other side asks more than it reads: \(unwrittenBytes) bytes wait for it", &effects)
     }
 
     // MARK: The layers, inwards
@@ -257,25 +265,44 @@ package struct Connection: Sendable {
         put(reply, now, &effects)
         switch outcome {
         case nil: state = .selectingSecurity(selection)
-        case .refused?: throw TransportError("the other side does not speak \(Noise.protocolID)")
-        case .agreed(_, let rest)?:
+        case .refused?:
+            throw TransportError("the other side does not speak \(securities.map(\.protocolID).joined(separator: " or "))")
+        case .agreed(let name, let rest)?:
             state = .securing
-            put(try noise.start(), now, &effects)
+            channel = channel(of: name)
+            put(try channel?.start() ?? [], now, &effects)
             try onSealed(rest, now, &effects)
+        }
+    }
+
+    private func channel(of name: String) -> SecureChannel? {
+        switch securities.first(where: { $0.protocolID == name }) {
+        case .noise?:
+            let noiseRole: Noise.Role = if case .dialler(let peer) = role { .initiator(expecting: peer) } else { .responder }
+            return SecureChannel(Noise(
+                role: noiseRole, identity: key, staticKey: Bytes(sessionEntropy.prefix(32)),
+                ephemeralKey: Bytes(sessionEntropy.dropFirst(32)), muxers: [Yamux.protocolID]))
+        case .tls(let credentials)?:
+            return SecureChannel(TLSChannel(role: role, credentials: credentials, muxers: [Yamux.protocolID]))
+        case nil: unreachable("\(name) was agreed on and is not known")
         }
     }
 
     private mutating func onSealed(_ bytes: Bytes, _ now: Now, _ effects: inout [Effect]) throws(TransportError) {
         var reply: Bytes = []
         var plain: Bytes = []
-        let wasSecure = noise.peer != nil
-        try noise.receive(bytes, reply: &reply, plain: &plain)
+        let wasSecure = channel?.peer != nil
+        var failure: TransportError?
+        do { try channel?.receive(bytes, now: now.wall, reply: &reply, plain: &plain) } catch { failure = error }
         put(reply, now, &effects)
-        if !wasSecure, let peer = noise.peer { selectMuxer(peer, now, &effects) }
+        if !wasSecure, let peer = channel?.peer { selectMuxer(peer, now, &effects) }
+        // What was sealed well counts, though the rest was not: a reason for the end may be in it.
         try onPlain(plain, now, &effects)
+        if let failure { throw failure }
+        limitQueue(&effects)
     }
 
-    private mutating func selectMuxer(_ peer: Noise.Peer, _ now: Now, _ effects: inout [Effect]) {
+    private mutating func selectMuxer(_ peer: SecuredPeer, _ now: Now, _ effects: inout [Effect]) {
         if peer.muxer != nil { return becomeOpen(peer.key, &effects) }
         let selection = role == .listener
             ? Multistream(accepting: [Yamux.protocolID]) : Multistream(proposing: [Yamux.protocolID])
@@ -297,7 +324,7 @@ package struct Connection: Sendable {
         case nil: state = .selectingMuxer(selection)
         case .refused?: throw TransportError("the other side does not speak \(Yamux.protocolID)")
         case .agreed(_, let rest)?:
-            guard let peer = noise.peer else { unreachable("a muxer before a peer") }
+            guard let peer = channel?.peer else { unreachable("a muxer before a peer") }
             becomeOpen(peer.key, &effects)
             try onMuxed(rest, now, &effects)
         }

@@ -136,7 +136,7 @@ extension Host {
         }
         links[socket]?.connection = Connection(
             role: role, key: key, networkKey: networkKey, entropy: entropy(Connection.entropyBytes), protocols: protocols,
-            settings: limits, now: now)
+            securities: securities, settings: limits, now: now)
         run(socket, now, &effects) { $0.start(now: now, effects: &$1) }
     }
 
@@ -199,6 +199,7 @@ extension Host {
         peers[peer, default: Peer(links: [], since: now.monotonic)].links.append(socket)
         connectionCount += 1
         watch(now)
+        note(.debug, "connection to \(peer) at \(link.address) secured by \(link.connection?.security ?? "nothing")", &effects)
         if isFirst {
             let isOutbound = !link.isInbound
             effects.append(.connection(.connected(peer, address: link.address, outbound: isOutbound)))

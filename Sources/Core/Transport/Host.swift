@@ -16,6 +16,8 @@ package struct Host: Sendable {
     let key: IdentityKey
     package let me: PeerID
     let networkKey: Bytes?
+    /// How connections may be secured, the best first (SEC-02).
+    let securities: [Security]
     let settings: HostSettings
     /// What inbound streams may ask for, the host's own services included (HOST-01).
     package private(set) var protocols: [String]
@@ -72,8 +74,12 @@ package struct Host: Sendable {
     }
 
     /// `networkKey` is the cluster secret, 32 bytes, or nil for none (PNET-01, PNET-02). `protocols` are those of the core.
-    package init(key: IdentityKey, networkKey: Bytes?, protocols: [String], settings: HostSettings = HostSettings()) {
+    package init(
+        key: IdentityKey, networkKey: Bytes?, protocols: [String], securities: [Security] = [.noise],
+        settings: HostSettings = HostSettings()
+    ) {
         self.key = key
+        self.securities = securities
         me = key.peerID
         self.networkKey = networkKey
         self.settings = settings

@@ -11,13 +11,6 @@ package struct Noise: Sendable {
         case responder
     }
 
-    /// What a finished handshake says of the other side.
-    package struct Peer: Equatable, Sendable {
-        package let key: PublicKey
-        /// Agreed on the way (NOISE-10); nil if multistream has to (NOISE-11).
-        package let muxer: String?
-    }
-
     package static let protocolID = "/noise"
     package static let messageBytesLimit = 65535
     package static let plainBytesLimit = messageBytesLimit - NoiseCipher.tagBytes
@@ -40,7 +33,7 @@ package struct Noise: Sendable {
     private var sending: NoiseCipher?
     private var receiving: NoiseCipher?
     private var frames = NoiseFrames()
-    package private(set) var peer: Peer?
+    package private(set) var peer: SecuredPeer?
 
     /// `staticKey` and `ephemeralKey` are 32 fresh random bytes each (NOISE-05). `muxers` in the order of preference.
     package init(role: Role, identity: IdentityKey, staticKey: Bytes, ephemeralKey: Bytes, muxers: [String]) {
@@ -154,7 +147,7 @@ package struct Noise: Sendable {
         let isInitiator = role != .responder
         sending = NoiseCipher(key: isInitiator ? initiator : responder)
         receiving = NoiseCipher(key: isInitiator ? responder : initiator)
-        peer = Peer(key: key, muxer: muxer)
+        peer = SecuredPeer(key: key, muxer: muxer)
         state = .open
     }
 

@@ -1,6 +1,6 @@
 // The seam between `Host` and TCP: what a host asks of sockets, and what they tell it. The interpreter is one switch.
 //
-//     var host = Host(key:, networkKey:, protocols:, settings:)
+//     var host = Host(key:, networkKey:, protocols:, securities:, settings:)
 //     host.onSocket(_: SocketEvent, entropy:, now:, effects: &effects)      what the sockets tell
 //     host.onListening(_: [Multiaddr], now:, effects: &effects)             the own addresses, without /p2p; again on change
 //     host.onServing(_: [String], now:, effects: &effects)                  the core's protocols, when they change

@@ -1,5 +1,6 @@
 // The transport's machines, each alone and all together: strangers without a secret, and peers that have proven who they are.
 
+import Crypto
 import Kernel
 import Multiformats
 import Seams
@@ -60,6 +61,39 @@ extension Target {
             while !script.isOver, (try? me.receive(script.piece(), reply: &reply, plain: &plain)) != nil {}
             require(plain.count <= bytes.count, "\(plain.count) bytes out of \(bytes.count)")
         },
+        Target.choice("tls-certificate", [
+            // A whole certificate, changed on its way.
+            (seeds: { [Wire.certificate.der] }, run: { bytes in
+                if let read = Certificate(der: bytes) {
+                    for time in [0, 1_700_000_000, Int64.max / 2] { _ = read.validity(at: WallTime(seconds: time)) }
+                    _ = (read.isSelfSigned, read.unknownCritical(besides: TLSCertificate.keyExtension), read.subjectPublicKeyInfo)
+                }
+                let key = try? TLSCertificate.identity(of: [bytes], expecting: nil, now: Here.now.wall)
+                require(key == nil || key == Wire.me.publicKey, "\(String(describing: key)) has signed nothing")
+            }),
+            // A sound one, that says anything of the peer.
+            (seeds: { [Wire.certificate.value(of: TLSCertificate.keyExtension) ?? []] }, run: { bytes in
+                comesBack(bytes, { try TLSCertificate.SignedKey(der: $0) }, \.der)
+                var terms = CertificateTerms(serial: 5, subject: "7", notBefore: Here.now.wall, notAfter: Here.at(3_600_000).wall)
+                terms.extensions = [(TLSCertificate.keyExtension, bytes.count & 1 == 0, bytes)]
+                guard let made = Wire.certificateKey.certificate(terms) else { fatalError("no certificate") }
+                require(made.isSelfSigned && made.validity(at: Here.at(1).wall) == .valid, "no sound certificate")
+                let key = try? TLSCertificate.identity(of: [made.der], expecting: nil, now: Here.at(1).wall)
+                require(key == nil || key == Wire.me.publicKey, "\(String(describing: key)) has signed nothing")
+            }),
+        ]),
+        Target("tls", seeds: Target.tlsSeeds) { bytes in
+            // Either end, told what nobody has sealed: OpenSSL's own keys are new each time.
+            var script = Script(bytes)
+            let isDialler = script.byte() & 1 == 0
+            var me = TLSChannel(
+                role: isDialler ? .dialler(expecting: Here.key(2).peerID) : .listener, credentials: Wire.credentials, muxers: [Yamux.protocolID])
+            var reply: Bytes = [], plain: Bytes = []
+            guard (try? me.start()) != nil else { return }
+            while !script.isOver, (try? me.receive(script.piece(), now: Here.now.wall, reply: &reply, plain: &plain)) != nil {}
+            require(me.peer == nil && plain.isEmpty, "a handshake with nobody")
+            require(reply.count < 16 << 10, "\(reply.count) bytes of answers")
+        },
         Target("private-network", seeds: { [Bytes(0..<200)] }) { bytes in
             // Cut however, what one end seals the other opens.
             var script = Script(bytes)
@@ -78,7 +112,7 @@ extension Target {
             received += receiver.opened(wire)
             require(received == sent, "other bytes arrived")
         },
-        Target("connection-stranger", seeds: { [[0] + Wire.proposal, [1] + Multistream.header + Multistream.token("/noise"), [2] + Bytes(repeating: 8, count: 60)] }) { bytes in
+        Target("connection-stranger", seeds: { [[0] + Wire.proposal, [0] + Script.step(0, Multistream.header + Multistream.token("/tls/1.0.0")).dropFirst() + [40] + Bytes(repeating: 22, count: 40), [1] + Multistream.header + Multistream.token("/noise"), [2] + Bytes(repeating: 8, count: 60)] }) { bytes in
             // Nobody has proven anything yet; with or without a cluster secret.
             guard let first = bytes.first else { return }
             var machine = first & 1 == 0 ? Wire.listener(secret: first & 2 == 0 ? nil : Bytes(repeating: 5, count: 32)) : Wire.dialler
@@ -216,17 +250,36 @@ extension Target {
     }
 }
 
+extension Target {
+    /// What each end says first.
+    @Sendable fileprivate static func tlsSeeds() -> [Bytes] {
+        var dialler = TLSChannel(role: .dialler(expecting: Wire.me.peerID), credentials: Wire.credentials, muxers: [Yamux.protocolID])
+        var listener = TLSChannel(role: .listener, credentials: Wire.credentials, muxers: [Yamux.protocolID])
+        var toDialler: Bytes = [], plain: Bytes = []
+        guard let hello = try? dialler.start(),
+            (try? listener.receive(hello, now: Here.now.wall, reply: &toDialler, plain: &plain)) != nil
+        else { fatalError("no handshake") }
+        return [[1] + Script.step(0, hello).dropFirst(), [0] + Script.step(0, toDialler).dropFirst()]
+    }
+}
+
 /// Connections that have come as far as is wanted, made once: a machine is a value.
 enum Wire {
     static let me = Here.key(1)
+    static let credentials = TLSCertificate.credentials(of: me, entropy: entropy(TLSCertificate.entropyBytes), now: Here.now.wall)
+    static let certificate = credentials.certificate
+    static let certificateKey: SigningKey = {
+        guard let key = SigningKey(p256: entropy(32)) else { fatalError("no key") }
+        return key
+    }()
     static let proposal = Script.step(0, Multistream.header + Multistream.token("/noise")).dropFirst() + [40] + Bytes(repeating: 1, count: 40)
     static let protocols = ["/echo/1", "/sink/2"]
     @Sendable static func entropy(_ count: Int) -> Bytes { Bytes(repeating: 9, count: count) }
 
     static func listener(secret: Bytes? = nil) -> Connection {
-        Connection(role: .listener, key: me, networkKey: secret, entropy: entropy(88), protocols: protocols, now: Here.now)
+        Connection(role: .listener, key: me, networkKey: secret, entropy: entropy(88), protocols: protocols, securities: [.noise, .tls(credentials)], now: Here.now)
     }
-    static let dialler = Connection(role: .dialler(expecting: Here.key(2).peerID), key: me, networkKey: nil, entropy: entropy(88), protocols: protocols, now: Here.now)
+    static let dialler = Connection(role: .dialler(expecting: Here.key(2).peerID), key: me, networkKey: nil, entropy: entropy(88), protocols: protocols, securities: [.noise, .tls(credentials)], now: Here.now)
 
     static func noise(_ role: Noise.Role, muxers: [String] = [Yamux.protocolID]) -> Noise {
         Noise(role: role, identity: Here.key(2), staticKey: Bytes(repeating: 13, count: 32), ephemeralKey: Bytes(repeating: 14, count: 32), muxers: muxers)

@@ -209,9 +209,12 @@ private func waitUntil(_ condition: () -> Bool) -> Bool {
         #expect(nameless.contains("/p2p/"), "\(nameless)")
     }
 
-    @Test func aHostWithoutTheAPISaysSo() throws {
+    @Test(arguments: [false, true])
+    func aHostWithoutTheAPISaysSo(_ isTLS: Bool) throws {
         let loop = EventLoop()
-        let host = HostRunner(loop: loop, host: Host(key: try key(3), networkKey: nil, protocols: ["/other"]))
+        let securities = isTLS ? try tlsAlone(key(3)) : [.noise]
+        let host = HostRunner(
+            loop: loop, host: Host(key: try key(3), networkKey: nil, protocols: ["/other"], securities: securities))
         let address = try #require(try host.listen(on: Multiaddr(text: "/ip4/127.0.0.1/tcp/0")).first)
         let ended = DispatchSemaphore(value: 0)
         Thread.detachNewThread {
@@ -228,6 +231,10 @@ private func waitUntil(_ condition: () -> Bool) -> Bool {
     }
 }
 
+private func tlsAlone(_ key: IdentityKey) -> [Security] {
+    Array(Security.all(for: key, entropy: Machine.entropy, now: Machine.now.wall).suffix(1))
+}
+
 /// A client that does what it likes.
 private final class Raw {
     let loop = EventLoop()
@@ -237,9 +244,10 @@ private final class Raw {
     var received: [StreamID: Bytes] = [:]
     var over: [StreamID] = []
 
-    init(_ server: Server, number: UInt8 = 50) throws {
+    init(_ server: Server, number: UInt8 = 50, isTLS: Bool = false) throws {
         peer = server.peer
-        host = HostRunner(loop: loop, host: Host(key: try key(number), networkKey: nil, protocols: []))
+        let securities = isTLS ? try tlsAlone(key(number)) : [.noise]
+        host = HostRunner(loop: loop, host: Host(key: try key(number), networkKey: nil, protocols: [], securities: securities))
         host.run { host, _ in host.learn(server.peer, [server.address]) }
         host.onEvent = { [unowned self] effect in
             switch effect {
@@ -271,6 +279,16 @@ private final class Raw {
 @Suite(.serialized) struct HostileLibp2pHTTPTests {
     private static let never = "GET /never HTTP/1.1\r\nHost: a\r\n\r\n"
     private static func get(_ count: Int) -> String { "GET /bytes/\(count) HTTP/1.1\r\nHost: a\r\n\r\n" }
+
+    /// Upstream's clients speak Noise, and TLS where there is none (REST-008).
+    @Test(arguments: [false, true])
+    func whoeverHasEitherSecurityIsServed(_ isTLS: Bool) throws {
+        let server = try Server()
+        defer { server.stop() }
+        let raw = try Raw(server, isTLS: isTLS)
+        let stream = raw.open(Self.get(3_000_000))
+        #expect(raw.run(until: { raw.received[stream, default: []].count > 3_000_000 }))
+    }
 
     /// As over TCP: heads have a size and a time, and what is no HTTP is said to be none.
     @Test func headsAreBounded() throws {

@@ -40,13 +40,13 @@ struct Network {
 
     init(
         _ count: Int, seed: UInt64 = 1, pieceBytes: Int = 2000, secrets: [Bytes?] = [], loopback: Bool = false,
-        settings: HostSettings = HostSettings()
+        securities: [[Security]] = [], settings: HostSettings = HostSettings()
     ) {
         choices = Choices(seed: seed)
         self.pieceBytes = pieceBytes
         hosts = (0..<count).map {
             Host(key: identity(UInt8($0 + 1)), networkKey: $0 < secrets.count ? secrets[$0] : nil,
-                 protocols: Self.protocols, settings: settings)
+                 protocols: Self.protocols, securities: $0 < securities.count ? securities[$0] : [.noise], settings: settings)
         }
         seen = Array(repeating: [], count: count)
         for index in 0..<count { run(index) { $0.onListening([Network.address(index)], now: at(0), effects: &$1) } }

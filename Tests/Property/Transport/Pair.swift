@@ -66,15 +66,15 @@ struct Pair {
 
     init(
         seed: UInt64 = 1, pieceBytes: Int = 100_000, secrets: (Bytes?, Bytes?) = (nil, nil), expecting: PeerID = keyB.peerID,
-        settings: ConnectionSettings = ConnectionSettings()
+        securities: ([Security], [Security]) = ([.noise], [.noise]), settings: ConnectionSettings = ConnectionSettings()
     ) {
         var choices = Choices(seed: seed)
         a = End(machine: Connection(
             role: .dialler(expecting: expecting), key: keyA, networkKey: secrets.0, entropy: choices.bytes(88),
-            protocols: Self.protocols, settings: settings, now: at(0)))
+            protocols: Self.protocols, securities: securities.0, settings: settings, now: at(0)))
         b = End(machine: Connection(
             role: .listener, key: keyB, networkKey: secrets.1, entropy: choices.bytes(88), protocols: Self.protocols,
-            settings: settings, now: at(0)))
+            securities: securities.1, settings: settings, now: at(0)))
         self.choices = choices
         self.pieceBytes = pieceBytes
         a.run { $0.start(now: at(0), effects: &$1) }
