@@ -40,6 +40,7 @@ package enum Probe: String, CaseIterable, Sendable {
     case ipfsReplyLost = "ipfs-reply-lost"
     case ipfsFull = "ipfs-full"
     case ipfsForgot = "ipfs-forgot"
+    case ipfsMeddledWith = "ipfs-meddled-with"
     case ipfsSlow = "ipfs-slow"
     case ipfsStale = "ipfs-stale-listing"
     case ipfsCutShort = "ipfs-cut-short"

@@ -58,22 +58,21 @@ extension Run {
     func noteShards(_ asked: Asked, failure: ClientFailure??) {
         switch asked.request {
         case .add(let parameters) where parameters.shard: if failure == nil || plan.has(.disk) { oracles.leavesShards = true }
-        case .unpin(let cid) where oracles.shardsOf.values.contains { $0.contains(cid) }: if failure != .some(nil) { oracles.leavesShards = true }
+        case .unpin(let cid): if failure != .some(nil) { oracles.doubtfulRoots.insert(cid) }
         // Who has not heard of the content yet may pin its root as it is: of two such pins one counts (seed 700019).
-        case .pin, .pinPath:
-            let isWhole = asked.request.writtenCIDs.contains { cid in oracles.shardsOf.values.contains { $0.contains(cid) } }
-            if isWhole, failure == nil || failure == .some(nil) { oracles.leavesShards = true }
+        case .pin, .pinPath: if failure == nil || failure == .some(nil) { oracles.doubtfulRoots.formUnion(asked.request.writtenCIDs) }
         default: break
         }
     }
 
     /// ADD: a shard belongs to content that is in the pinset, and so does a list of shards; an add that fails leaves none.
     func checkShards(machine: ClusterPeer?) {
-        guard let machine, !oracles.leavesShards, !mayHaveLostBlocks else { return }
+        guard let machine, !mayHaveLostBlocks else { return }
         let pins = pins(of: machine), whole = Set(pins.filter { $0.type == .meta }.map(\.cid))
         for pin in pins where pin.type == .shard || pin.type == .clusterDAG {
             oracles.judged += 1
-            guard oracles.shardsOf[pin.cid]?.isDisjoint(with: whole) ?? true else { continue }
+            let roots = oracles.shardsOf[pin.cid]
+            guard roots.map({ $0.isDisjoint(with: whole) && $0.isDisjoint(with: oracles.doubtfulRoots) }) ?? !oracles.leavesShards else { continue }
             return world.fail(.add, "\(pin.options.name) is in the pinset, and nothing that it is a part of")
         }
     }

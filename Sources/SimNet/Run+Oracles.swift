@@ -21,8 +21,9 @@ struct OracleState {
     var uploads: [(at: Int, asked: Int64, root: CID, operation: Int, isUnpinned: Bool)] = []
     /// Of the shards that adds have made, and of the lists of them, the content.
     var shardsOf: [CID: Set<CID>] = [:]
-    /// An add in shards or a removal of one was broken off where nobody could clean up.
+    /// An add in shards was broken off where nobody could clean up; and content of which a part may be left.
     var leavesShards = false
+    var doubtfulRoots: Set<CID> = []
     /// Who held all of a file when its client was told.
     var holders: [CID: [Int]] = [:]
     /// Writes that were asked of a peer: what may replace an earlier one in an open batch, acknowledged or not.

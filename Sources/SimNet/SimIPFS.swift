@@ -96,6 +96,12 @@ package struct SimIPFS: Sendable {
         changedAt[cid] = now
     }
 
+    /// Somebody pins it in the other mode.
+    mutating func turn(_ cid: CID, into kind: IPFSPinStatus, at now: Int64) {
+        pins[cid] = kind
+        changedAt[cid] = now
+    }
+
     /// What it would have to fetch, and cannot.
     func isLacking(_ target: String) -> Bool {
         guard let lacks, SimIPFS.isFetch(target), let cid = mentioned(in: target).last, pins[cid] == nil else { return false }

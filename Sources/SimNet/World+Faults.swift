@@ -77,6 +77,7 @@ extension World {
         case .ipfsSlow: peer.ipfs.slowness = max(1, fault.amount)
         case .ipfsLosesReplies: for index in fault.peers { peers[index].ipfs.losesReplyOneIn = fault.amount }
         case .ipfsFull: peer.ipfs.isFull = true
+        case .ipfsMeddling: meddle(fault)
         case .ipfsReset:
             peer.ipfs.forgetPins(at: now)
             hit(.ipfsForgot)
@@ -155,7 +156,7 @@ extension World {
         case .hostileFinding: liars[first] = nil
         case .clockOffset: peer.clock.wallOffset = peer.clock.wallOffset - .seconds(Int64(fault.amount))
         case .clockFreeze: peer.clock.frozenAt = nil
-        case .swizzle, .halfOpen, .connectionLoss, .streamReset, .flapping, .ipfsReset, .ipfsRestart, .syncFailure, .rot, .restart, .lose, .hostileGossip,
+        case .swizzle, .halfOpen, .connectionLoss, .streamReset, .flapping, .ipfsReset, .ipfsRestart, .ipfsMeddling, .syncFailure, .rot, .restart, .lose, .hostileGossip,
             .hostileBytes, .hostileWants: break
         }
     }
@@ -244,6 +245,18 @@ extension World {
     // MARK: Hostile members
 
     /// What nobody trusts says to all who listen: heads that nobody has, far too many of them, garbage, other topics, forgeries.
+    /// Each pin for itself: it is left alone, unpinned, or pinned in the other mode.
+    private func meddle(_ fault: Fault) {
+        guard let index = fault.peers.first else { return }
+        var choices = tape.stream(.faults, 1 << 54 | UInt64(fault.number))
+        for (cid, kind) in peers[index].ipfs.pins {
+            let choice = choices.below(4)
+            if choice == 0 { peers[index].ipfs.forget(cid, at: now) }
+            if choice == 1 { peers[index].ipfs.turn(cid, into: kind == .direct ? .recursive : .direct, at: now) }
+            if choice < 2 { hit(.ipfsMeddledWith) }
+        }
+    }
+
     private func gossipAsHostile(_ fault: Fault) {
         guard let index = fault.peers.first, let process = peers[index].process else { return }
         var choices = tape.stream(.faults, 1 << 52 | UInt64(fault.number))
