@@ -90,6 +90,18 @@ import Testing
         #expect(holders(stage, root).isEmpty)
     }
 
+    /// ADD-14: the blocks are sent all the same.
+    @Test func addingWithoutACopyStoresTheBlocks() throws {
+        let stage = Stage(peers: 2, settings: Self.embedded)
+        var parameters = AddParameters()
+        parameters.rawLeaves = true
+        let root = try #require(try stage.add(0, name: "file", Self.content, parameters).last?.cid)
+        parameters.noCopy = true
+        #expect(try stage.add(1, name: "file", Self.content, parameters).last?.cid == root)
+        stage.run(.seconds(15))
+        #expect(holders(stage, root) == [0, 1])
+    }
+
     @Test func aFullStoreRefusesTheFileAndSaysWhy() throws {
         let stage = Stage(peers: 1) {
             var node = EmbeddedSettings()

@@ -196,6 +196,48 @@ import Tracking
         #expect(infos(try stage.ask(0, .recoverAll(isLocal: false))).isEmpty)
     }
 
+    /// Go peers list whom they could not ask in recoveries too.
+    @Test func aRecoveryOfAllTellsWhoCouldNotBeAsked() throws {
+        let stage = try stage(pins: 20)
+        stage.world.peers[1].ipfs.forget(Stage.content(3))
+        stage.world.peers[2].ipfs.isDown = true
+        for asked in [0, 2] {
+            stage.world.peers[0].ipfs.forget(Stage.content(3))
+            let all = infos(try stage.ask(asked, .recoverAll(isLocal: false)))
+            #expect(all.map(\.cid) == [Stage.content(3)])
+            let failed = try #require(all.first?.peers[stage.world.peers[2].id])
+            #expect(failed.status == .clusterError && failed.error.hasPrefix("could not get pinset from IPFS: "))
+            #expect(failed.peerName == stage.world.peers[2].machine?.peerName)
+            stage.run(.seconds(30))
+        }
+        stage.world.crash(1)
+        stage.world.peers[0].ipfs.forget(Stage.content(4))
+        let all = infos(try stage.ask(0, .recoverAll(isLocal: false)))
+        let gone = try #require(all.first { $0.cid == Stage.content(4) }?.peers[stage.world.peers[1].id])
+        #expect(gone.status == .clusterError && !gone.error.isEmpty)
+    }
+
+    @Test func aFollowerRecoversItsOwnAlone() throws {
+        let stage = try stage(pins: 20)
+        stage.world.crash(0)
+        stage.world.peers[0].settings.isFollower = true
+        stage.world.start(0)
+        stage.run(.seconds(60))
+        for peer in 0..<3 { stage.world.peers[peer].ipfs.forget(Stage.content(3)) }
+        let all = infos(try stage.ask(0, .recoverAll(isLocal: false)))
+        #expect(all.count == 1 && all.first?.peers.map(\.key) == [stage.world.peers[0].id])
+        stage.run(.seconds(30))
+        #expect(stage.world.peers.map { $0.ipfs.pins.count } == [20, 19, 19])
+    }
+
+    @Test func whoseGarbageCouldNotBeCollectedIsNamed() throws {
+        let stage = try stage(pins: 1)
+        stage.world.crash(1)
+        guard case .garbage(let all)? = try stage.ask(0, .repoGC(isLocal: false)).first else { throw ClientFailure("no garbage") }
+        let gone = try #require(all.first { $0.peer == stage.world.peers[1].id })
+        #expect(!gone.error.isEmpty && gone.peerName == stage.world.peers[1].settings.peerName)
+    }
+
     /// A client's recovery takes no more than the tracker has room for, and goes on when there is room.
     @Test func aRecoveryWaitsForTheTracker() throws {
         let stage = try stage(peers: 1, pins: 1200) { peer in

@@ -41,9 +41,6 @@ extension ClusterPeer {
 
     mutating func add(_ parameters: AddParameters, _ client: ClientID) {
         if settings.isFollower { return reply(client, .failure(Self.followerRefusal)) }
-        if parameters.noCopy {
-            return reply(client, .failure(ClientFailure(.badRequest, "nocopy is not offered: blocks are always stored")))
-        }
         var parameters = parameters
         parameters.options.mode = .recursive  // ADD-16
         parameters.options.pinUpdate = nil

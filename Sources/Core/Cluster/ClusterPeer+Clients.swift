@@ -218,6 +218,7 @@ extension ClusterPeer {
                 if case .garbage(let garbage)? = answer.items.first { return garbage }
                 if answer.failure?.type == .authorization { return nil }
                 var garbage = RepoGC(peer: answer.peer)
+                garbage.peerName = cluster.monitor.latest("ping", of: answer.peer).map { Informers.readPing($0.value).peerName } ?? ""
                 garbage.error = answer.failure?.message ?? "no answer"
                 return garbage
             }

@@ -24,6 +24,9 @@ extension ClusterPeer {
         var repinAt: Instant?
         /// A peer has come that has not heard our metrics and heads.
         var greetAt: Instant?
+        /// When, and how often, a connected peer was asked for the addresses of someone who is heard through it.
+        var askedAroundAt: Instant?
+        var askedAround = 0
         /// The IPFS daemons are introduced to each other, once.
         var connectSwarmsAt: Instant?
         /// The next of many writes.
@@ -171,7 +174,20 @@ extension ClusterPeer {
 
     // MARK: Alerts and re-pinning
 
-    mutating func onMetric(_ metric: Metric) { monitor.onMetric(metric, now: turn.now) }
+    mutating func onMetric(_ metric: Metric) {
+        monitor.onMetric(metric, now: turn.now)
+        if metric.name == settings.peersetMetric { lookUp(metric.peer) }
+    }
+
+    /// Someone is heard through others whom nobody here can dial: those who were asked when they came may not have known it yet.
+    private mutating func lookUp(_ member: PeerID) {
+        guard member != id, !book.isConnected(member), book.addresses(of: member).isEmpty else { return }
+        let friends = book.connectedPeers
+        guard !friends.isEmpty, loops.askedAroundAt.map({ $0 + .seconds(10) <= turn.now.monotonic }) ?? true else { return }
+        loops.askedAroundAt = turn.now.monotonic
+        learnPeers(of: friends[loops.askedAround % friends.count])
+        loops.askedAround += 1
+    }
 
     mutating func onAlert(_ alert: Alert) {
         guard !settings.isFollower else { return }

@@ -197,7 +197,7 @@ extension ClusterPeer {
         repeat { cursor = pins(from: cursor, bytes: 1 << 20, damages: &damages) { body($1) } } while cursor != nil
     }
 
-    private mutating func write(_ pin: Pin, then: @escaping Then<Outcome<Pin>>) {
+    mutating func write(_ pin: Pin, then: @escaping Then<Outcome<Pin>>) {
         let id = OperationID(number())
         writes[id] = { peer, failure in
             then(&peer, failure.map { .failure(ClientFailure($0.description)) } ?? .success(pin))

@@ -332,7 +332,7 @@ extension ClusterPeer {
     }
 
     /// Without a DHT, peers learn of each other from each other: whoever is new tells whom it knows (CLU-27, DHT-19).
-    private mutating func learnPeers(of peer: PeerID) {
+    mutating func learnPeers(of peer: PeerID) {
         ask(peer, RPCMethod("Cluster", "ID"), [Nothing().messagePack], within: ClusterPeer.broadcastTimeout) { cluster, replies in
             guard let bytes = replies.values.first, let info = try? PeerInfo(messagePack: bytes) else { return }
             for address in info.clusterPeersAddresses ?? [] {

@@ -16,6 +16,8 @@ extension ClusterPeer {
         let method: RPCMethod
         /// The block upload that it feeds.
         var upload: IPFSCallID?
+        /// The filter has come, and the listing has begun: one is enough.
+        var isListing = false
         /// Not answered from a state that is being made anew.
         static let needsPinset: Set<String> = [
             "Cluster.RecoverLocal", "Cluster.RecoverAllLocal", "PinTracker.Recover", "PinTracker.Status", "PinTracker.StatusAll",
@@ -42,20 +44,20 @@ extension ClusterPeer {
             case "Cluster.RecoverLocal", "PinTracker.Recover":
                 localRecover(try CID(messagePack: bytes)) { $0.answer(stream, $1.info) }
             case "PinTracker.Status": localStatus(try CID(messagePack: bytes)) { $0.answer(stream, $1) }
-            case "PinTracker.StatusAll": survey(.status(try TrackerStatus(messagePack: bytes)), for: .peer(stream))
+            case "PinTracker.StatusAll": list(stream, try TrackerStatus(messagePack: bytes))
             case "IPFSConnector.RepoStat": serveIPFS(stream, .repoStat) { if case .repoStat(let stat) = $0 { stat.messagePack } else { nil } }
             case "IPFSConnector.SwarmPeers": serveIPFS(stream, .swarmPeers) { if case .peers(let peers) = $0 { peers.messagePack } else { nil } }
             case "IPFSConnector.BlockStream": try serveBlock(stream, bytes)
             case "Cluster.RepoGCLocal": localGC { $0.answer(stream, $1) }
-            case "Consensus.LogPin":
-                pin(try Pin(messagePack: bytes)) { $0.answerNothing(stream, $1) }
-            case "Consensus.LogUnpin": unpin(try Pin(messagePack: bytes).cid) { $0.answerNothing(stream, $1) }
+            // The log takes what it is given: whoever asks has allocated the pin, or looked for it.
+            case "Consensus.LogPin": write(try Pin(messagePack: bytes)) { $0.answerNothing(stream, $1) }
+            case "Consensus.LogUnpin": erase(try Pin(messagePack: bytes)) { $0.answerNothing(stream, $1) }
             case "Consensus.AddPeer": answer(stream, Nothing())  // CRDT-107
             case "Consensus.RmPeer", "Cluster.PeerRemove":
                 refuse(stream, "crdt consensus component cannot remove peers")
             default: break  // streaming calls without arguments begin when the caller has finished
             }
-        } catch { refuse(stream, "error reading argument: \(error)") }
+        } catch { refuse(stream, "error reading argument: \(error)", as: .server) }
     }
 
     mutating func onEndOfArguments(_ stream: StreamID) {
@@ -68,11 +70,18 @@ extension ClusterPeer {
             cluster.finish(stream)
         }
         case "Cluster.RecoverAllLocal": survey(.recovery, for: .peer(stream))
+        case "PinTracker.StatusAll": list(stream, .undefined)  // no filter at all
         case "IPFSConnector.BlockStream":
             guard let upload = call.upload else { return refuse(stream, "BlockStream: no blocks to peek in blocks channel") }
             withIPFS { $0.endPut(upload, effects: &$2) }
         default: break
         }
+    }
+
+    private mutating func list(_ stream: StreamID, _ filter: TrackerStatus) {
+        guard served[stream]?.isListing == false else { return }
+        served[stream]?.isListing = true
+        survey(.status(filter), for: .peer(stream))
     }
 
     private mutating func serveBlock(_ stream: StreamID, _ bytes: Bytes) throws {
@@ -129,8 +138,8 @@ extension ClusterPeer {
         served[stream] = nil
         withRPC { $0.finish(stream, effects: &$2) }
     }
-    mutating func refuse(_ stream: StreamID, _ text: String) {
+    mutating func refuse(_ stream: StreamID, _ text: String, as type: RPCErrorType = .application) {
         served[stream] = nil
-        withRPC { $0.finish(stream, failure: text, effects: &$2) }
+        withRPC { $0.finish(stream, failure: RPCFailure(type, text), effects: &$2) }
     }
 }

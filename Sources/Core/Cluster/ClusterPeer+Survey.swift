@@ -16,10 +16,10 @@ extension ClusterPeer {
     /// This peer's own view, for a client here or for another peer.
     mutating func survey(_ kind: Survey.Kind, for reader: Survey.Reader) { begin(Survey(kind, .local, live: replica.live), for: reader, asking: []) }
 
-    /// CLU-23, CLU-25: everyone's.
+    /// CLU-22, CLU-23, CLU-25: everyone's; a follower's are its own.
     mutating func surveyAll(_ kind: Survey.Kind, for reader: Survey.Reader) {
-        let others = settings.isFollower && kind != .recovery ? [] : members.filter { $0 != id }
-        begin(Survey(kind, .global(showingErrors: kind != .recovery), live: replica.live), for: reader, asking: others)
+        let others = settings.isFollower ? [] : members.filter { $0 != id }
+        begin(Survey(kind, .global, live: replica.live), for: reader, asking: others)
     }
 
     /// CLU-14. One at a time.
@@ -248,7 +248,7 @@ extension ClusterPeer {
 
     /// A peer that failed is a cluster_error in each entry.
     private func addFailures(to entry: inout GlobalPinInfo, _ pin: Pin?, _ survey: Survey) {
-        guard survey.scope == .global(showingErrors: true) else { return }
+        guard survey.scope == .global else { return }
         var failures: [(PeerID, RPCFailure)] = survey.reports.compactMap { peer, report in report.failure.map { (peer, $0) } }
         if let failure = survey.failure { failures.append((id, RPCFailure(.application, failure))) }
         for (peer, failure) in failures {

@@ -34,7 +34,7 @@ struct Survey: Sendable {
     }
     enum Scope: Equatable, Sendable {
         case local
-        case global(showingErrors: Bool)
+        case global
     }
 
     /// What is kept of pins that are not in the state, or were not when the survey began.

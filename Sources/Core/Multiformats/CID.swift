@@ -10,6 +10,8 @@ package enum MultiformatError: Error, Equatable, Sendable {
     case badText(String)
     case badVersion(UInt64)
     case badMultihash(String)
+    /// A multihash, and bytes after it: how long its digest is, and how long it is.
+    case trailing(digest: Int, length: Int)
     case badKey(String)
     case badMultiaddr(String)
     case badRecord(String)
@@ -29,6 +31,21 @@ package enum Codec {
     package static let dagPB: UInt64 = 0x70
     package static let dagCBOR: UInt64 = 0x71
     package static let libp2pKey: UInt64 = 0x72
+
+    /// Its name in the multicodec table, for the codecs that CIDs have.
+    package static func name(_ codec: UInt64) -> String {
+        switch codec {
+        case 0x51: "cbor"
+        case raw: "raw"
+        case dagPB: "dag-pb"
+        case dagCBOR: "dag-cbor"
+        case libp2pKey: "libp2p-key"
+        case 0x78: "git-raw"
+        case 0x129: "dag-json"
+        case 0x200: "json"
+        default: "Code(\(codec))"
+        }
+    }
 }
 
 /// A hash function's number and a digest.
@@ -51,16 +68,17 @@ package struct Multihash: Hashable, Comparable, Sendable {
     /// Exactly one multihash.
     package init(_ bytes: some Collection<UInt8>) throws(MultiformatError) {
         let all = Bytes(bytes)
-        guard !all.isEmpty else { throw .empty }
+        guard all.count >= 2 else { throw .empty }
         var offset = 0
         let length: UInt64
         do {
             _ = try readVarint(all, at: &offset)
             length = try readVarint(all, at: &offset)
-        } catch { throw .badMultihash("\(error)") }
-        guard length == UInt64(all.count - offset) else {
-            throw .badMultihash("says \(length) bytes of digest, has \(all.count - offset)")
-        }
+        } catch { throw MultiformatError(error) }
+        let left = all.count - offset
+        guard length <= UInt64(Int32.max) else { throw .badMultihash("digest too long, supporting only <= 2^31-1") }
+        guard length <= UInt64(left) else { throw .badMultihash("length greater than remaining number of bytes in buffer") }
+        guard length == UInt64(left) else { throw .trailing(digest: Int(length), length: offset + Int(length)) }
         self.bytes = all
         digestStart = UInt8(offset)
     }
@@ -114,11 +132,15 @@ package struct CID: Hashable, Comparable, Sendable, CustomStringConvertible {
             self.init(checked: all, hashStart: isOld ? 0 : 2, codec: plain)
             return
         }
-        guard !all.isEmpty else { throw .empty }
+        if all.count > 2, all[0] == 0x12, all[1] == 0x20 {
+            guard all.count >= 34 else { throw .badMultihash("not enough bytes for cid v0") }
+            throw .trailing(digest: 32, length: 34)
+        }
         var offset = 0
-        guard let version = try? readVarint(all, at: &offset) else { throw .truncated }
+        let version: UInt64, codec: UInt64
+        do { version = try readVarint(all, at: &offset) } catch { throw MultiformatError(error) }
         guard version == 1 else { throw .badVersion(version) }
-        guard let codec = try? readVarint(all, at: &offset) else { throw .truncated }
+        do { codec = try readVarint(all, at: &offset) } catch { throw MultiformatError(error) }
         _ = try Multihash(all[offset...])
         self.init(checked: all, hashStart: UInt8(offset), codec: codec)
     }
@@ -160,12 +182,18 @@ extension CID {
         let text = String(text)
         guard text.utf8.count >= 2 else { throw .badText("cid too short") }
         if text.utf8.count == 46 && text.hasPrefix("Qm") {
-            guard let bytes = Multibase.base58btc.decode(text) else { throw .badText("invalid cid: not base58") }
+            guard let bytes = Multibase.base58btc.decode(text) else { throw .badText("invalid cid: input isn't valid multihash") }
             self = try CID(v0: Multihash(bytes))
             return
         }
-        guard let base = Multibase.all.first(where: { $0.prefix == text.first }), let bytes = base.decode(text.dropFirst()) else {
+        guard let base = Multibase.all.first(where: { $0.prefix == text.first }) else {
             throw .badText("invalid cid: selected encoding not supported")
+        }
+        let digits = text.dropFirst()
+        guard let bytes = base.decode(digits) else {
+            // Upstream passes over digits that fill no byte, and misses their bytes.
+            if let whole = base.decodeWhole(digits) { _ = try CID(whole) }
+            throw .badText("invalid cid: " + base.fault(in: digits))
         }
         self = try CID(bytes)
     }

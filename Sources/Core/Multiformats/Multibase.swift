@@ -108,6 +108,13 @@ package struct Multibase: Sendable, Equatable {
         return bits.map { decodeBits(digits, $0) } ?? decodePositional(digits)
     }
 
+    /// The bytes of an unpadded base32 text without its last digits, if these make no whole byte.
+    func decodeWhole(_ text: some StringProtocol) -> Bytes? {
+        let digits = text.utf8.filter { $0 != 0x0a && $0 != 0x0d }
+        guard bits == 5, !isPadded, [1, 3, 6].contains(digits.count % 8) else { return nil }
+        return decode(String(decoding: digits.dropLast(digits.count % 8), as: UTF8.self))
+    }
+
     /// What fills a text of so many digits up to whole bytes.
     private func paddingCount(_ digits: Int) -> Int {
         guard isPadded, let bits else { return 0 }
@@ -116,7 +123,7 @@ package struct Multibase: Sendable, Equatable {
     }
 
     /// The value of each character, 255 for those outside the alphabet.
-    private var digitValues: [UInt8] {
+    var digitValues: [UInt8] {
         var values = [UInt8](repeating: 255, count: 256)
         for (digit, character) in alphabet.enumerated() {
             values[Int(character)] = UInt8(digit)

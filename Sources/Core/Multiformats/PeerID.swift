@@ -13,11 +13,11 @@ package struct PeerID: Hashable, Comparable, Sendable, CustomStringConvertible {
     /// PID-03: base58btc, or a CID with the libp2p-key codec in any base.
     package init(text: some StringProtocol) throws(MultiformatError) {
         if text.hasPrefix("Qm") || text.hasPrefix("1") {
-            guard let bytes = Multibase.base58btc.decode(text) else { throw .badText("not base58: \(text)") }
+            guard let bytes = Multibase.base58btc.decode(text) else { throw .badText("input isn't valid multihash") }
             try self.init(bytes)
         } else {
             let cid = try CID(text: text)
-            guard cid.codec == Codec.libp2pKey else { throw .badText("can't convert CID of type \(cid.codec) to a peer ID") }
+            guard cid.codec == Codec.libp2pKey else { throw .badText("can't convert CID of type \"\(Codec.name(cid.codec))\" to a peer ID") }
             try self.init(cid.multihashBytes)
         }
     }

@@ -159,9 +159,11 @@ package struct RPC: Sendable {
     }
 
     /// Ends an answer. A failure is sent with a nil value (RPC-07, RPC-14).
-    package mutating func finish(_ stream: StreamID, failure: String? = nil, effects: inout [Effect]) {
+    package mutating func finish(_ stream: StreamID, failure: RPCFailure? = nil, effects: inout [Effect]) {
         guard let server = servers[stream], case .running(let entry) = server.state else { return }
-        if let failure { respond(stream, RPCHeader(method: entry.method, error: failure), [0xc0], &effects) }
+        if let failure {
+            respond(stream, RPCHeader(method: entry.method, error: failure.message, errorType: failure.type.rawValue), [0xc0], &effects)
+        }
         effects.append(.stream(.closeWrite(stream)))
         removeServer(stream)
     }

@@ -114,10 +114,7 @@ package func multiaddrFailure(_ text: String, _ error: MultiformatError) -> Stri
     text.isEmpty ? "empty multiaddr" : "failed to parse multiaddr \(quoted(text)): \(reason(error))"
 }
 
-package func peerFailure(_ text: String, _ error: MultiformatError) -> String {
-    if text.utf8.count < 2 { return "failed to parse peer ID: invalid cid: cid too short" }
-    return "failed to parse peer ID: \(reason(error))"
-}
+package func peerFailure(_ text: String, _ error: MultiformatError) -> String { error.aboutPeer(text) }
 
 func reason(_ error: MultiformatError) -> String {
     switch error {
@@ -125,6 +122,7 @@ func reason(_ error: MultiformatError) -> String {
     case .empty: "empty"
     case .truncated: "cut short"
     case .badVersion(let version): "unknown CID version \(version)"
+    case .trailing: "\(error)"
     }
 }
 

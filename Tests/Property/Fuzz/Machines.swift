@@ -257,7 +257,7 @@ extension Target {
                 effects = []
                 switch script.below(8) {
                 case 0: if let stream = running.last { machine.reply(stream, [0xc0], effects: &effects) }
-                case 1: if let stream = running.popLast() { machine.finish(stream, failure: script.byte() & 1 == 0 ? nil : "no", effects: &effects) }
+                case 1: if let stream = running.popLast() { machine.finish(stream, failure: script.byte() & 1 == 0 ? nil : RPCFailure(.application, "no"), effects: &effects) }
                 case 2:
                     now += Int64(script.byte()) * 1000
                     machine.onTime(now: Here.at(now), effects: &effects)

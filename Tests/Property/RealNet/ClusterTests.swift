@@ -15,7 +15,7 @@ import Seams
 import Testing
 import Transport
 
-/// A few peers that know each other.
+/// A few peers that know each other, or each the one before it.
 private final class RealStage {
     let loop = EventLoop()
     let folder = NSTemporaryDirectory() + "ipfs-cluster-test-\(UUID().uuidString)"
@@ -23,9 +23,10 @@ private final class RealStage {
     let keys: [IdentityKey]
     var logs: [String] = []
     let secrets: [Bytes?]
+    private let isChain: Bool
 
-    init(secrets: [Bytes?]) throws {
-        self.secrets = secrets
+    init(secrets: [Bytes?], isChain: Bool = false) throws {
+        (self.secrets, self.isChain) = (secrets, isChain)
         keys = try secrets.indices.map { try IdentityKey(seed: Bytes(repeating: UInt8($0 + 1), count: 32)) }
         for index in secrets.indices { try start(index) }
     }
@@ -41,7 +42,7 @@ private final class RealStage {
         settings.repinInterval = .seconds(1)
         settings.book.backoffBase = .milliseconds(200)
         settings.ipfs = .embedded(EmbeddedSettings())
-        for (other, runner) in peers.enumerated() where other != index {
+        for (other, runner) in peers.enumerated() where isChain ? other == index - 1 : other != index {
             if let runner { settings.bootPeers.append((keys[other].peerID, runner.listening, true)) }
         }
         let home = PeerHome(
@@ -92,6 +93,10 @@ private final class RealStage {
         return items
     }
     func memberCount(_ index: Int) throws -> Int { try ask(index, .peers).count }
+    /// How many others answer it.
+    func reached(_ index: Int) throws -> Int {
+        try ask(index, .peers).count { if case .peer(let info) = $0 { info.error.isEmpty && info.id != keys[index].peerID } else { false } }
+    }
     func statuses(_ index: Int, _ cid: CID) throws -> [String] {
         guard case .info(let info)? = try ask(index, .status(cid, isLocal: false)).first else { return [] }
         return info.peers.values.map(\.status.text).sorted()
@@ -118,6 +123,13 @@ private final class RealStage {
         #expect(stage.run(until: { (try? stage.statuses(0, root)) == ["pinned", "pinned"] }), "\(stage.logs.suffix(30))")
         try stage.start(lost)
         #expect(stage.run(until: { (try? stage.statuses(0, root)) == ["pinned", "pinned", "remote"] }), "\(stage.logs.suffix(30))")
+    }
+
+    /// No DHT tells of addresses on loopback, and the last peer comes before the one in the middle has heard the first: when it
+    /// hears the first through that one, it has to ask again.
+    @Test func peersInAChainFindEachOther() throws {
+        let stage = try RealStage(secrets: [Self.secret, Self.secret, Self.secret], isChain: true)
+        for index in 0..<3 { #expect(stage.run(until: { (try? stage.reached(index)) == 2 }), "\(stage.logs)") }
     }
 
     @Test func peersWithDifferentSecretsSaySo() throws {

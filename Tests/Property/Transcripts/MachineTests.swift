@@ -191,7 +191,7 @@ import Testing
         }
         /// Says what it was asked, twice where it may; fails for "bad".
         func answer(_ side: Side, _ stream: StreamID, _ argument: Bytes) {
-            if argument == text("bad") { return act(side) { $0.finish(stream, failure: "that is bad", effects: &$1) } }
+            if argument == text("bad") { return act(side) { $0.finish(stream, failure: RPCFailure(.application, "that is bad"), effects: &$1) } }
             act(side) { $0.reply(stream, argument, effects: &$1) }
             if argument == nothing { act(side) { $0.finish(stream, effects: &$1) } }
         }
