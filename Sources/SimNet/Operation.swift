@@ -155,9 +155,10 @@ extension Operation {
     /// Another write of the same content: one overtakes the other, both are in one batch, or the second comes when work on the first
     /// has just begun. What expires is given longer, at the last moment or too late.
     private func echo(_ number: Int, _ options: RunOptions, _ adds: [Int], _ rates: [Int], _ choices: inout Choices) -> Operation? {
+        if kind == .add { return removal(number, options, &choices) }
         let lasts = Words(words).number("expire").flatMap { $0 > 0 ? $0 : nil }
         let isRenewal = lasts != nil && choices.chance(1, in: 2)
-        guard kind.isWrite, kind != .add, !contents.isEmpty, isRenewal || choices.chance(options.echoes, in: 8) else { return nil }
+        guard kind.isWrite, !contents.isEmpty, isRenewal || choices.chance(options.echoes, in: 8) else { return nil }
         let kinds: [OperationKind] = options.isEmbedded ? [.pin, .unpin] : [.pin, .pin, .pin, .unpin, .unpin, .pinAll, .unpinAll]
         var echo = Operation(number: number, at: at, peers: peers, kind: kinds[choices.below(kinds.count)])
         echo.shape(options, adds, rates, &choices)
@@ -175,6 +176,14 @@ extension Operation {
         }
         echo.at = echo.at + pause
         return echo.at < options.workloadLength ? echo : nil
+    }
+
+    /// What was added in shards has parts that go with it.
+    private func removal(_ number: Int, _ options: RunOptions, _ choices: inout Choices) -> Operation? {
+        guard words.contains("shard"), choices.chance(1, in: 2) else { return nil }
+        var removal = Operation(number: number, at: at + choices.span(.seconds(1), .seconds(60)), peers: peers, kind: .unpin, contents: [self.number])
+        if choices.chance(1, in: 2) { removal.peers = [choices.below(options.peers)] }
+        return removal.at < options.workloadLength ? removal : nil
     }
 
     private mutating func goHome(_ options: RunOptions) {
@@ -201,8 +210,12 @@ extension Operation {
             contents = choices.permuted(Array(1...max(1, options.contents))).prefix(1 + choices.below(5)).map { $0 }
             if kind == .pinAll, choices.chance(1, in: 2) { words = ["min=-1", "max=-1"] }
         case .add:
-            words = ["bytes=\(choices.chance(1, in: 10) ? 100_000 : choices.below(4000))", "chunk=512"]
-            for word in ["local", "raw", "v1", "trickle", "wrap", "no-pin", "break-off", "shard"] where choices.chance(word == "raw" ? 4 : 1, in: 9) { words.append(word) }
+            let isSharded = choices.chance(2, in: 9)
+            words = ["bytes=\(choices.chance(isSharded ? 5 : 1, in: 10) ? 100_000 : choices.below(4000))", "chunk=512"]
+            for word in ["local", "raw", "v1", "trickle", "wrap", "no-pin"] where choices.chance(word == "raw" ? 4 : 1, in: 9) { words.append(word) }
+            // What is broken off after its first shards have been pinned leaves nothing behind.
+            if choices.chance(isSharded ? 3 : 1, in: 9) { words.append("break-off") }
+            if isSharded { words.append("shard") }
             if choices.chance(1, in: 9) { words.append("name=a\(number)") }
             if choices.chance(1, in: 4) { words += ["min=-1", "max=-1"] }
         case .status, .recover:

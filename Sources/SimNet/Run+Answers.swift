@@ -341,7 +341,8 @@ extension Run {
     }
     func checkCalm(since began: Int64, _ alerts: [Alert], of index: Int) {
         oracles.judged += 1
-        let calm = world.peers[index].clock.reading(began).wall
+        // Who has just come back may not have been heard yet.
+        let calm = world.peers[index].clock.reading(began).wall + .minutes(1)
         for alert in alerts where alert.triggeredAt >= calm && alert.metric.name == "ping" {
             guard let other = world.indexes[alert.metric.peer], present.contains(other), oracles.startedAt[other] ?? .max < began else { continue }
             return world.fail(.live, "\(world.name(index)) takes \(world.name(other)) for silent, where nothing goes wrong")

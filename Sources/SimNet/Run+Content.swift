@@ -73,7 +73,7 @@ extension Run {
             oracles.judged += 1
             let roots = oracles.shardsOf[pin.cid]
             guard roots.map({ $0.isDisjoint(with: whole) && $0.isDisjoint(with: oracles.doubtfulRoots) }) ?? !oracles.leavesShards else { continue }
-            return world.fail(.add, "\(pin.options.name) is in the pinset, and nothing that it is a part of")
+            return world.fail(.add, "\(pin.options.name), \(pin.cid), is in the pinset, and nothing that it is a part of: \(roots?.map(\.description).joined(separator: " ") ?? "an add that failed")")
         }
     }
 

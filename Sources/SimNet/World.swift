@@ -59,6 +59,13 @@ package final class World {
     /// How long a client that lists takes for each chunk.
     package var readerPause = Span.zero
     private var hungUp = SortedSet<ClientID>()
+    /// What clients have still to upload.
+    private var sending: [ClientID: Sending] = [:]
+    private struct Sending {
+        let peer: Int
+        var rest: ArraySlice<ClientInput>
+        var isPaused = false
+    }
     /// Called with each reply to a client of the simulation.
     var onReply: [ClientID: (World, ClientReply) -> Void] = [:]
     /// Called before a peer hears of a client's request.
@@ -289,6 +296,7 @@ package final class World {
         case .reply(let client, let reply):
             record(.effect(label: "reply"), peer.index, "→ client \(client.number): \(describe(reply))", cids: mentioned(in: reply))
             if isWatched, case .item(.pin(let pin)) = reply { record(.pin(pin.cid, state: "accepted"), peer.index, "accepted", cids: [pin.cid]) }
+            if !sending.isEmpty { heed(client, reply) }
             onReply[client]?(self, reply)
             // Whoever lists takes all there is, until it hangs up.
             if hungUp.contains(client) { return }
@@ -356,11 +364,27 @@ package final class World {
         hungUp.insert(client)
         if let process = peers[index].process { schedule(process, .clientGone(client), after: Span(nanoseconds: 1)) }  // not before it has asked
     }
-    /// What follows an upload's request, in this order.
+    /// What follows an upload's request, in this order, as long as the peer does not ask for a pause.
     package func send(_ index: Int, _ client: ClientID, _ inputs: [ClientInput]) {
-        guard let process = peers[index].process else { return }
-        for (offset, input) in inputs.enumerated() {
-            schedule(process, .clientInput(client, input), after: Span(nanoseconds: 1 + Int64(offset)))
+        sending[client] = Sending(peer: index, rest: inputs[...])
+        sendNext(client)
+    }
+    private func sendNext(_ client: ClientID) {
+        guard let next = sending[client], !next.isPaused else { return }
+        guard let input = next.rest.first, let process = peers[next.peer].process else { return sending[client] = nil }
+        sending[client]?.rest.removeFirst()
+        schedule(process, .clientInput(client, input), after: Span(nanoseconds: 1))
+        after(Span(nanoseconds: 2)) { $0.sendNext(client) }
+    }
+    private func heed(_ client: ClientID, _ reply: ClientReply) {
+        switch reply {
+        case .pause: sending[client]?.isPaused = true
+        case .resume:
+            guard sending[client]?.isPaused == true else { return }
+            sending[client]?.isPaused = false
+            sendNext(client)
+        case .end, .failed: sending[client] = nil
+        case .item: break
         }
     }
 

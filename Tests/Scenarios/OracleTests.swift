@@ -469,7 +469,7 @@ private final class Rest {
     @Test func anAlertWhereNothingGoesWrong() throws {
         let rest = try Rest()
         let began = rest.world.now, metric = Metric(name: "ping", peer: rest.world.peers[1].id)
-        rest.world.run(for: .minutes(1))
+        rest.world.run(for: .minutes(2))
         rest.run.checkCalm(since: began)
         #expect(rest.world.failure == nil)
         rest.run.checkCalm(since: began, [Alert(metric: metric, triggeredAt: rest.world.peers[0].clock.reading(rest.world.now).wall)], of: 0)

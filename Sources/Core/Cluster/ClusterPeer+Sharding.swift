@@ -3,6 +3,7 @@
 
 import IPFSConnector
 import Kernel
+import MerkleCRDT
 import Multiformats
 import Pinset
 import Seams
@@ -87,7 +88,7 @@ extension ClusterPeer {
     private mutating func pinShard(
         _ shard: FinishedShard, _ allocations: [PeerID], _ parameters: AddParameters, _ client: ClientID
     ) {
-        let isNew = storedPin(shard.root) == nil
+        let isNew = storedPin(shard.root) == nil && !isPending(shard.root)
         pinUnlessTold(shard.pin(parameters.options, allocations: allocations), parameters) { cluster, outcome in
             guard cluster.adds[client] != nil else {  // it has failed meanwhile
                 if isNew, case .success = outcome { cluster.dropShard(shard.root) }
@@ -126,12 +127,16 @@ extension ClusterPeer {
 
     /// An add that failed leaves no shards behind: nobody could unpin them (CLU-09).
     mutating func dropShard(_ cid: CID) {
-        guard let pin = storedPin(cid), pin.type == .shard || pin.type == .clusterDAG else { return }
-        erase(pin) { cluster, outcome in
+        // Its pin may wait in a batch, and be in no state yet (seed 800176).
+        let held = storedPin(cid)
+        guard isPending(cid) || held?.type == .shard || held?.type == .clusterDAG else { return }
+        erase(held ?? Pin(cid: cid)) { cluster, outcome in
             guard case .failure(let failure) = outcome else { return }
             cluster.note(.error, "adder", "removing \(cid), a shard of an add that failed: \(failure.message)")
         }
     }
+
+    private func isPending(_ cid: CID) -> Bool { replica.pendingKeys.contains(cid.stateKey) }
 
     // MARK: Removing
 
