@@ -59,7 +59,7 @@ struct Words {
         switch kind {
         case .pin, .pinPath: pinWords
         case .pinAll: ["min", "max"]
-        case .add: ["local", "shard", "no-pin", "wrap", "raw", "v1", "trickle", "bytes", "min", "max", "name", "chunk", "break-off"]
+        case .add: ["local", "shard", "no-pin", "wrap", "raw", "v1", "trickle", "bytes", "min", "max", "name", "chunk", "break-off", "direct", "alloc", "expire", "meta"]
         case .status, .statuses, .recover, .recoverAll, .gc: ["local"]
         case .statusAll: ["local", "filter", "hang-up"]
         case .list: ["types", "hang-up"]
@@ -217,6 +217,9 @@ extension Operation {
             if choices.chance(isSharded ? 3 : 1, in: 9) { words.append("break-off") }
             if isSharded { words.append("shard") }
             if choices.chance(1, in: 9) { words.append("name=a\(number)") }
+            for word in ["direct", "alloc", "expire", "meta"] where choices.chance(1, in: 12) {
+                if let drawn = Operation.word(word, options, &choices, content) { words.append(drawn) }
+            }
             if choices.chance(1, in: 4) { words += ["min=-1", "max=-1"] }
         case .status, .recover:
             contents = [content(&choices)]

@@ -52,6 +52,7 @@ extension Run {
             oracles.asked.remove(client)
             noteWritten(client, asked, failure: nil)
         }
+        if let failed = oracles.cleansUp[index], world.now - failed < Span.minutes(2).nanoseconds { oracles.leavesShards = true }
         oracles.downSince[index] = world.now
         oracles.failedPins.remove(index)
         oracles.failedAt.remove(index)
@@ -176,9 +177,10 @@ extension Run {
             let isWrong = said.status == .pinned ? !holds : said.status == .unexpectedlyUnpinned && holds
             guard isWrong else { continue }
             // IPFS is asked for the kind that the pinset has, and pins a CID in one kind alone.
-            if let pin = try? world.peers[asked.peer].process?.machine.readPin(info.cid),
-                let kind = world.peers[index].ipfs.pins[info.cid], (kind == .direct) != (pin.options.mode == .direct)
-            { continue }
+            if let kind = world.peers[index].ipfs.pins[info.cid], [asked.peer, index].contains(where: { peer in
+                let pin = try? world.peers[peer].process?.machine.readPin(info.cid)
+                return pin.map { (kind == .direct) != ($0.options.mode == .direct) } ?? false
+            }) { continue }
             world.fail(.truth, "\(world.name(asked.peer)) says that \(world.name(index)) has \(info.cid) \(said.status.text), which IPFS \(holds ? "pins" : "does not pin")")
         }
     }

@@ -43,7 +43,12 @@ extension Run {
     /// ADD, ALLOC: it is pinned where its blocks were sent, and of a local one the peer itself has some.
     func checkPin(of root: CID, _ parameters: AddParameters, told: [PeerID], asked: Int64, at index: Int) {
         guard !parameters.noPin, !parameters.shard, let process = world.peers[index].process else { return }
-        if parameters.isLocal, !told.isEmpty, !told.contains(process.peer.id) {
+        if let pin = try? process.machine.readPin(root), pin.timestamp >= process.peer.clock.reading(asked).wall, !plan.has(.clock),
+            !oracles.askedWrites.contains(where: { $0.cid == root }), oracles.uploads.count(where: { $0.root == root }) == 1,
+            pin.options.mode != .recursive || second(pin.options.expireAt) != second(parameters.options.expireAt) || (pin.options.metadata?.pairs ?? []) != (parameters.options.metadata?.pairs ?? []) {
+            return world.fail(.add, "\(world.name(index)) has added \(root), and pins it in another way than it was asked: \(pin.options) for \(parameters.options)")
+        }
+        if parameters.isLocal, (parameters.options.userAllocations ?? []).isEmpty, !told.isEmpty, !told.contains(process.peer.id) {
             return world.fail(.alloc, "\(world.name(index)) has added \(root) locally, and allocates it to others alone")
         }
         guard let pin = try? process.machine.readPin(root), pin.options.name == parameters.options.name, !pin.isPinnedEverywhere,
@@ -57,7 +62,9 @@ extension Run {
     /// Nobody can tell any more whether all shards belong to something.
     func noteShards(_ asked: Asked, failure: ClientFailure??) {
         switch asked.request {
-        case .add(let parameters) where parameters.shard: if failure == nil || plan.has(.disk) { oracles.leavesShards = true }
+        case .add(let parameters) where parameters.shard:
+            if failure == nil || plan.has(.disk) { oracles.leavesShards = true }
+            if case .some(.some) = failure { oracles.cleansUp[asked.peer] = world.now }
         case .unpin(let cid): if failure != .some(nil) { oracles.doubtfulRoots.insert(cid) }
         // Who has not heard of the content yet may pin its root as it is: of two such pins one counts (seed 700019).
         case .pin, .pinPath: if failure == nil || failure == .some(nil) { oracles.doubtfulRoots.formUnion(asked.request.writtenCIDs) }
@@ -72,7 +79,8 @@ extension Run {
         for pin in pins where pin.type == .shard || pin.type == .clusterDAG {
             oracles.judged += 1
             let roots = oracles.shardsOf[pin.cid]
-            guard roots.map({ $0.isDisjoint(with: whole) && $0.isDisjoint(with: oracles.doubtfulRoots) }) ?? !oracles.leavesShards else { continue }
+            // Who re-pinned it while it was being removed has kept it.
+            guard blocks.authors[pin.cid.stateKey].map({ $0.count < 2 }) ?? true, roots.map({ $0.isDisjoint(with: whole) && $0.isDisjoint(with: oracles.doubtfulRoots) }) ?? !oracles.leavesShards else { continue }
             return world.fail(.add, "\(pin.options.name), \(pin.cid), is in the pinset, and nothing that it is a part of: \(roots?.map(\.description).joined(separator: " ") ?? "an add that failed")")
         }
     }

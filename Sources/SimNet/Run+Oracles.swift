@@ -23,6 +23,8 @@ struct OracleState {
     var shardsOf: [CID: Set<CID>] = [:]
     /// An add in shards was broken off where nobody could clean up; and content of which a part may be left.
     var leavesShards = false
+    /// When an upload in shards failed last: its peer takes them back then.
+    var cleansUp = SortedMap<Int, Int64>()
     var doubtfulRoots: Set<CID> = []
     /// Who held all of a file when its client was told.
     var holders: [CID: [Int]] = [:]
@@ -207,7 +209,8 @@ extension Run {
     func expired(_ pins: [Pin]) -> Unsettled? {
         guard options.heals(.stateSync) else { return nil }
         let now = SimClock().reading(world.now - Span.seconds(3).nanoseconds).wall
-        return pins.first { $0.isExpired(at: now) }.map { Unsettled(.expiry, "\($0.cid) has expired, and is in the pinset") }
+        // Shards go with their content.
+        return pins.first { $0.isExpired(at: now) && $0.type != .shard && $0.type != .clusterDAG }.map { Unsettled(.expiry, "\($0.cid) has expired, and is in the pinset") }
     }
 
     /// REPIN: where a peer is gone for good, every pin has its minimum among those who are left, as far as they suffice.

@@ -138,6 +138,8 @@ extension Run {
     /// WANTS: what somebody near has comes soon, where nothing is in the way of it all the time.
     func checkWants() {
         let limits = options.limits
+        // The blocks of uploads take the few places there are.
+        if options.isEmbedded, limits.wantsPerPeer > 0 { return }
         guard limits.liveWants == 0, limits.outstandingBytes == 0, limits.entriesPerMessage == 0, limits.listedBlocks == 0, !plan.has(.disk) else { return }
         var missed: [Missed: Int64] = [:]
         for peer in world.peers {

@@ -118,7 +118,8 @@ extension Run {
     /// A small file; what was acknowledged is pinned and unpinned later.
     private func upload(_ index: Int, _ operation: Operation, _ words: Words) {
         var parameters = AddParameters()
-        parameters.options.name = index == outsider ? Run.outsiderName : words.text("name") ?? "file"
+        parameters.options = pinOptions(operation, index, words)
+        if index != outsider, words.text("name") == nil { parameters.options.name = "file" }
         parameters.chunker = "size-\(words.number("chunk") ?? 512)"
         parameters.rawLeaves = words.has("raw")
         parameters.isLocal = words.has("local")
@@ -127,8 +128,6 @@ extension Run {
         if words.has("v1") { parameters.cidVersion = 1 }
         if words.has("trickle") { parameters.layout = .trickle }
         if words.has("shard") { (parameters.shard, parameters.options.shardSize) = (true, 20_000) }
-        if let min = words.number("min") { parameters.options.replicationFactorMin = min }
-        if let max = words.number("max") { parameters.options.replicationFactorMax = max }
         let size = max(0, min(words.number("bytes") ?? 1000, 10 << 20))
         let asked = world.now
         var (root, told, parts): (CID?, [PeerID], [CID]) = (nil, [], [])

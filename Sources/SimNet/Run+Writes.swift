@@ -143,10 +143,12 @@ extension PinBatch {
     fileprivate var pins: [Pin] { (0..<count).compactMap { try? pin($0) } }
 }
 
+/// As it is stored; nil where there is none.
+func second(_ time: WallTime) -> Int64? { time.isUnset || time == .epoch ? nil : time.unixNanoseconds / 1_000_000_000 }
+
 extension PinOptions {
     /// In which of what is kept of them they differ, in words.
     fileprivate func difference(from held: PinOptions) -> String? {
-        func second(_ time: WallTime) -> Int64? { time.isUnset || time == .epoch ? nil : time.unixNanoseconds / 1_000_000_000 }
         if held.name != name { return "it is called \(held.name)" }
         if held.mode != mode { return "its mode is \(held.mode.text)" }
         if (held.replicationFactorMin, held.replicationFactorMax) != (replicationFactorMin, replicationFactorMax) {

@@ -284,6 +284,15 @@ extension World {
         writer.explicit(2, bytes: message.encoded)
         let frame = varint(UInt64(writer.bytes.count)) + writer.bytes
         hostileStreams(process, Gossip.protocols, fault.number) { _ in frame }
+        if message.data == Announcement.encode([CID(v1: Codec.dagPB, block)]) { after(.seconds(3)) { $0.checkHeedless(of: block, by: index) } }
+    }
+
+    /// TRUST: what nobody trusted has announced is fetched by nobody.
+    func checkHeedless(of block: Multihash, by hostile: Int) {
+        for peer in peers where peer.index != hostile {
+            guard peers.contains(where: { $0.machine?.wants(of: peer.id).contains(block) == true }) else { continue }
+            return fail(.trust, "\(name(peer.index)) wants a block that only an untrusted peer has told of")
+        }
     }
 
     private func sendNoise(_ fault: Fault) {

@@ -505,6 +505,17 @@ private final class Rest {
         rest.run.checkOutsider([try DeltaBlock(decoding: DeltaBlock.encode(delta, heads: []))])
         rest.expect(.trust)
     }
+    @Test func whatAnUntrustedPeerAnnounced() throws {
+        let rest = try Rest()
+        rest.world.strike(Fault(number: 7, kind: .hostileWants, at: .zero, peers: [1]))
+        rest.world.run(for: .seconds(1))
+        let block = try #require(rest.world.peers[0].machine?.wants(of: rest.world.peers[1].id).first)
+        rest.world.checkHeedless(of: block, by: 1)
+        rest.world.checkHeedless(of: Stage.content(7).multihash, by: 2)
+        #expect(rest.world.failure == nil)
+        rest.world.checkHeedless(of: block, by: 2)
+        rest.expect(.trust)
+    }
     @Test func trustOfCalls() throws {
         let rest = try Rest(options: " outsider=yes")
         let outsider = try #require(rest.run.outsider)

@@ -53,6 +53,10 @@ extension Replica {
     private mutating func begin(_ block: StoredBlock) throws(LogError) -> Bool {
         if block.consumes > 0 {
             batch.removeAll { $0.number <= block.consumes }
+            // A removal that was on its way into the log when the block was made could not name it (seed 160299).
+            var changes = batch.map(\.change)
+            block.extendRemovals(&changes)
+            for index in batch.indices { batch[index].change = changes[index] }
             batchBytes = batch.reduce(0) { $0 + Replica.size($1.change) }
         }
         if let isHere = dag.isHere(block.hash) { if isHere { return false } } else if try store.address(ofBlock: block.hash) != nil { return false }
@@ -320,6 +324,16 @@ extension StoredBlock {
     func holds(_ change: Replica.Change) -> Bool {
         guard case .put(let key, let value) = change, case let sought = StoredName(key.utf8), case let hash = sought.hash else { return false }
         return elements.contains { $0.hash == hash && name($0) == sought && self.value($0) == value }
+    }
+
+    /// Removals that were accepted after what this block holds name it too.
+    func extendRemovals(_ changes: inout [Replica.Change]) {
+        guard changes.contains(where: { if case .delete = $0 { true } else { false } }) else { return }
+        let added = Set(elements.map { name($0).string })
+        for index in changes.indices {
+            guard case .delete(let key, let blocks) = changes[index], added.contains(key), !blocks.contains(hash) else { continue }
+            changes[index] = .delete(key: key, blocks: blocks + [hash])
+        }
     }
 
     var keys: [String] {

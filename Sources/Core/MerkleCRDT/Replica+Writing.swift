@@ -123,12 +123,15 @@ extension Replica {
         guard !waiting.isEmpty, isOpen else { return }
         (retryAt, doubtedThrough) = (nil, 0)
         var tips = tipsInFlight.map { (cid: CID(v1: Codec.dagPB, $0.hash), height: $0.height) }
-        for part in parts(of: waiting.map(\.change)) {
-            let consumes = waiting[part.count - 1].number
-            committing = consumes
-            if let block = write(part.delta, on: tips, operations: [], consumes: consumes, &effects) {
-                tips = [(block.cid, block.priority)]
-            }
+        var (rest, done) = (waiting.map(\.change), 0)
+        while !rest.isEmpty {
+            let (delta, count) = firstPart(of: rest)
+            done += count
+            committing = waiting[done - 1].number
+            rest.removeFirst(count)
+            guard let block = write(delta, on: tips, operations: [], consumes: committing, &effects) else { continue }
+            tips = [(block.cid, block.priority)]
+            if !rest.isEmpty { block.extendRemovals(&rest) }
         }
     }
 
@@ -172,11 +175,13 @@ extension Replica {
 
     private mutating func writeAtOnce(_ resolved: [Change], _ id: OperationID, _ effects: inout [Effect]) {
         var tips = tipsInFlight.map { (cid: CID(v1: Codec.dagPB, $0.hash), height: $0.height) }
-        let parts = parts(of: resolved)
-        for (index, part) in parts.enumerated() {
-            let operations = index == parts.count - 1 ? [id] : []
-            guard let block = write(part.delta, on: tips, operations: operations, consumes: 0, &effects) else { return }
+        var rest = resolved
+        while !rest.isEmpty {
+            let (delta, count) = firstPart(of: rest)
+            rest.removeFirst(count)
+            guard let block = write(delta, on: tips, operations: rest.isEmpty ? [id] : [], consumes: 0, &effects) else { return }
             tips = [(block.cid, block.priority)]
+            if !rest.isEmpty { block.extendRemovals(&rest) }
         }
         sync(&effects)
     }
@@ -232,21 +237,17 @@ extension Replica {
         return height == .max ? .max : height + 1
     }
 
-    /// Cuts changes into deltas: a new one begins when the encoded size has passed the limit (CRDT-136). `count` says how
-    /// many changes there are up to its end. A later put or delete of a key replaces an earlier put of it in the same delta
+    /// The first of the deltas that changes are cut into: a new one begins when the encoded size has passed the limit (CRDT-136).
+    /// `count` says how many changes there are up to its end. A later put or delete of a key replaces an earlier put of it in the same delta
     /// (CRDT-135), so that no key stands twice (C08). Removals that remove nothing still make a block, an empty one, as
     /// upstream's do (CRDT-137).
-    private func parts(of changes: [Change]) -> [(delta: Delta, count: Int)] {
-        var parts: [(delta: Delta, count: Int)] = []
+    private func firstPart(of changes: [Change]) -> (delta: Delta, count: Int) {
         var builder = DeltaBuilder()
         for (index, change) in changes.enumerated() {
             builder.add(change)
-            if builder.sizeBytes > settings.deltaBytesMax || index == changes.count - 1 {
-                parts.append((builder.delta, index + 1))
-                builder = DeltaBuilder()
-            }
+            if builder.sizeBytes > settings.deltaBytesMax { return (builder.delta, index + 1) }
         }
-        return parts
+        return (builder.delta, changes.count)
     }
 
     private mutating func write(

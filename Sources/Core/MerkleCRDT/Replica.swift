@@ -112,7 +112,7 @@ package struct Replica: Sendable {
     /// An operation that was accepted for a batch and is in the log.
     struct Accepted: Equatable, Sendable {
         let number: UInt64
-        let change: Change
+        var change: Change
         let since: Instant
     }
 

@@ -18,4 +18,42 @@ import Testing
         #expect(room.members[0].replica.pendingCount == 0)
         #expect(room.values(0).map(\.key).sorted() == ["/b", "/c"])
     }
+
+    private func batching(deltaBytesMax: Int) -> ReplicaSettings {
+        var settings = ReplicaSettings()
+        (settings.batchSizeMax, settings.batchAgeMax, settings.deltaBytesMax) = (100, .seconds(10), deltaBytesMax)
+        return settings
+    }
+
+    /// A removal that is still on its way into the log when the batch before it is committed takes what that adds along (seed 160299).
+    @Test(arguments: [1 << 20, 10]) func aRemovalKnowsWhatWaitsBeforeIt(deltaBytesMax: Int) throws {
+        var room = try Room(1, batching(deltaBytesMax: deltaBytesMax))
+        room.put(0, "/k", [1])
+        room.advance(.seconds(11))
+        #expect(room.values(0).map(\.value) == [[1]])
+        room.put(0, "/k", [2])
+        room.holdsSyncs = true
+        let removal = room.delete(0, "/k")
+        room.advance(.seconds(11))
+        room.holdsSyncs = false
+        room.endSyncs()
+        room.advance(.seconds(30))
+        #expect(room.members[0].finished[removal] == .some(nil))
+        #expect(room.values(0).isEmpty)
+        try room.restart(0)
+        #expect(room.values(0).isEmpty && room.members[0].replica.pendingCount == 0)
+    }
+
+    /// So does one that a crash has left in the batch, when what it was accepted after is in a block.
+    @Test func aRemovalThatACrashLeftKnowsWhatIsInABlock() throws {
+        var room = try Room(1, batching(deltaBytesMax: 10))
+        room.put(0, "/k", [2])
+        room.put(0, "/z", [3])
+        room.delete(0, "/k")
+        room.advance(.seconds(11))
+        #expect(room.values(0).map(\.key) == ["/z"])
+        try room.restart(0)
+        room.advance(.seconds(11))
+        #expect(room.values(0).map(\.key) == ["/z"])
+    }
 }
