@@ -139,7 +139,7 @@ extension FaultKind {
             "boxo #432, #629; kubo #3398.", .hostileWanted),
         row(.hostileFinding, .hostile, 3, 30...300, 0...2, "It tells of peers that do not exist, and of others where they are not; it asks without end, names itself a provider of everything, or begins questions.",
             "Sybils and eclipse attacks on Kademlia (Prünster et al., 2022).", .peersMadeUp),
-        row(.ipfsMeddling, .ipfs, 2, 0...0, "Somebody unpins some of its pins, and pins some in the other mode.", "`ipfs pin rm` by hand; another program beside the cluster.", .ipfsMeddledWith),
+        row(.ipfsMeddling, .ipfs, 2, 0...0, "Somebody unpins some of its pins, and makes some direct ones.", "`ipfs pin rm` by hand; another program beside the cluster.", .ipfsMeddledWith),
     ]
 }
 

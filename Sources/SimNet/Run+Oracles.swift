@@ -397,7 +397,9 @@ extension Run {
             world.ask(index, .statusAll(.undefined, isLocal: true)) { [unowned self] world, reply in
                 if case .item(.infos(let infos)) = reply { for info in infos { check(info, by: index) } } else { isOver = true }
             }
-            _ = world.run(until: { _ in isOver }, within: .seconds(30), every: .milliseconds(100))
+            // A piece may hold one status, and its reader take its time.
+            let count = world.peers[index].process.map { pins(of: $0.machine).count } ?? 0
+            _ = world.run(until: { _ in isOver }, within: .seconds(30) + world.readerPause * Int64(count), every: .milliseconds(100))
             if !isOver { world.fail(.live, "\(world.name(index)) does not answer a question for its status") }
         }
     }

@@ -96,9 +96,9 @@ package struct SimIPFS: Sendable {
         changedAt[cid] = now
     }
 
-    /// Somebody pins it in the other mode.
-    mutating func turn(_ cid: CID, into kind: IPFSPinStatus, at now: Int64) {
-        pins[cid] = kind
+    /// Somebody unpins it, and pins it alone.
+    mutating func makeDirect(_ cid: CID, at now: Int64) {
+        pins[cid] = .direct
         changedAt[cid] = now
     }
 

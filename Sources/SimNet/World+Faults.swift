@@ -245,14 +245,15 @@ extension World {
     // MARK: Hostile members
 
     /// What nobody trusts says to all who listen: heads that nobody has, far too many of them, garbage, other topics, forgeries.
-    /// Each pin for itself: it is left alone, unpinned, or pinned in the other mode.
+    /// Each pin for itself: it is left alone, unpinned, or made a direct one. What is pinned recursively cannot be made direct by
+    /// pinning it: that nobody but the meddler can mend.
     private func meddle(_ fault: Fault) {
         guard let index = fault.peers.first else { return }
         var choices = tape.stream(.faults, 1 << 54 | UInt64(fault.number))
         for (cid, kind) in peers[index].ipfs.pins {
             let choice = choices.below(4)
             if choice == 0 { peers[index].ipfs.forget(cid, at: now) }
-            if choice == 1 { peers[index].ipfs.turn(cid, into: kind == .direct ? .recursive : .direct, at: now) }
+            if choice == 1, kind == .recursive { peers[index].ipfs.makeDirect(cid, at: now) }
             if choice < 2 { hit(.ipfsMeddledWith) }
         }
     }
