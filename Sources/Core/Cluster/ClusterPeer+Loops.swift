@@ -259,10 +259,8 @@ extension ClusterPeer {
     /// Stops when everything that was accepted is in the log (CRDT-138).
     mutating func finishStopping() {
         guard replica.isFlushed else { return }
+        // The topics are not left: the back-off of a PRUNE would keep us out of the meshes for a minute if we are back soon.
         phase = .stopped
-        for topic in [settings.replicaTopic, Monitor.topic] {
-            withGossip { $0.unsubscribe(topic, now: $1.now, choices: &$1.choices, effects: &$2) }
-        }
         turn.effects.append(.stopped)
     }
 }
