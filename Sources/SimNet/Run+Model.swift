@@ -71,8 +71,7 @@ extension Run {
         if pin.options.replicationFactorMax == 0 { pin.options.replicationFactorMax = settings.factors.max }
         let (least, most) = (pin.options.replicationFactorMin, pin.options.replicationFactorMax)
         if least > most || least < -1 || least == 0 || most == 0 || (least == -1) != (most == -1) { return .refusal("has factors that make no sense") }
-        let expires = pin.options.expireAt
-        if !expires.isUnset, expires != .epoch, expires < now.wall { return .refusal("has expired before it is pinned") }
+        if !isUnset(pin.options.expireAt), pin.options.expireAt < now.wall { return .refusal("has expired before it is pinned") }
         let existing = try held(pin.cid, process)
         if let existing {
             if existing.type != .data { return .refusal("is in the pinset as another type") }
@@ -95,7 +94,7 @@ extension Run {
         pin.timestamp = now.wall
         if !asked.options.name.isEmpty { pin.options.name = asked.options.name }
         let expires = asked.options.expireAt
-        if !expires.isUnset, expires != .epoch, expires > now.wall { pin.options.expireAt = expires }
+        if !isUnset(expires), expires > now.wall { pin.options.expireAt = expires }
         return .pin(pin, AllocationRule(kept: pin.allocations ?? [], count: (pin.allocations ?? []).count))
     }
 

@@ -143,8 +143,10 @@ extension PinBatch {
     fileprivate var pins: [Pin] { (0..<count).compactMap { try? pin($0) } }
 }
 
+/// Of an expiry: there is none.
+func isUnset(_ time: WallTime) -> Bool { time.isUnset || time == .epoch }
 /// As it is stored; nil where there is none.
-func second(_ time: WallTime) -> Int64? { time.isUnset || time == .epoch ? nil : time.unixNanoseconds / 1_000_000_000 }
+func second(_ time: WallTime) -> Int64? { isUnset(time) ? nil : time.unixNanoseconds / 1_000_000_000 }
 
 extension PinOptions {
     /// In which of what is kept of them they differ, in words.

@@ -29,7 +29,7 @@ import messagepack
 import secured
 from ids import base58_decode, base58_encode
 from kubo import Kubo
-from peer import Peer, free_ports, read_identity, wait
+from peer import Peer, free_ports, read_file, read_identity, wait, write_file
 
 TOPIC = "monitor.metrics"
 SECRET = "%064x" % random.getrandbits(256)
@@ -47,18 +47,6 @@ def step(what):
 def check(condition, what):
     if not condition:
         raise AssertionError(what)
-
-
-def write_file(path, size):
-    data = random.randbytes(size)
-    with open(path, "wb") as file:
-        file.write(data)
-    return data
-
-
-def read_file(path):
-    with open(path, "rb") as file:
-        return file.read()
 
 
 def kubo(folder, name, secret, port, host, avoids, identity=None):

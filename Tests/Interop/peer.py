@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -122,3 +123,15 @@ def wait(what, condition, limit=15.0):
         if time.monotonic() > end:
             raise AssertionError(f"not within {limit:g} s: {what}")
         time.sleep(0.05)
+
+
+def write_file(path, size):
+    data = random.randbytes(size)
+    with open(path, "wb") as file:
+        file.write(data)
+    return data
+
+
+def read_file(path):
+    with open(path, "rb") as file:
+        return file.read()

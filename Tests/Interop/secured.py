@@ -5,7 +5,7 @@ import random
 import re
 
 from kubo import Kubo
-from peer import Peer, free_ports, read_identity, wait
+from peer import Peer, free_ports, read_file, read_identity, wait, write_file
 
 TLS_ALONE = {"TLS": 100, "Noise": False}
 TLS_FIRST = {"TLS": 100, "Noise": 200}
@@ -43,12 +43,12 @@ def run(programs, folder, step, running):
     step(f"{SIZE // 1_000_000} MB from us to each, and from each to us")
     for node in (rsa, ed, both):
         path = os.path.join(folder, f"ours-{node.name}")
-        data = write(path)
+        data = write_file(path, SIZE)
         cid = peer.ctl("add", "-Q", path).strip()
         node.patiently(peer, "download", cid, path + ".back")
-        assert read(path + ".back") == data, f"{node.name} reads {cid} otherwise than it was added"
+        assert read_file(path + ".back") == data, f"{node.name} reads {cid} otherwise than it was added"
         path = os.path.join(folder, f"theirs-{node.name}")
-        write(path)
+        write_file(path, SIZE)
         cid = node.call("add", path)
         peer.ctl("pin", "add", "--wait", "--wait-timeout", "30s", cid, limit=40)
         status = peer.pin_status(cid)
@@ -65,15 +65,3 @@ def run(programs, folder, step, running):
     for node in (rsa, ed, both):
         wait("Kubo sees us gone", lambda: peer.id not in node.call("peers"))
         node.end()
-
-
-def write(path):
-    data = random.randbytes(SIZE)
-    with open(path, "wb") as file:
-        file.write(data)
-    return data
-
-
-def read(path):
-    with open(path, "rb") as file:
-        return file.read()

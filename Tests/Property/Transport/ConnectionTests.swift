@@ -8,7 +8,7 @@ import Transport
 private let secret = Bytes(repeating: 7, count: 32)
 
 /// The number of the stream that the pair's other side opened first.
-private func opened(_ pair: inout Pair, _ protocols: [String], known: Bool = false) throws -> SubstreamID {
+func opened(_ pair: inout Pair, _ protocols: [String], known: Bool = false) throws -> SubstreamID {
     var id: SubstreamID?
     let now = pair.now
     pair.a.run { id = $0.open(protocols, known: known, now: now, effects: &$1) }
@@ -29,6 +29,23 @@ extension Pair {
     mutating func closeWrite(_ id: SubstreamID, fromA: Bool = true) {
         let now = now
         if fromA { a.run { $0.closeWrite(id, now: now, effects: &$1) } } else { b.run { $0.closeWrite(id, now: now, effects: &$1) } }
+    }
+}
+
+/// Four streams carry much at once, all of it arrives, and the socket never holds more than it should.
+func expectBigTransfers(over pair: inout Pair) throws {
+    pair.settle()
+    var ids: [SubstreamID] = []
+    for index in 0..<4 {
+        let id = try opened(&pair, ["/echo/1"])
+        ids.append(id)
+        pair.send(id, Bytes((0..<700_000).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ index) }))
+    }
+    // Never more in the socket's queue than is allowed, a frame and its sealing apart.
+    while pair.step() { #expect(pair.a.wire.count < 256 << 10 + 70_000) }
+    for (index, id) in ids.enumerated() {
+        #expect(pair.b.received(id) == Bytes((0..<700_000).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ index) }))
+        #expect(pair.a.seen.count { $0 == .drained(id) } == 1)
     }
 }
 
@@ -87,19 +104,7 @@ extension Pair {
     @Test(arguments: [1, 2, 3] as [UInt64])
     func bigTransfersKeepWithinTheirCredit(_ seed: UInt64) throws {
         var pair = Pair(seed: seed, pieceBytes: 50_000, secrets: (secret, secret))
-        pair.settle()
-        var ids: [SubstreamID] = []
-        for index in 0..<4 {
-            let id = try opened(&pair, ["/echo/1"])
-            ids.append(id)
-            pair.send(id, Bytes((0..<700_000).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ index) }))
-        }
-        // Never more in the socket's queue than is allowed, a frame and its sealing apart.
-        while pair.step() { #expect(pair.a.wire.count < 256 << 10 + 70_000) }
-        for (index, id) in ids.enumerated() {
-            #expect(pair.b.received(id) == Bytes((0..<700_000).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ index) }))
-            #expect(pair.a.seen.count { $0 == .drained(id) } == 1)
-        }
+        try expectBigTransfers(over: &pair)
     }
 
     @Test func drainedMeansThatTheSocketTookIt() throws {

@@ -21,13 +21,6 @@ private func secured(
     Pair(seed: seed, pieceBytes: pieceBytes, secrets: isPrivate ? (secret, secret) : (nil, nil), expecting: expecting, securities: (a, b))
 }
 
-private func opened(_ pair: inout Pair, _ protocols: [String]) throws -> SubstreamID {
-    var id: SubstreamID?
-    let now = pair.now
-    pair.a.run { id = $0.open(protocols, known: false, now: now, effects: &$1) }
-    return try #require(id)
-}
-
 /// Where a text is in bytes, as on the wire without a secret.
 private func holds(_ bytes: Bytes, _ text: String) -> Bool {
     let wanted = Bytes(text.utf8)
@@ -272,18 +265,7 @@ private func holds(_ bytes: Bytes, _ text: String) -> Bool {
     @Test(arguments: [1, 2] as [UInt64])
     func bigTransfersKeepWithinTheirCredit(_ seed: UInt64) throws {
         var pair = secured(seed: seed, pieceBytes: 50_000, isPrivate: true)
-        pair.settle()
-        var ids: [SubstreamID] = []
-        for index in 0..<4 {
-            let id = try opened(&pair, ["/echo/1"])
-            ids.append(id)
-            pair.send(id, Bytes((0..<700_000).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ index) }))
-        }
-        while pair.step() { #expect(pair.a.wire.count < 256 << 10 + 70_000) }
-        for (index, id) in ids.enumerated() {
-            #expect(pair.b.received(id) == Bytes((0..<700_000).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ index) }))
-            #expect(pair.a.seen.count { $0 == .drained(id) } == 1)
-        }
+        try expectBigTransfers(over: &pair)
     }
 
     // MARK: Those who mean it ill
