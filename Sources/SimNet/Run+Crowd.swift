@@ -35,6 +35,7 @@ extension Run {
     func introduceFew() {
         guard isCrowd else { return }
         world.tellsDrainedFrom = 32 << 10
+        world.keepsPeerstores = true
         for peer in world.peers {
             peer.settings.bootPeers = options.boots(of: peer.index, world.tape).map { (world.peers[$0].id, [.simulated($0)], true) }
         }
@@ -64,13 +65,14 @@ extension Run {
         return flood * 2 + gossip.heartbeatInterval + hopMax * 3
     }
 
-    /// A dead connection is noticed, whoever failed to connect tries again, and then each round of introductions (a dial, an
+    /// A dead connection is noticed, whoever failed to connect tries again (later, the longer the other was away), and then each round of introductions (a dial, an
     /// introduction and the question for whom the other knows: five hops) doubles how far everybody sees.
     var findMax: Span {
         let (network, book) = (world.settings.network, world.peers[0].settings.book)
         var (failures, waited) = (Int64(0), Span.zero)
         func pause() -> Span { min(book.backoffBase + .seconds(failures * failures), book.backoffMax) }
-        while waited < options.workloadLength { (waited, failures) = (waited + pause() + network.dialTimeout, failures + 1) }
+        let away = max(options.workloadLength, Span(nanoseconds: soundSince ?? 0) - Run.warmUp)
+        while waited < away { (waited, failures) = (waited + pause() + network.dialTimeout, failures + 1) }
         let rounds = Run.hops(among: world.peers.count, degree: 3)
         return network.silentConnectionLifetime + book.redialAfter + pause() + network.dialTimeout + hopMax * Int64(5 * rounds)
     }

@@ -143,7 +143,7 @@ package final class Run {
         for fault in plan.faults where !fault.isLate { world.after(fault.at) { [unowned self] world in strike(fault, world) } }
         for fault in plan.faults where fault.kind == .rollback {
             world.after(Span(nanoseconds: max(0, fault.at.nanoseconds - Span.minutes(1).nanoseconds))) { world in
-                for index in fault.peers { world.peers[index].backup = world.peers[index].disk.copy() }
+                for index in fault.peers { world.peers[index].backUp() }
             }
         }
         watchWants()

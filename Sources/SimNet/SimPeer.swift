@@ -101,7 +101,15 @@ package final class SimPeer {
     /// Requests that its IPFS has taken, and cannot answer yet.
     var stuck: [(Process, SimIPFS.Task)] = []
     /// What its disk held some time ago.
-    package var backup: SimDisk.Copy?
+    package var backup: Backup?
+    /// What its peerstore file holds: whom it knew then.
+    var peerstore: KnownPeers = []
+    typealias KnownPeers = [(peer: PeerID, addresses: [Multiaddr])]
+    package struct Backup {
+        let disk: SimDisk.Copy
+        let peerstore: KnownPeers
+    }
+    func backUp() { backup = Backup(disk: disk.copy(), peerstore: peerstore) }
     /// It came back with an empty disk, or an old one, at these times: what it had told nobody is gone.
     package internal(set) var losses: [Int64] = []
 

@@ -199,16 +199,25 @@ extension World {
         func cut(_ peer: Int) -> Fault {
             Fault(number: fault.number, kind: .isolate, at: .zero, peers: [peer], others: everyone.filter { $0 != peer })
         }
-        for (place, peer) in fault.peers.enumerated() { after(Span(nanoseconds: part * Int64(place))) { $0.begin(cut(peer)) } }
-        for (place, peer) in choices.permuted(fault.peers).enumerated() {
-            after(Span(nanoseconds: part * Int64(fault.peers.count + place))) { $0.end(cut(peer)) }
+        for (place, peer) in fault.peers.enumerated() {
+            during(fault, after: Span(nanoseconds: part * Int64(place))) { $0.begin(cut(peer)) }
         }
+        for (place, peer) in choices.permuted(fault.peers).enumerated() {
+            during(fault, after: Span(nanoseconds: part * Int64(fault.peers.count + place))) { $0.end(cut(peer)) }
+        }
+    }
+
+    /// A later part of a fault, unless all has been healed before.
+    private func during(_ fault: Fault, after delay: Span, _ body: @escaping (World) -> Void) {
+        after(delay) { if $0.striking.contains(fault.number) { body($0) } }
     }
 
     private func flap(_ fault: Fault) {
         guard let first = fault.peers.first, fault.amount > 0 else { return }
         for beat in 0..<Int(fault.length.nanoseconds / Span.seconds(Int64(fault.amount)).nanoseconds) {
-            after(.seconds(Int64(beat * fault.amount))) { world in for other in fault.others { world.breakConnection(first, other) } }
+            during(fault, after: .seconds(Int64(beat * fault.amount))) { world in
+                for other in fault.others { world.breakConnection(first, other) }
+            }
         }
     }
 
@@ -234,9 +243,10 @@ extension World {
         }
     }
 
-    private func loseDisk(_ index: Int, _ copy: SimDisk.Copy?) {
+    private func loseDisk(_ index: Int, _ copy: SimPeer.Backup?) {
         crash(index)
-        peers[index].disk.replace(with: copy)
+        peers[index].disk.replace(with: copy?.disk)
+        peers[index].peerstore = copy?.peerstore ?? []
         peers[index].losses.append(now)
         hit(.diskReplaced)
         note(index, copy == nil ? "has an empty disk" : "has an old disk")

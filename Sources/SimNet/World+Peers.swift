@@ -40,15 +40,18 @@ extension World {
         peer.disk.reopen(&losses)
         var choices = tape.stream(.peer, UInt64(index), peer.lives << 40)
         var effects: [PeerEffect] = []
+        var settings = peer.settings
+        settings.bootPeers += peer.peerstore.map { ($0.peer, $0.addresses, false) }
         do {
             let machine = try ClusterPeer(
-                settings: peer.settings, disk: peer.disk, signer: SimSigner(me: peer.id),
+                settings: settings, disk: peer.disk, signer: SimSigner(me: peer.id),
                 at: peer.clock.reading(now), choices: &choices, effects: &effects)
             let process = Process(peer: peer, machine: machine)
             peer.process = process
             for effect in effects { carryOut(process, effect) }
             afterStep?(self, index, .start, effects[...])  // a batch that is due is written at once
             feed(process, .start)
+            if keepsPeerstores { keepPeerstore(process) }
         } catch where peer.disk.unreadable != nil { record(.down, index, "cannot start: \(error)") } catch {
             fail(.start, "\(name(index)) cannot start: \(error)")
         }
@@ -71,6 +74,22 @@ extension World {
 
     /// An orderly end: what is accepted is flushed first.
     package func stop(_ index: Int) { if let process = peers[index].process { feed(process, .shutdown) } }
+
+    func end(_ process: Process) {
+        if keepsPeerstores { savePeerstore(process) }
+        takeDown(process.index, "has stopped")
+    }
+
+    /// The daemon's rhythm.
+    private func keepPeerstore(_ process: Process) {
+        after(.seconds(30)) { world in
+            guard process.isCurrent else { return }
+            if process.suspended == nil { world.savePeerstore(process) }
+            world.keepPeerstore(process)
+        }
+    }
+
+    private func savePeerstore(_ process: Process) { process.peer.peerstore = process.machine.knownPeers }
 
     func takeDown(_ index: Int, _ how: String) {
         record(.down, index, how)

@@ -98,6 +98,8 @@ package final class World {
     var onHostileEnd: ((World, Int, Int) -> Void)?
     /// Streams of gossip hear that they have drained when so many bytes have been sent; 0 for at once.
     package var tellsDrainedFrom = 0
+    /// Peers keep whom they have come to know, as the daemon does. Where everybody knows everybody from the start it changes nothing.
+    package var keepsPeerstores = false
     package var stepCrashes = StepCrashes.never
     /// Effects of each step, for whoever wants to crash between them: (peer, step, effects).
     package var onStep: ((Int, UInt64, Int) -> Void)?
@@ -308,7 +310,7 @@ package final class World {
         case .log(let line):
             record(.log(level: "\(line.level)"), peer.index, "  \(line.level) \(line.component): \(line.message)", cids: mentioned(in: line.message))
         case .ready: note(peer.index, "is ready")
-        case .stopped: if process.isCurrent { takeDown(peer.index, "has stopped") }
+        case .stopped: if process.isCurrent { end(process) }
         case .fatal(let reason): if process.isCurrent { takeDown(peer.index, "gives up: \(reason)") }
         }
     }

@@ -31,4 +31,40 @@ import Testing
         stage.run(.seconds(2))
         #expect(seen == ["opened", "data", "closed"])
     }
+
+    /// Run 300206: a fault that strikes in several parts went on to cut peers off when all had been healed.
+    @Test func whatIsHealedStaysHealed() {
+        let stage = Stage(peers: 4, seed: 300_206)
+        let world = stage.world
+        let everyone = Array(0..<4)
+        world.strike(Fault(number: 1, kind: .swizzle, at: .zero, length: .seconds(40), peers: everyone))
+        world.strike(Fault(number: 2, kind: .flapping, at: .zero, length: .seconds(40), peers: [0], others: [1], amount: 2))
+        stage.run(.seconds(7))
+        #expect(!world.network.blockedLinks.isEmpty)
+        world.healAll()
+        stage.run(.seconds(20))
+        let connection = world.network.connection(0, 1)
+        #expect(connection != nil && world.network.blockedLinks.isEmpty)
+        stage.run(.seconds(20))
+        #expect(world.network.connection(0, 1) === connection)
+    }
+
+    /// Run 910061 of five peers: who crashed knew only those again whom it had known first, unlike a daemon, which keeps its peerstore.
+    @Test(arguments: [false, true]) func whoeverCameToBeKnownStaysKnown(isOrderly: Bool) {
+        let stage = Stage(peers: 3, seed: 910_061)
+        let world = stage.world
+        world.keepsPeerstores = true
+        let first = world.peers[1].id
+        for index in 0..<3 { world.crash(index) }
+        world.peers[0].settings.bootPeers = [(first, [.simulated(1)], true)]
+        world.peers[2].settings.bootPeers = [(first, [.simulated(1)], true)]
+        world.startAll()
+        stage.run(.seconds(40))
+        for index in [0, 2] { if isOrderly { world.stop(index) } else { world.crash(index) } }
+        stage.run(.seconds(5))
+        world.lose(1)
+        for index in [0, 2] { world.start(index) }
+        stage.run(.seconds(40))
+        #expect(world.network.connection(0, 2)?.isAlive == true)
+    }
 }
