@@ -354,7 +354,7 @@ extension Run {
             return others.compactMap { try? $0.block(cid) }.first
         }
     }
-    private var sweeps: Bool { options.heals(.stateSync) && options.heals(.repair) && options.heals(.recover) }
+    var sweeps: Bool { options.heals(.stateSync) && options.heals(.repair) && options.heals(.recover) }
 
     /// REPIN: once is enough. The network is whole, and everyone sees the same peers alive.
     func checkRepins(since before: [DeltaBlock]) {

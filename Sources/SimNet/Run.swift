@@ -251,7 +251,7 @@ package final class Run {
             world.strike(fault)
             if fault.number % 2 == 0 { world.crash(index); world.start(index) }
             poke()  // a head that has rotted is named by no block here
-            world.run(for: .minutes(10))  // the sweeps read all of it
+            world.run(for: .minutes(11))  // the sweeps read all of it, every ten minutes by a clock that may be slow
             awaitAgreement()
         default:
             world.strike(fault)
