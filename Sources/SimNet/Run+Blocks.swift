@@ -49,7 +49,9 @@ extension Run {
             blocks.logs[index, default: LogState()].underWay.append(block.cid)
         }
         // Only now: what was merged in the same step may have been merged after the block was written.
-        guard blocks.logs[index]?.underWay.isEmpty == false, var log = blocks.logs[index], let process = world.peers[index].process else { return }
+        guard blocks.logs[index]?.underWay.isEmpty == false, let process = world.peers[index].process, process.machine.merged().blocks != oracles.seen[index]?.blocks,
+            var log = blocks.logs[index]
+        else { return }
         let merged = process.machine.merged(among: log.underWay)
         guard !merged.isEmpty else { return }
         log.underWay.removeAll { merged.contains($0) }
