@@ -322,7 +322,8 @@ extension Run {
         guard index != outsider, let started = oracles.startedAt[index] else { return }
         let now = world.peers[index].clock.reading(world.now).wall
         for other in world.peers where !other.isUp {
-            guard let ping = monitor.latest("ping", of: other.id) else { continue }
+            // What had run out when it came ends no silence (seed 931641).
+            guard let ping = monitor.latest("ping", of: other.id), ping.receivedAt < ping.expire else { continue }
             let silent = now - WallTime(unixNanoseconds: ping.expire)
             let since = world.now - silent.nanoseconds - Span.minutes(1).nanoseconds
             guard silent > .minutes(1), started < since, !world.peers[index].sleeps.contains(where: { $0.to > since }) else { continue }

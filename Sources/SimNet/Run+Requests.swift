@@ -144,7 +144,10 @@ extension Run {
         var missed: [Missed: Int64] = [:]
         for peer in world.peers {
             guard let process = peer.process, process.suspended == nil, process.machine.replica.isOpen else { continue }
-            for block in process.machine.replica.absentBlocks where !process.machine.replica.hasGivenUp(block) {
+            let absent = process.machine.replica.absentBlocks
+            // Where few wants are kept the rest is asked for again, half a minute later at most (seed 931735).
+            let givenWithin = givenWithin + .seconds(30) * Int64(limits.wantsPerPeer > 0 ? absent.count / limits.wantsPerPeer : 0)
+            for block in absent where !process.machine.replica.hasGivenUp(block) {
                 guard let holder = trusted.first(where: { mayGive(block, $0, to: peer.index) }) else { continue }
                 let key = Missed(peer: peer.index, block: block)
                 missed[key] = oracles.missed[key] ?? world.now
