@@ -61,7 +61,6 @@ struct Report {
         print("{" + fields.map { "\"\($0.0)\": \($0.1)" }.joined(separator: ", ") + "}")
     }
 
-    private func fixed(_ value: Double) -> String { String(format: "%.3f", value) }
 
     static func size(of folder: String) -> Int {
         guard let files = FileManager.default.enumerator(atPath: folder) else { return 0 }

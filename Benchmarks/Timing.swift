@@ -30,3 +30,5 @@ func status(_ row: String) -> Int {
     else { return 0 }
     return kilobytes
 }
+
+func fixed(_ value: Double) -> String { String(format: "%.3f", value) }

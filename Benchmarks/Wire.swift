@@ -164,7 +164,6 @@ func benchmarkWire(megabytes: Int, streams: Int, connections: Int, isTLS: Bool =
     withExtendedLifetime(others) {}
     let received = target.stop()
     invariant(received == count + streams * 100 && source.receivedBytes == count, "all that was sent has arrived")
-    func fixed(_ value: Double) -> String { String(format: "%.3f", value) }
     print("{" + [
         ("benchmark", isTLS ? "\"wire-tls\"" : "\"wire\""), ("megabytes_each_way", "\(megabytes)"), ("seconds", fixed(sending)),
         ("megabytes_per_second", "\(Int(2 * Double(megabytes) / sending))"), ("cpu_seconds", fixed(worked)),

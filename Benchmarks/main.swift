@@ -28,6 +28,10 @@ let usage = """
       wire      bytes over one stream each way between two hosts on loopback; streams opened and closed; connections held
       wire-tls  the same with TLS in place of Noise
 
+    THE SIMULATOR:
+      simulate  runs of five peers as a sweep draws them (--size of them, default 60)
+      simulate-scale  a hundred peers of which some crash and come back, and --pins pins (default 10000), for --size minutes (60)
+
     --pins N    how many pins
     --dir D     the peer's folder. `ingest` makes it anew; the others use what is there
     --size N    decisions, or megabytes for add and wire (default 100000, 200, 2000)
@@ -44,10 +48,11 @@ func fail(_ text: String) -> Never {
 
 let known = [
     "ingest", "restart", "list", "list-json", "status", "lookup", "import", "refold", "replicate", "catch-up", "churn", "allocate", "add", "wire",
-    "wire-tls",
+    "wire-tls", "simulate", "simulate-scale",
 ]
 var names: [String] = []
-var (size, pins): (Int?, Int) = (nil, 1_000_000)
+var (size, asked): (Int?, Int?) = (nil, nil)
+var pins: Int { asked ?? 1_000_000 }
 var dir: String?
 var isSmoke = false
 var words = CommandLine.arguments.dropFirst()
@@ -57,9 +62,9 @@ var words = CommandLine.arguments.dropFirst()
 }
 while let word = words.popFirst() {
     switch word {
-    case "--smoke": (size, pins, isSmoke, isQuiet) = (1000, 20_000, true, true)
+    case "--smoke": (size, asked, isSmoke, isQuiet) = (1000, 20_000, true, true)
     case "--size": size = number(after: word)
-    case "--pins": pins = number(after: word)
+    case "--pins": asked = number(after: word)
     case "--dir":
         guard let path = words.popFirst() else { fail("--dir needs a folder") }
         dir = path
@@ -93,6 +98,10 @@ for name in names {
     case "churn": try benchmarkChurn(operations: pins, dir: dir)
     case "serve": try serve(dir: dir)
     case "allocate": try benchmarkAllocation(count: size ?? 100_000)
+    case "simulate": benchmarkSimulation(runs: isSmoke ? 3 : size ?? 60)
+    case "simulate-scale":
+        let minutes = Int64(isSmoke ? 1 : size ?? 60)
+        benchmarkSimulatedScale(peers: isSmoke ? 10 : 100, pins: isSmoke ? 100 : asked ?? 10_000, length: .minutes(minutes))
     case "add": try benchmarkAdding(megabytes: min(size ?? 200, 100_000))
     default:
         let count = isSmoke ? 100 : size ?? 2000

@@ -13,7 +13,7 @@ struct Asked {
     let at: Int64
     let request: ClientRequest
     /// What the peer held when it took up a listing, and what it has listed.
-    var snapshot: SortedSet<CID>?
+    var snapshot: SortedMap<CID, WallTime>?
     var listed = SortedSet<CID>()
     /// Whom the pin was allocated to before.
     var before: [PeerID] = []
@@ -73,7 +73,7 @@ extension Run {
         case .client(let client, .pins), .client(let client, .statusAll(.undefined, _)):
             guard var asked = oracles.asked[client], let process = world.peers[index].process else { return }
             let types: Set<PinType>? = if case .pins(let types) = asked.request { types } else { nil }
-            asked.snapshot = SortedSet(pins(of: process.machine).filter { types?.contains($0.type) ?? true }.map(\.cid))
+            asked.snapshot = SortedMap(pins(of: process.machine).filter { types?.contains($0.type) ?? true }.map { ($0.cid, $0.timestamp) })
             oracles.asked[client] = asked
         case .client(let client, .pin(let pin)):
             // CLU-08: an update goes where its source is, whoever of those may be gone.
@@ -145,13 +145,13 @@ extension Run {
         oracles.judged += 1
         let isExact = if case .pins = asked.request { true } else { false }
         // Who cannot ask its own IPFS, or cannot read its disk, tells what others say, and they may not know of it (recorded: down1).
-        // Statuses leave out what has been unpinned meanwhile.
+        // Statuses leave out what was unpinned meanwhile, though it may be pinned again (seed 951583).
         if !isExact && (plan.troublesIPFS || plan.has(.disk)) { return }
-        let kept = isExact ? snapshot : SortedSet(world.peers[asked.peer].process.map { pins(of: $0.machine).map(\.cid) } ?? [])
-        if let missing = snapshot.first(where: { !asked.listed.contains($0) && kept.contains($0) }) {
+        let kept = isExact ? snapshot : SortedMap(world.peers[asked.peer].process.map { pins(of: $0.machine).map { ($0.cid, $0.timestamp) } } ?? [])
+        if let missing = snapshot.keys.first(where: { !asked.listed.contains($0) && kept[$0] == snapshot[$0] }) {
             return world.fail(.answer, "\(world.name(asked.peer)) does not list \(missing), which it had when it was asked")
         }
-        guard isExact, let extra = asked.listed.first(where: { !snapshot.contains($0) }) else { return }
+        guard isExact, let extra = asked.listed.first(where: { snapshot[$0] == nil }) else { return }
         world.fail(.answer, "\(world.name(asked.peer)) lists \(extra), which it did not have when it was asked")
     }
 

@@ -105,7 +105,7 @@ extension Run {
         for name in names {
             var valid = SortedMap<PeerID, Metric>()
             for peer in world.peers {
-                guard let metric = process.machine.monitor.latest(name, of: peer.id), metric.isValid, metric.expire > now.wall.unixNanoseconds else { continue }
+                guard let metric = process.machine.monitor.latest(name, of: peer.id), metric.counts(at: now.wall) else { continue }
                 valid[peer.id] = metric
             }
             metrics.append(valid)

@@ -89,8 +89,9 @@ extension Run {
             guard let cid = content(number), let info = process.machine.tracker.settledStatus(of: cid, pin: nil, now: reading),
                 info.short.status == .pinError || info.short.status == .pinning || info.short.status == .pinQueued
             else { continue }
-            let before = isSame ? oracles.failedPins[index]?[cid] : nil
-            if let before, before.created == info.created, before.allocations == info.allocations {
+            // Of this very pin: another that came between the two is tried anew, and so is this one after it (seed 952453).
+            let before = isSame ? oracles.failedPins[index]?[cid].flatMap { $0.created == info.created && $0.allocations == info.allocations ? $0 : nil } : nil
+            if let before {
                 oracles.judged += 1
                 let least = before.short.attemptCount + (info.short.status == .pinning ? 1 : 0)
                 if info.short.attemptCount < least {

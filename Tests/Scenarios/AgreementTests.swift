@@ -57,4 +57,22 @@ import Testing
         let seen = try summaries(stage, seenBy: 1)
         #expect(seen.count == 3 && Set(seen.map { $0?.digest }) == [there.digest])
     }
+
+    /// Run 950807: what had expired, and could not be unpinned while somebody was away, was re-pinned in vain every half a minute.
+    @Test func whatHasExpiredIsNotRepinned() throws {
+        let stage = Stage(peers: 3) { $0.stateSyncInterval = .hours(24) }
+        var pin = Pin(cid: Stage.content(1))
+        pin.options.expireAt = SimClock().reading(stage.world.now).wall + .seconds(30)
+        try stage.ask(0, .pin(pin))
+        stage.run(.seconds(5))
+        var repins = 0
+        stage.world.afterStep = { _, _, _, effects in
+            for case .log(let line) in effects where line.message.contains("repin") { repins += 1 }
+        }
+        stage.run(.seconds(30))
+        let holder = try #require(stage.holders(1).first)
+        stage.world.lose(holder)
+        stage.run(.minutes(5))
+        #expect(repins == 0)
+    }
 }

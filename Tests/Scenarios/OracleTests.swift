@@ -462,7 +462,11 @@ private final class Rest {
         rest.run.checkAlarm(monitor, of: 0)
         #expect(rest.world.failure == nil)
         var deaf = Monitor(settings: MonitorSettings())
-        deaf.onMetric(try #require(monitor.latest("ping", of: rest.world.peers[2].id)), now: rest.world.peers[0].clock.reading(rest.world.now))
+        let ping = try #require(monitor.latest("ping", of: rest.world.peers[2].id)), now = rest.world.peers[0].clock.reading(rest.world.now)
+        deaf.onMetric(ping, now: now)  // so late that it ends no silence
+        rest.run.checkAlarm(deaf, of: 0)
+        #expect(rest.world.failure == nil)
+        deaf.onMetric(ping, now: Now(monotonic: now.monotonic, wall: WallTime(unixNanoseconds: ping.receivedAt)))
         rest.run.checkAlarm(deaf, of: 0)
         rest.expect(.live)
     }

@@ -233,6 +233,7 @@ extension ClusterPeer {
     }
 
     private mutating func repin(_ pin: Pin, without silent: [PeerID]) {
+        guard !pin.isExpired(at: turn.now.wall) else { return }  // it is to go, not to be kept
         var request = pin
         request.allocations = []
         request.options.pinUpdate = nil
