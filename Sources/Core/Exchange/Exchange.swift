@@ -219,7 +219,9 @@ package struct Exchange: Sendable {
     /// Blocks that are here now: sent to whoever wanted them before.
     package mutating func onBlocksAdded(_ cids: [CID], blocks: Blocks, effects: inout [Effect]) {
         let settings = settings
-        for peer in peers.keys where peers[peer]?.service.ledger.isEmpty == false {
+        var wanting: [PeerID] = []
+        peers.each { peer, state in if !state.service.ledger.isEmpty { wanting.append(peer) } }
+        for peer in wanting {
             withService(of: peer) { service in
                 for cid in cids { service.onAdded(cid, settings, blocks) }
             }

@@ -6,7 +6,9 @@ import Multiformats
 /// IDs seen within a lifetime that counts from first sight: a duplicate does not prolong it, as upstream (GS-17, N02).
 struct SeenCache: Sendable {
     private var ids: Set<MessageID> = []  // for lookup only
-    private var order: [(id: MessageID, at: Instant)] = []
+    /// Oldest first, and when each was seen: apart, since every look asks for the oldest time, and for no ID.
+    private var order: [MessageID] = []
+    private var times: [Instant] = []
     private var head = 0
     private let lifetime: Span
     private let maximum: Int
@@ -27,21 +29,23 @@ struct SeenCache: Sendable {
     mutating func insert(_ id: MessageID, at now: Instant) -> Bool {
         expire(at: now)
         guard ids.insert(id).inserted else { return false }
-        order.append((id, now))
+        order.append(id)
+        times.append(now)
         if count > maximum { dropFirst() }
         return true
     }
 
     private mutating func expire(at now: Instant) {
-        while head < order.count, order[head].at + lifetime <= now { dropFirst() }
+        while head < times.count, times[head] + lifetime <= now { dropFirst() }
     }
 
     private mutating func dropFirst() {
-        ids.remove(order[head].id)
-        order[head].id = MessageID([])
+        ids.remove(order[head])
+        order[head] = MessageID([])
         head += 1
         if head > 1024 && head * 2 > order.count {
             order.removeSubrange(..<head)
+            times.removeSubrange(..<head)
             head = 0
         }
     }
