@@ -182,6 +182,9 @@ package struct Log: Sendable {
     /// Nil: it is no header.
     private static func endBefore(_ header: Bytes) throws -> Int? {
         guard header.count == headerBytes, header.starts(with: magic) else { return nil }
+        return checkedEnd(header)
+    }
+    private static func checkedEnd(_ header: Bytes) -> Int? {
         let (end, check): (UInt32, UInt32) = header.withUnsafeBytes { (load($0, 8), load($0, 12)) }
         return mix(header[8..<12], seed: 1).low32 == check ? Int(end) : nil
     }
@@ -190,7 +193,8 @@ package struct Log: Sendable {
     private func isTorn(_ number: UInt32) throws -> Bool {
         guard try Log.endBefore(try header(number)) == nil else { return false }
         let bytes = try reader.read(name(number), at: 0, count: try reader.size(name(number)))
-        let isOther = Log.oldMagics.contains { bytes.starts(with: $0) }
+        // What a crash has torn may look like an older version's first bytes (run 960641), but holds nothing, or goes on as this one's.
+        let isOther = Log.oldMagics.contains { bytes.starts(with: $0) } && bytes.count > Log.headerBytes && Log.checkedEnd(bytes) == nil
         if isOther || hasMark(in: bytes, after: 0) { throw LogError.notALog(name(number)) }
         return true
     }

@@ -54,6 +54,17 @@ private final class Opened {
         #expect(throws: LogError.notALog("log/00000001.log")) { try Opened(disk) }
     }
 
+    /// Run 960641: a byte of the first header was torn, and made it look like an older version's.
+    @Test(arguments: [UInt8(1), 2], [false, true]) func tornHeaderThatLooksOlder(version: UInt8, isCut: Bool) throws {
+        let fresh = MemoryDisk()
+        try Opened(fresh).append(payload(1), sync: false)
+        var bytes = try fresh.read("log/00000001.log", at: 0, count: 1000)
+        bytes[5] = version
+        let disk = MemoryDisk()
+        _ = disk.carryOut(.append("log/00000001.log", isCut ? Bytes(bytes.prefix(11)) : bytes))
+        #expect(try Opened(disk).records.isEmpty)
+    }
+
     @Test func recordsComeBackInOrderAcrossSegments() throws {
         let disk = MemoryDisk()
         let first = try Opened(disk, segmentBytes: 60)
