@@ -108,8 +108,11 @@ extension DHT {
             return nil
         case .putValue:
             guard let record = question.record, record.key == question.key else { throw DHTFault.badRecord("the keys differ") }
-            try values.put(record.key, record.value, now: now)
-            return question
+            try values.put(record.key, record.value, from: peer, now: now)
+            // As it is kept from now on: with when it came.
+            var answer = question
+            answer.record?.received = now.wall.rfc3339
+            return answer
         case .getValue:
             guard !question.key.isEmpty else { throw DHTFault.badKey("no value to find") }
             var answer = DHTMessage(.getValue, key: question.key)

@@ -182,6 +182,7 @@ package struct DHT: Sendable {
     package func checkInvariants() {
         table.checkInvariants()
         providers.checkInvariants()
+        values.checkInvariants()
         invariant(checks.count <= settings.checksMax, "\(checks.count) peers are checked at once")
         invariant(serving.count == servedStreams.reduce(0) { $0 + $1.value.count }, "streams that are nobody's")
         invariant(servedStreams.allSatisfy { $0.value.count <= settings.streamsPerPeerMax }, "too many streams of a peer")

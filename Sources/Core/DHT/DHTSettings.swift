@@ -29,8 +29,9 @@ package struct DHTSettings: Sendable {
     package var providersPerAnswerMax = 40
     /// DHT-10.
     package var valueLifetime = Span.hours(48)
-    package var valueBytesMax = 4096
+    package var valueBytesMax = IPNSRecord.bytesMax
     package var valuesMax = 1000
+    package var valuesPerPeerMax = 200
     /// DHT-03, DHT-16: questions under way in a search (`alpha`), and how many of the closest must have answered (`beta`).
     package var concurrency = 10
     package var resilience = 3

@@ -1,4 +1,4 @@
-// What a peer of the DHT keeps for others, in memory and within bounds: who provides what, and values that prove themselves.
+// What a peer of the DHT keeps for others, within bounds: who provides what, and values that prove themselves.
 // spec/wire-pubsub-dht-bitswap.md DHT-09, DHT-10.
 
 import Kernel
@@ -69,10 +69,12 @@ struct ProviderRecords: Sendable {
     }
 }
 
-/// Values by key. Only public keys are taken: they prove themselves, so that whose they are does not matter.
+/// Values by key. Each proves itself, so that whose they are does not matter. The oldest make room, those of a peer that puts much
+/// before those of others.
 struct ValueRecords: Sendable {
     private struct Record: Sendable {
         let number: UInt64
+        let from: PeerID
         let value: Bytes
         let received: WallTime
         let until: Instant
@@ -81,34 +83,49 @@ struct ValueRecords: Sendable {
     private let settings: DHTSettings
     private var records = SortedMap<RecordKey, Record>()
     private var byAge = SortedMap<UInt64, RecordKey>()
+    private var ofPeer = SortedMap<PeerID, SortedSet<UInt64>>()
     private var number: UInt64 = 0
 
     init(settings: DHTSettings) { self.settings = settings }
     var count: Int { records.count }
 
-    private static let publicKeys = Bytes("/pk/".utf8)
+    private static let publicKeys = Bytes("/pk/".utf8), names = Bytes("/ipns/".utf8)
 
-    /// `/pk/` and the multihash of the public key that the value is.
-    static func fault(_ key: Bytes, _ value: Bytes) -> DHTFault? {
-        guard key.starts(with: publicKeys) else { return .badRecord("nothing but public keys can be validated") }
-        guard let peer = try? PeerID(key.dropFirst(publicKeys.count)) else { return .badRecord("the key names no peer") }
-        guard let shown = try? PublicKey(protobuf: value) else { return .badRecord("the value is no public key") }
-        return shown.peerID == peer ? nil : .badRecord("the public key is another's")
+    /// Throws why nobody is to believe it: below `/pk/` stands the hash of the public key that the value is, below `/ipns/` that of
+    /// the key that has signed it.
+    static func check(_ key: Bytes, _ value: Bytes, now: WallTime) throws(DHTFault) {
+        let isName = key.starts(with: names)
+        guard isName || key.starts(with: publicKeys) else { throw .badRecord("only what is below /pk/ and /ipns/ can be validated") }
+        guard let peer = try? PeerID(key.dropFirst(isName ? names.count : publicKeys.count)) else { throw .badRecord("the key names no peer") }
+        if isName { return try IPNSRecord(value).check(name: peer, now: now) }
+        guard let shown = try? PublicKey(protobuf: value) else { throw .badRecord("the value is no public key") }
+        guard shown.peerID == peer else { throw .badRecord("the public key is another's") }
     }
 
-    mutating func put(_ key: Bytes, _ value: Bytes, now: Now) throws(DHTFault) {
+    /// Of two that are both to be believed.
+    static func replaces(_ key: Bytes, _ new: Bytes, _ old: Bytes) -> Bool { !key.starts(with: names) || IPNSRecord.replaces(new, old) }
+
+    private static func isSound(_ key: Bytes, _ value: Bytes, now: WallTime) -> Bool {
+        do throws(DHTFault) { try check(key, value, now: now) } catch { return false }
+        return true
+    }
+
+    mutating func put(_ key: Bytes, _ value: Bytes, from peer: PeerID, now: Now) throws(DHTFault) {
         guard value.count <= settings.valueBytesMax else { throw .badRecord("a value of \(value.count) bytes") }
-        if let fault = ValueRecords.fault(key, value) { throw fault }
+        try ValueRecords.check(key, value, now: now.wall)
         expire(now.monotonic)
-        if let old = records.remove(RecordKey(key)) { byAge.remove(old.number) }
-        if records.count >= settings.valuesMax, let (oldest, key) = byAge.first {
-            byAge.remove(oldest)
-            records.remove(key)
+        let place = RecordKey(key)
+        if let old = records[place], ValueRecords.isSound(key, old.value, now: now.wall), !ValueRecords.replaces(key, value, old.value) {
+            throw .badRecord("older than the one that is here")
         }
+        remove(place)
+        if let mine = ofPeer[peer], mine.count >= settings.valuesPerPeerMax, let oldest = mine.first, let place = byAge[oldest] { remove(place) }
+        if records.count >= settings.valuesMax, let oldest = byAge.first?.value { remove(oldest) }
         number += 1
-        records[RecordKey(key)] = Record(
-            number: number, value: value, received: now.wall, until: now.monotonic + settings.valueLifetime)
-        byAge[number] = RecordKey(key)
+        records[place] = Record(
+            number: number, from: peer, value: value, received: now.wall, until: now.monotonic + settings.valueLifetime)
+        byAge[number] = place
+        ofPeer[peer, default: SortedSet()].insert(number)
     }
 
     mutating func value(of key: Bytes, now: Instant) -> (value: Bytes, received: WallTime)? {
@@ -117,9 +134,18 @@ struct ValueRecords: Sendable {
     }
 
     mutating func expire(_ now: Instant) {
-        while let (oldest, key) = byAge.first, let record = records[key], record.until <= now {
-            byAge.remove(oldest)
-            records.remove(key)
-        }
+        while let key = byAge.first?.value, let record = records[key], record.until <= now { remove(key) }
+    }
+
+    private mutating func remove(_ key: RecordKey) {
+        guard let gone = records.remove(key) else { return }
+        byAge.remove(gone.number)
+        ofPeer[gone.from]?.remove(gone.number)
+        if ofPeer[gone.from]?.isEmpty == true { ofPeer.remove(gone.from) }
+    }
+
+    func checkInvariants() {
+        invariant(count <= settings.valuesMax, "\(count) values")
+        invariant(count == byAge.count && count == ofPeer.reduce(0) { $0 + $1.value.count }, "values that belong to nobody")
     }
 }

@@ -128,6 +128,7 @@ extension DHTSettings: Fielded {
         try visitor.visit(&valueLifetime)
         try visitor.visit(&valueBytesMax)
         try visitor.visit(&valuesMax)
+        try visitor.visit(&valuesPerPeerMax)
         try visitor.visit(&concurrency)
         try visitor.visit(&resilience)
         try visitor.visit(&questionsMax)

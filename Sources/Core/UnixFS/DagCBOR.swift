@@ -1,38 +1,18 @@
 // Finds the links of a dag-cbor block (tag 42) and reads the header of a CAR, without recursion. ipld/specs: dag-cbor.
 
+import Encoding
 import Kernel
 import Multiformats
 
-package struct CBORReader: Sendable {
-    /// What stands before the content of an item. `value` is a number, a length in bytes or a count of items.
-    package struct Head: Equatable, Sendable {
-        package enum Kind: UInt8, Sendable { case unsigned = 0, negative, bytes, text, array, map, tag, simple }
-        package let kind: Kind
-        package let value: UInt64
-    }
-    private let bytes: ArraySlice<UInt8>
-    package private(set) var offset: Int
-    package var isAtEnd: Bool { offset == bytes.endIndex }
-
-    package init(_ bytes: ArraySlice<UInt8>) {
-        self.bytes = bytes
-        offset = bytes.startIndex
-    }
-
+extension CBORReader {
     /// Indefinite lengths are refused, as dag-cbor demands.
     package mutating func head() throws(AddError) -> Head {
-        guard let first = try take(1).first, let kind = Head.Kind(rawValue: first >> 5) else { throw CBORReader.broken }
-        let low = first & 31
-        if low < 24 { return Head(kind: kind, value: UInt64(low)) }
-        guard low < 28 else { throw CBORReader.broken }
-        let value = try take(1 << UInt64(low - 24)).reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
-        return Head(kind: kind, value: value)
+        guard let head = nextHead() else { throw CBORReader.broken }
+        return head
     }
-
     package mutating func take(_ count: UInt64) throws(AddError) -> ArraySlice<UInt8> {
-        guard count <= UInt64(bytes.endIndex - offset) else { throw CBORReader.broken }
-        defer { offset += Int(count) }
-        return bytes[offset..<offset + Int(count)]
+        guard let bytes = next(count) else { throw CBORReader.broken }
+        return bytes
     }
 
     package static let broken = AddError("malformed dag-cbor")
@@ -59,7 +39,7 @@ package struct CBORReader: Sendable {
     /// An item takes a byte at least, so that no honest count is larger than what is left.
     private func sum(_ a: UInt64, _ b: UInt64) throws(AddError) -> UInt64 {
         let (total, overflow) = a.addingReportingOverflow(b)
-        guard !overflow, total <= UInt64(bytes.endIndex - offset) else { throw CBORReader.broken }
+        guard !overflow, total <= UInt64(remaining) else { throw CBORReader.broken }
         return total
     }
 

@@ -1,5 +1,6 @@
 // Reading what blocks hold: their links, and where names lead.
 
+import Encoding
 import Kernel
 import Multiformats
 
