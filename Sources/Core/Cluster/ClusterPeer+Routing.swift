@@ -76,12 +76,12 @@ extension ClusterPeer {
         var effects: [DHT.Effect] = []
         let (book, listening, me) = (book, listenAddresses, id)
         body(&dht, { $0 == me ? listening : book.addresses(of: $0) }, &turn, &effects)
-        for effect in effects { route(effect) }
+        route(effects)
     }
     mutating func withWideDHT(_ body: (inout DHT, DHT.Addresses, inout Turn, inout [DHT.Effect]) -> Void) {
         var effects: [DHT.Effect] = []
         body(&wideDHT, { _ in [] }, &turn, &effects)
-        for effect in effects { route(effect) }
+        route(effects)
     }
     mutating func withDHTs(_ body: (inout DHT, DHT.Addresses, inout Turn, inout [DHT.Effect]) -> Void) {
         withDHT(body)
@@ -89,6 +89,7 @@ extension ClusterPeer {
     }
     private mutating func route(_ effect: DHT.Effect) {
         switch effect {
+        case .disk: break  // has gone
         case .stream(let effect): emit(effect)
         case .dial(let peer, let told):
             turn.effects.append(.connection(.dial(peer, told + book.addresses(of: peer).filter { !told.contains($0) })))
@@ -125,6 +126,11 @@ extension ClusterPeer {
         for effect in effects { route(effect) }
     }
     mutating func route(_ effects: [IPFSEffect]) {
+        for case .disk(let effect) in effects { turn.effects.append(.disk(effect)) }
+        for effect in effects { route(effect) }
+    }
+
+    mutating func route(_ effects: [DHT.Effect]) {
         for case .disk(let effect) in effects { turn.effects.append(.disk(effect)) }
         for effect in effects { route(effect) }
     }

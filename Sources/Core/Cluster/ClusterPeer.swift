@@ -125,11 +125,14 @@ package struct ClusterPeer: Sendable {
         ipfs = try IPFSNode(settings: settings.ipfs, me: settings.me, owner: Owner.ipfs, reader: disk, now: now, effects: &nodeOpening)
         replica = try Replica(
             settings: settings.replica, owner: Owner.replica, reader: disk, now: now, choices: &choices, effects: &opening)
+        var findingOpening: [DHT.Effect] = []
+        dht.open(disk, now: now, effects: &findingOpening)
         turn.now = now
         swap(&turn.choices, &choices)
         swap(&turn.effects, &effects)
         route(opening)
         route(nodeOpening)
+        route(findingOpening)
         swap(&turn.choices, &choices)
         swap(&turn.effects, &effects)
     }
@@ -199,6 +202,7 @@ package struct ClusterPeer: Sendable {
         case .disk(let event):
             withReplica { $0.onDisk(event, now: $1.now, effects: &$2) }
             withIPFS { $0.onDisk(event, effects: &$2) }
+            withDHT { $0.onDisk(event, now: $2.now, effects: &$3) }
         case .job(let number, let outcome): withReplica { $0.onJob(number, outcome, now: $1.now, effects: &$2) }
         case .exchange(let event): withIPFS { $0.onExchange(event, now: $1, effects: &$2) }
         case .client(let client, let request): onClient(client, request)

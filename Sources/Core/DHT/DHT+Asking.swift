@@ -70,9 +70,9 @@ extension DHT {
 
     private mutating func stream(to peer: PeerID, _ effects: inout [Effect]) -> StreamID {
         if let stream = lines[peer]?.stream { return stream }
-        let stream = streamIDs.next()
+        let (stream, reader) = (streamIDs.next(), FrameReader(limitBytes: settings.messageBytesMax))
         lines[peer]?.stream = stream
-        lines[peer]?.reader = FrameReader(limitBytes: settings.messageBytesMax)
+        lines[peer]?.reader = reader
         outbound[stream] = peer
         effects.append(.stream(.open(stream, to: peer, protocols: protocols)))
         return stream

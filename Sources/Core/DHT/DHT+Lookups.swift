@@ -131,6 +131,7 @@ extension DHT {
 
     mutating func advance(_ number: UInt64, _ now: Now, _ effects: inout [Effect]) {
         if case .peer(let peer)? = lookups[number]?.aim, contacts[peer] != nil { return end(number, now, &effects) }
+        let settings = settings
         while let (peer, addresses) = lookups[number]?.next(settings) {
             if let contact = contacts[peer] {
                 if contact.serves == false { lookups[number]?.end(peer, hasAnswered: false) } else if let key = lookups[number]?.key {
@@ -178,6 +179,7 @@ extension DHT {
         if answer == nil { table.remove(peer) }
         guard let lookup = lookups[number] else { return }
         lookups[number]?.end(peer, hasAnswered: answer != nil)
+        let settings = settings
         for told in (answer?.closer ?? []).prefix(settings.bucketSize + 1) where told.id != me {
             let usable = told.addresses.filter { network == .local ? !$0.isLoopback : $0.isPublic }
             let isTarget = lookup.aim == .peer(told.id)

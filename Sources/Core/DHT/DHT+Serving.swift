@@ -50,7 +50,7 @@ extension DHT {
             while let frame = try serving[stream]?.reader.next() {
                 busy(stream, now)
                 let question = try DHTMessage(decoding: frame, within: settings.limits)
-                guard let answer = try answer(to: question, from: peer, addresses, now) else { continue }
+                guard let answer = try answer(to: question, from: peer, addresses, now, &effects) else { continue }
                 let frame = answer.frame
                 serving[stream]?.untakenBytes += frame.count
                 effects.append(.stream(.send(stream, frame)))
@@ -78,7 +78,7 @@ extension DHT {
     }
 
     private mutating func answer(
-        to question: DHTMessage, from peer: PeerID, _ addresses: Addresses, _ now: Now
+        to question: DHTMessage, from peer: PeerID, _ addresses: Addresses, _ now: Now, _ effects: inout [Effect]
     ) throws -> DHTMessage? {
         switch question.kind {
         case .ping: return question
@@ -94,7 +94,7 @@ extension DHT {
         case .getProviders:
             try checkProviderKey(question.key)
             var answer = DHTMessage(.getProviders, key: question.key)
-            for (provider, told) in providers.providers(of: RecordKey(question.key), now: now.monotonic).prefix(settings.providersPerAnswerMax) {
+            for (provider, told) in records.providers(of: question.key, now: now.monotonic) {
                 let all = told.isEmpty ? addresses(provider) : told
                 if !all.isEmpty { answer.providers.append(DHTMessage.Peer(provider, all, tie(to: provider))) }
             }
@@ -103,12 +103,12 @@ extension DHT {
         case .addProvider:
             try checkProviderKey(question.key)
             for provider in question.providers where provider.id == peer && !provider.addresses.isEmpty {
-                providers.add(RecordKey(question.key), peer, provider.addresses, now: now.monotonic)
+                records.addProvider(question.key, peer, provider.addresses, now: now, effects: &effects)
             }
             return nil
         case .putValue:
             guard let record = question.record, record.key == question.key else { throw DHTFault.badRecord("the keys differ") }
-            try values.put(record.key, record.value, from: peer, now: now)
+            try records.putValue(record.key, record.value, from: peer, now: now, effects: &effects)
             // As it is kept from now on: with when it came.
             var answer = question
             answer.record?.received = now.wall.rfc3339
@@ -116,7 +116,7 @@ extension DHT {
         case .getValue:
             guard !question.key.isEmpty else { throw DHTFault.badKey("no value to find") }
             var answer = DHTMessage(.getValue, key: question.key)
-            if let (value, received) = values.value(of: question.key, now: now.monotonic) {
+            if let (value, received) = records.value(of: question.key, now: now.monotonic) {
                 answer.record = DHTMessage.Record(key: question.key, value: value, received: received.rfc3339)
             }
             answer.closer = closer(to: question.key, for: peer, addresses)

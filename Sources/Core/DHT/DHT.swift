@@ -16,6 +16,7 @@ package struct DHT: Sendable {
 
     package enum Effect: Equatable, Sendable {
         case stream(StreamEffect)
+        case disk(DiskEffect)
         /// At these addresses, or others that are known. Answered by `onConnected` or `onDialFailed`.
         case dial(PeerID, [Multiaddr])
         /// A peer that was looked for is connected, or is not to be had.
@@ -44,6 +45,7 @@ package struct DHT: Sendable {
     let settings: DHTSettings
     let network: Network
     let me: PeerID
+    private let owner: UInt8
     var streamIDs: StreamIDs
     var contacts = SortedMap<PeerID, Contact>()
     package internal(set) var table: RoutingTable
@@ -52,8 +54,7 @@ package struct DHT: Sendable {
     // What others ask. See DHT+Serving.
     var serving: [StreamID: Serving] = [:]
     var servedStreams = SortedMap<PeerID, SortedSet<StreamID>>()
-    var providers: ProviderRecords
-    var values: ValueRecords
+    var records: Records
 
     // What we ask. See DHT+Asking.
     var lines = SortedMap<PeerID, Line>()
@@ -76,22 +77,32 @@ package struct DHT: Sendable {
         self.settings = settings
         self.network = network
         self.me = me
+        self.owner = owner
         streamIDs = StreamIDs(owner: owner)
         table = RoutingTable(me: me, bucketSize: settings.bucketSize)
         if network == .wide { table.groupMax = (settings.groupMax, settings.groupPerBucketMax) }
-        providers = ProviderRecords(settings: settings)
-        values = ValueRecords(settings: settings)
+        records = Records(settings: settings)
     }
 
     /// For tests and invariants.
     package var servedStreamCount: Int { serving.count }
-    package var recordCount: Int { providers.count + values.count }
+    package var recordCount: Int { records.count }
     package var checkCount: Int { checks.count }
     package var lookupCount: Int { lookups.count }
     package var dialCount: Int { dialling.count }
 
     var protocols: [String] { network == .local ? DHT.protocols : DHT.wideProtocols }
     package func isLooking(for peer: PeerID) -> Bool { lookups.contains { $0.value.aim == .peer(peer) } }
+
+    // MARK: Files
+
+    /// Reads back what was kept for others in the life before, and keeps it on the disk from now on; without this it is in memory alone.
+    package mutating func open(_ reader: any DiskReader, now: Now, effects: inout [Effect]) {
+        records.open(owner: owner, reader: reader, now: now, effects: &effects)
+    }
+    package mutating func onDisk(_ event: DiskEvent, now: Now, effects: inout [Effect]) {
+        records.onDisk(event, now: now.monotonic, effects: &effects)
+    }
 
     // MARK: Peers
 
@@ -116,8 +127,9 @@ package struct DHT: Sendable {
     package mutating func onIntroduced(_ peer: PeerID, _ introduction: PeerIntroduction, now: Now, effects: inout [Effect]) {
         guard let contact = contacts[peer] else { return }
         let serves = introduction.protocols.contains(where: protocols.contains)
+        let belongs = network == .local ? contact.address.isPrivate : introduction.listenAddresses.contains(where: \.isPublic)
         contacts[peer]?.serves = serves
-        contacts[peer]?.belongs = network == .local ? contact.address.isPrivate : introduction.listenAddresses.contains(where: \.isPublic)
+        contacts[peer]?.belongs = belongs
         guard serves else { table.remove(peer); return }
         lowAt = lowAt ?? now.monotonic + settings.lowInterval
         check(peer, now, &effects)
@@ -132,7 +144,7 @@ package struct DHT: Sendable {
     // MARK: Time
 
     package var nextDeadline: Instant? {
-        var next = earliest(dues.first?.at, earliest(refreshAt, lowAt))
+        var next = earliest(earliest(dues.first?.at, records.nextDeadline), earliest(refreshAt, lowAt))
         lookups.each { next = earliest(next, $1.until) }
         dialling.each { next = earliest(next, $1.until) }
         return next
@@ -150,6 +162,7 @@ package struct DHT: Sendable {
         for (number, lookup) in lookups where lookup.until <= now.monotonic { end(number, now, &effects) }
         if let at = refreshAt, at <= now.monotonic { startRefresh(now, &choices, &effects) }
         if let at = lowAt, at <= now.monotonic { fillLow(now, &effects) }
+        records.onTime(now: now, effects: &effects)
     }
 
     // MARK: Streams
@@ -181,8 +194,7 @@ package struct DHT: Sendable {
 
     package func checkInvariants() {
         table.checkInvariants()
-        providers.checkInvariants()
-        values.checkInvariants()
+        records.checkInvariants()
         invariant(checks.count <= settings.checksMax, "\(checks.count) peers are checked at once")
         invariant(serving.count == servedStreams.reduce(0) { $0 + $1.value.count }, "streams that are nobody's")
         invariant(servedStreams.allSatisfy { $0.value.count <= settings.streamsPerPeerMax }, "too many streams of a peer")

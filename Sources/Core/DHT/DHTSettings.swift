@@ -1,6 +1,7 @@
 // Times and limits of the DHT. spec/wire-pubsub-dht-bitswap.md DHT-03, DHT-05, DHT-09, DHT-12, DHT-15.
 
 import Kernel
+import Seams
 
 package struct DHTSettings: Sendable {
     /// DHT-03: of a bucket, and of an answer (`k`).
@@ -20,7 +21,7 @@ package struct DHTSettings: Sendable {
     package var heldBytesPerPeerMax = 5 << 20
     package var untakenBytesMax = 1 << 20
     package var limits = DHTMessageLimits()
-    /// DHT-09: what is kept for others, in memory.
+    /// DHT-09: what is kept for others.
     package var providerLifetime = Span.hours(48)
     package var providerAddressLifetime = Span.hours(24)
     package var providerKeyBytesMax = 80
@@ -32,6 +33,16 @@ package struct DHTSettings: Sendable {
     package var valueBytesMax = IPNSRecord.bytesMax
     package var valuesMax = 1000
     package var valuesPerPeerMax = 200
+    /// What both take, together with their keys.
+    package var providerBytesMax = 4 << 20
+    package var valuesBytesMax = 8 << 20
+    /// DHT-17: when what is new is synced, and how long a full disk is left alone; how much of it may wait for that; and how much longer
+    /// than twice what counts the files may be.
+    package var recordFolder: FileName = "dht"
+    package var recordSyncDelay = Span.seconds(10)
+    package var recordRetryDelay = Span.minutes(1)
+    package var recordUnsyncedMax = 4 << 20
+    package var recordSlackBytes = 1 << 20
     /// DHT-03, DHT-16: questions under way in a search (`alpha`), and how many of the closest must have answered (`beta`).
     package var concurrency = 10
     package var resilience = 3
