@@ -16,14 +16,15 @@ package struct Gossip: Sendable {
         case log(LogLine)
     }
 
-    /// GS-01, in order of preference; what 1.3 adds is not offered.
-    package static let protocols = ["/meshsub/1.2.0", "/meshsub/1.1.0", "/meshsub/1.0.0", "/floodsub/1.0.0"]
+    /// GS-01, in order of preference. What 1.3 adds is for extensions, of which neither upstream's peers nor these have any (GS-02).
+    package static let protocols = ["/meshsub/1.3.0", "/meshsub/1.2.0", "/meshsub/1.1.0", "/meshsub/1.0.0", "/floodsub/1.0.0"]
 
     struct Peer: Sendable {
         var isOutbound = false
         var topics = SortedSet<Topic>()
         var stream: StreamID?
         var version = ""
+        var hearsUnwanted: Bool { version.hasPrefix("/meshsub/1.2") || version.hasPrefix("/meshsub/1.3") }
         var isOpen = false
         var reopenAt: Instant?
         var failures = 0
@@ -175,7 +176,7 @@ package struct Gossip: Sendable {
     private mutating func tellUnwanted(_ id: MessageID, _ dataBytes: Int, _ topic: Topic, except sender: PeerID?, _ effects: inout [Effect]) {
         guard dataBytes >= settings.unwantedDataBytes else { return }
         let frames = GossipItem.frames([.unwanted([id])], limitBytes: settings.messageMaximumBytes)
-        for peer in mesh[topic]?.elements ?? [] where peer != sender && peers[peer]?.version.hasPrefix("/meshsub/1.2") == true {
+        for peer in mesh[topic]?.elements ?? [] where peer != sender && peers[peer]?.hearsUnwanted == true {
             send(frames, to: peer, &effects)
         }
     }
