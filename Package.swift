@@ -34,7 +34,7 @@ let floor0 = ["Kernel", "Encoding", "Crypto", "Multiformats"]
 let floor1 = floor0 + ["Pinset", "Seams", "HTTP"]
 let machines = [
     "Storage", "Gossip", "Exchange", "DHT", "DagList", "UnixFS", "RPC", "MerkleCRDT", "Allocation", "Tracking", "Monitoring",
-    "IPFSConnector", "Discovery",
+    "IPFSConnector", "Discovery", "AutoNAT",
 ]
 let wholeCore = floor1 + machines + ["Cluster"]
 
@@ -79,6 +79,7 @@ let package = Package(
         core("Tracking", knows: floor1),
         core("Monitoring", knows: floor1),
         core("Discovery", knows: floor1),
+        core("AutoNAT", knows: floor1),
         core("IPFSConnector", knows: floor1 + ["Storage", "UnixFS"]),
         .target(name: "CSalsa20", path: "Sources/Core/CSalsa20"),
         core("Transport", knows: floor1 + ["CSalsa20"]),
@@ -121,7 +122,7 @@ let package = Package(
         tests("StorageTests", at: "Tests/Property/Storage", knows: floor1 + ["Storage", "TestSupport"]),
         tests("CRDTTests", at: "Tests/Property/CRDT", knows: floor1 + ["Storage", "MerkleCRDT", "TestSupport"]),
         tests("NetworkTests", at: "Tests/Property/Network",
-              knows: floor1 + ["Gossip", "Exchange", "DHT", "DagList", "RPC", "Discovery", "Storage", "TestSupport"]),
+              knows: floor1 + ["Gossip", "Exchange", "DHT", "DagList", "RPC", "Discovery", "AutoNAT", "Storage", "TestSupport"]),
         tests("PinningTests", at: "Tests/Property/Pinning",
               knows: floor1 + ["Allocation", "Tracking", "Monitoring", "TestSupport"]),
         tests("ClusterTests", at: "Tests/Property/Cluster", knows: wholeCore + ["TestSupport"]),

@@ -52,6 +52,8 @@ package final class PeerRunner: @unchecked Sendable {
     /// Whatever is told to others.
     private var bound: [Multiaddr] = []
     private var neighbours: Neighbours?
+    private let networkKey: Bytes?
+    private var backDials: [UInt64: BackDial] = [:]
     private var ownClients = ClientIDs(owner: 255)
     private var clients: [ClientID: (ClientReply) -> Void] = [:]
     package private(set) var listening: [Multiaddr] = []
@@ -66,6 +68,7 @@ package final class PeerRunner: @unchecked Sendable {
         self.loop = loop
         self.onLog = onLog
         isDiscovering = home.isDiscovering
+        networkKey = home.secret
         disk = try FileDisk(root: home.dataFolder, loop: loop)
         jobs = JobThread(root: home.dataFolder)
         ipfs = home.ipfs.map { IPFSClient(loop: loop, endpoint: $0.endpoint, usesTLS: $0.usesTLS) }
@@ -148,6 +151,8 @@ package final class PeerRunner: @unchecked Sendable {
     /// Closes the connections in order, so that the others need not wait to notice.
     package func close() {
         neighbours?.close()
+        for dial in backDials.values { dial.close() }
+        backDials = [:]
         host.close()
         recorder?.close()
     }
@@ -182,6 +187,7 @@ package final class PeerRunner: @unchecked Sendable {
         case .wake(let at):
             if let wakeUp { loop.cancel(wakeUp) }
             wakeUp = at.map { loop.at($0) { [weak self] in self?.submit(.wake) } }
+        case .connection(.dialBack(let number, let peer, let addresses)): dialBack(number, peer, addresses)
         case .connection(let effect): host.run { $0.onEffect(effect, now: Machine.now, effects: &$1) }
         case .stream(let effect): host.run { $0.onEffect(effect, now: Machine.now, effects: &$1) }
         case .disk(let effect): disk.carryOut(effect)
@@ -200,6 +206,13 @@ package final class PeerRunner: @unchecked Sendable {
         case .ready: onReady()
         case .stopped: onStopped()
         case .fatal(let reason): onFatal(reason)
+        }
+    }
+
+    private func dialBack(_ number: UInt64, _ peer: PeerID, _ addresses: [Multiaddr]) {
+        backDials[number] = BackDial(loop: loop, networkKey: networkKey, peer: peer, addresses: addresses) { [weak self] address in
+            self?.backDials[number] = nil
+            self?.submit(.connection(.dialledBack(number, address)))
         }
     }
 

@@ -111,6 +111,7 @@ private func describe(_ event: ConnectionEvent) -> String {
     case .dialFailed(let peer, let reason): "dial \(short(peer)) failed: \(reason)"
     case .listening(let addresses): "listening on \(addresses.count) addresses"
     case .crowded(let peers): "\(peers.count) peers are too many"
+    case .dialledBack(let number, let address): "dial back \(number) \(address.map { "answered at \($0)" } ?? "failed")"
     case .found(let peer, let addresses): "\(short(peer)) is at \(addresses.count) addresses"
     }
 }

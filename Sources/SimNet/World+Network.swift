@@ -17,6 +17,8 @@ extension World {
         case .disconnect(let peer):
             if let other = indexes[peer], let connection = network.connection(process.index, other) { lose(connection) }
         case .trim: break  // nobody is crowded here
+        case .serve(let protocols): process.peer.protocols = protocols  // it happens to public peers alone, and there are none
+        case .dialBack(let number, _, _): schedule(process, .connection(.dialledBack(number, nil)), after: network.settings.dialTimeout)
         }
     }
 

@@ -1,5 +1,6 @@
 // Where each machine's effects go, and each event.
 
+import AutoNAT
 import Crypto
 import DHT
 import DagList
@@ -80,7 +81,10 @@ extension ClusterPeer {
     }
     mutating func withWideDHT(_ body: (inout DHT, DHT.Addresses, inout Turn, inout [DHT.Effect]) -> Void) {
         var effects: [DHT.Effect] = []
-        body(&wideDHT, { _ in [] }, &turn, &effects)
+        let (book, listening, me) = (book, listenAddresses, id)
+        dht.swapRecords(with: &wideDHT)
+        body(&wideDHT, { ($0 == me ? listening : book.addresses(of: $0)).filter(\.isPublic) }, &turn, &effects)
+        dht.swapRecords(with: &wideDHT)
         route(effects)
     }
     mutating func withDHTs(_ body: (inout DHT, DHT.Addresses, inout Turn, inout [DHT.Effect]) -> Void) {
@@ -97,6 +101,30 @@ extension ClusterPeer {
         case .notFound(let peer): giveUp(peer)
         case .log(let line): turn.effects.append(.log(line))
         }
+    }
+    mutating func withAutoNAT(_ body: (inout AutoNAT, inout Turn, inout [AutoNAT.Effect]) -> Void) {
+        var effects: [AutoNAT.Effect] = []
+        body(&autoNAT, &turn, &effects)
+        for effect in effects {
+            switch effect {
+            case .stream(let effect): emit(effect)
+            case .dialBack(let number, let peer, let addresses): turn.effects.append(.connection(.dialBack(number, peer, addresses)))
+            case .changed(let reachability): onReachability(reachability)
+            case .log(let line): turn.effects.append(.log(line))
+            }
+        }
+    }
+    /// DHT-02, HOST-02, HOST-03: who can be reached serves the wide network's DHT, and who cannot is no judge of others.
+    private mutating func onReachability(_ reachability: Reachability) {
+        let text = switch reachability {
+        case .open: "others can reach this peer at a public address: it serves the DHT of the wide network"
+        case .closed: "others cannot reach this peer at a public address"
+        case .unknown: "it is no longer known whether others can reach this peer at a public address"
+        }
+        note(.info, "autonat", text)
+        withWideDHT { $0.serve(reachability == .open, effects: &$3) }
+        let kept = ClusterPeer.protocols.filter { autoNAT.serves || $0 != AutoNAT.protocolID }
+        turn.effects.append(.connection(.serve(kept + (reachability == .open ? DHT.wideProtocols : []))))
     }
     mutating func withRPC(_ body: (inout RPC, Now, inout [RPC.Effect]) -> Void) {
         var effects: [RPC.Effect] = []
@@ -266,6 +294,8 @@ extension ClusterPeer {
         if proto == RPC.protocolID { return Owner.rpc }
         if proto == DagList.protocolID { return Owner.dagList }
         if DHT.protocols.contains(proto) { return Owner.dht }
+        if DHT.wideProtocols.contains(proto) { return Owner.wideDHT }
+        if proto == AutoNAT.protocolID { return Owner.autoNAT }
         return Gossip.protocols.contains(proto) ? Owner.gossip : Owner.exchange
     }
 
@@ -275,6 +305,7 @@ extension ClusterPeer {
         case Owner.gossip: withGossip { $0.onStream(event, now: $1.now, choices: &$1.choices, effects: &$2) }
         case Owner.wideDHT: withWideDHT { $0.onStream(event, addresses: $1, now: $2.now, effects: &$3) }
         case Owner.dht: withDHT { $0.onStream(event, addresses: $1, now: $2.now, effects: &$3) }
+        case Owner.autoNAT: withAutoNAT { $0.onStream(event, now: $1.now, choices: &$1.choices, effects: &$2) }
         case Owner.dagList: withDagList { $0.onStream(event, blocks: $1, now: $2, effects: &$3) }
         case Owner.exchange: withExchange { $0.onStream(event, blocks: $1, now: $2, effects: &$3) }
         default: unreachable("a stream of nobody's, \(event.stream)")
@@ -288,11 +319,13 @@ extension ClusterPeer {
         case .connected(let peer, let address, let outbound):
             book.onConnected(peer, address: address, outbound: outbound, now: turn.now)
             gossip.onConnected(peer, outbound: outbound)
+            autoNAT.onConnected(peer, address: address, outbound: outbound, now: turn.now)
             withDHTs { $0.onConnected(peer, address: address, now: $2.now, effects: &$3) }
             tellNeighbours()
         case .introduced(let peer, let introduction):
             book.learn(peer, introduction.listenAddresses, now: turn.now)
             withDHTs { $0.onIntroduced(peer, introduction, now: $2.now, effects: &$3) }
+            autoNAT.onIntroduced(peer, introduction)
             withGossip { $0.onIntroduced(peer, introduction, effects: &$2) }
             withExchange { $0.onIntroduced(peer, introduction, now: $2, effects: &$3) }
             dagList.onIntroduced(peer, introduction)
@@ -305,6 +338,7 @@ extension ClusterPeer {
         case .disconnected(let peer):
             book.onDisconnected(peer, now: turn.now, choices: &turn.choices)
             gossip.onDisconnected(peer)
+            autoNAT.onDisconnected(peer)
             withDHTs { $0.onDisconnected(peer, now: $2.now, effects: &$3) }
             tellNeighbours()
             withExchange { $0.onDisconnected(peer, now: $2, effects: &$3) }
@@ -315,9 +349,11 @@ extension ClusterPeer {
             note(.debug, "cluster", "dialling \(peer) failed: \(reason)")
         case .listening(let addresses):
             listenAddresses = addresses
+            autoNAT.onListening(addresses)
             withDHTs { machine, _, turn, _ in machine.onListening(now: turn.now) }
             tellNeighbours()
         case .found(let peer, let addresses): book.learn(peer, addresses, now: turn.now)
+        case .dialledBack(let number, let address): withAutoNAT { $0.onDialledBack(number, address, now: $1.now, effects: &$2) }
         case .crowded(let peers):
             let dispensable = peers.compactMap { peer in worth(of: peer).map { PeerWorth(peer, $0) } }
             turn.effects.append(.connection(.trim(dispensable)))

@@ -1,5 +1,6 @@
 // A peer of the cluster, as a value. It composes the machines; nothing else knows more than one of them.
 
+import AutoNAT
 import Crypto
 import DHT
 import DagList
@@ -33,6 +34,7 @@ package struct ClusterPeer: Sendable {
         static let dagList: UInt8 = 6
         static let dht: UInt8 = 7
         static let wideDHT: UInt8 = 8
+        static let autoNAT: UInt8 = 9
     }
 
     enum Phase: Equatable, Sendable {
@@ -42,8 +44,8 @@ package struct ClusterPeer: Sendable {
         case stopped
     }
 
-    /// What a net must accept streams for, in the order of preference.
-    package static let protocols = [RPC.protocolID] + Gossip.protocols + Exchange.protocols + DHT.protocols + [DagList.protocolID]
+    /// What a net must accept streams for at first, in the order of preference.
+    package static let protocols = [RPC.protocolID] + Gossip.protocols + Exchange.protocols + DHT.protocols + [DagList.protocolID, AutoNAT.protocolID]
 
     let settings: PeerSettings
     var turn = Turn()
@@ -54,8 +56,9 @@ package struct ClusterPeer: Sendable {
     var gossip: Gossip
     var exchange: Exchange
     var dht: DHT
-    /// The same of the wide network, of which we are only a client.
+    /// The same of the wide network, of which we are only a client as long as it cannot reach us.
     var wideDHT: DHT
+    var autoNAT: AutoNAT
     var dagList: DagList
     var rpc: RPC
     package internal(set) var replica: Replica
@@ -115,6 +118,7 @@ package struct ClusterPeer: Sendable {
         exchange = Exchange(settings: settings.exchange, owner: Owner.exchange)
         dht = DHT(settings: settings.dht, me: settings.me, owner: Owner.dht)
         wideDHT = DHT(settings: settings.dht, network: .wide, me: settings.me, owner: Owner.wideDHT)
+        autoNAT = AutoNAT(settings: settings.autoNAT, me: settings.me, owner: Owner.autoNAT, now: now)
         dagList = DagList(settings: settings.dagList, owner: Owner.dagList)
         rpc = RPC(settings: settings.rpc, owner: Owner.rpc, trust: settings.trust)
         tracker = Tracker(settings: settings.tracker, me: settings.me)
@@ -172,6 +176,7 @@ package struct ClusterPeer: Sendable {
     package mutating func checkDHT() {
         dht.checkInvariants()
         wideDHT.checkInvariants()
+        autoNAT.checkInvariants()
     }
     /// What the peerstore file is to hold: other peers and their addresses, the most important first.
     package var knownPeers: [(peer: PeerID, addresses: [Multiaddr])] { book.known }
@@ -238,7 +243,7 @@ package struct ClusterPeer: Sendable {
     private var deadlines: [(name: String, at: Instant?)] {
         [
             ("replica", replica.nextDeadline), ("gossip", gossip.nextDeadline), ("exchange", exchange.nextDeadline),
-            ("dht", dht.nextDeadline), ("wide dht", wideDHT.nextDeadline), ("lists", dagList.nextDeadline), ("rpc", rpc.nextDeadline), ("ipfs", ipfs.nextDeadline), ("book", book.nextDeadline),
+            ("dht", dht.nextDeadline), ("wide dht", wideDHT.nextDeadline), ("autonat", autoNAT.nextDeadline), ("lists", dagList.nextDeadline), ("rpc", rpc.nextDeadline), ("ipfs", ipfs.nextDeadline), ("book", book.nextDeadline),
             ("monitor", monitor.nextDeadline), ("informers", informers.nextDeadline), ("surveys", surveysDue), ("loops", loops.nextDeadline),
         ]
     }
@@ -247,6 +252,7 @@ package struct ClusterPeer: Sendable {
         var next = earliest(replica.nextDeadline, gossip.nextDeadline)
         next = earliest(next, exchange.nextDeadline)
         next = earliest(next, earliest(dht.nextDeadline, wideDHT.nextDeadline))
+        next = earliest(next, autoNAT.nextDeadline)
         next = earliest(next, dagList.nextDeadline)
         next = earliest(next, rpc.nextDeadline)
         next = earliest(next, ipfs.nextDeadline)
@@ -262,6 +268,7 @@ package struct ClusterPeer: Sendable {
         withGossip { $0.onTime(now: $1.now, choices: &$1.choices, effects: &$2) }
         withExchange { $0.onTime(now: $2, effects: &$3) }
         withDHTs { $0.onTime(now: $2.now, choices: &$2.choices, effects: &$3) }
+        withAutoNAT { $0.onTime(now: $1.now, choices: &$1.choices, effects: &$2) }
         withDagList { $0.onTime(now: $2, effects: &$3) }
         withRPC { $0.onTime(now: $1, effects: &$2) }
         withIPFS { $0.onTime(now: $1, effects: &$2) }

@@ -1,6 +1,7 @@
 // Everything that can be set of a peer, with upstream's defaults.
 
 import Allocation
+import AutoNAT
 import DHT
 import DagList
 import Exchange
@@ -49,6 +50,7 @@ package struct PeerSettings: Sendable {
     package var gossip = Gossip.Settings()
     package var exchange = ExchangeSettings()
     package var dht = DHTSettings()
+    package var autoNAT = AutoNATSettings()
     package var dagList = DagListSettings()
     package var rpc = RPCSettings()
     package var replica = ReplicaSettings()

@@ -17,7 +17,7 @@ extension DHT {
     }
 
     mutating func onIncoming(_ stream: StreamID, _ peer: PeerID, _ now: Now, _ effects: inout [Effect]) {
-        guard network == .local, (servedStreams[peer]?.count ?? 0) < settings.streamsPerPeerMax else {
+        guard serves, (servedStreams[peer]?.count ?? 0) < settings.streamsPerPeerMax else {
             return effects.append(.stream(.reset(stream)))
         }
         let idleAt = now.monotonic + settings.idleTimeout

@@ -1,6 +1,6 @@
 // The Kademlia DHT as a machine: it tells others where peers are, and who has said to provide what, and it looks for peers
-// itself. There are two: that of the local network is served by everyone in it; that of the wide one by those whom AutoNAT found
-// to be public, which we do not ask, so that we are its clients for ever. spec/wire-pubsub-dht-bitswap.md part 2.
+// itself. There are two: that of the local network is served by everyone in it; that of the wide one by those whom others can
+// reach, as AutoNAT finds out, and the rest are its clients. spec/wire-pubsub-dht-bitswap.md part 2.
 
 import Encoding
 import Kernel
@@ -10,7 +10,6 @@ import Seams
 package struct DHT: Sendable {
     /// DHT-01: the one of peers that reach each other at private addresses, and the one of those at public ones.
     package enum Network: Sendable { case local, wide }
-    /// What is served.
     package static let protocols = ["/ipfs/lan/kad/1.0.0"]
     package static let wideProtocols = ["/ipfs/kad/1.0.0"]
 
@@ -46,6 +45,7 @@ package struct DHT: Sendable {
     let network: Network
     let me: PeerID
     private let owner: UInt8
+    private(set) var serves: Bool
     var streamIDs: StreamIDs
     var contacts = SortedMap<PeerID, Contact>()
     package internal(set) var table: RoutingTable
@@ -78,6 +78,7 @@ package struct DHT: Sendable {
         self.network = network
         self.me = me
         self.owner = owner
+        serves = network == .local
         streamIDs = StreamIDs(owner: owner)
         table = RoutingTable(me: me, bucketSize: settings.bucketSize)
         if network == .wide { table.groupMax = (settings.groupMax, settings.groupPerBucketMax) }
@@ -93,6 +94,20 @@ package struct DHT: Sendable {
 
     var protocols: [String] { network == .local ? DHT.protocols : DHT.wideProtocols }
     package func isLooking(for peer: PeerID) -> Bool { lookups.contains { $0.value.aim == .peer(peer) } }
+
+    // MARK: Serving
+
+    /// Whether others are answered: of the wide network, while it can reach us (DHT-02).
+    package mutating func serve(_ isServing: Bool, effects: inout [Effect]) {
+        serves = isServing
+        guard !isServing else { return }
+        for stream in servedStreams.values.flatMap(\.elements) {
+            forget(served: stream)
+            effects.append(.stream(.reset(stream)))
+        }
+    }
+    /// Both networks' share what they keep: one has it while it works.
+    package mutating func swapRecords(with other: inout DHT) { swap(&records, &other.records) }
 
     // MARK: Files
 

@@ -1,6 +1,7 @@
 // The settings of each machine.
 
 import Allocation
+import AutoNAT
 import Cluster
 import DHT
 import DagList
@@ -102,6 +103,28 @@ extension DHTMessageLimits: Fielded {
         try visitor.visit(&peersMax)
         try visitor.visit(&addressesPerPeerMax)
         try visitor.visit(&addressBytesMax)
+    }
+}
+extension AutoNATSettings: Fielded {
+    package static var blank: AutoNATSettings { AutoNATSettings() }
+    package mutating func visit(_ visitor: inout some FieldVisitor) throws(JournalError) {
+        try visitor.visit(&bootDelay)
+        try visitor.visit(&retryInterval)
+        try visitor.visit(&refreshInterval)
+        try visitor.visit(&refreshMax)
+        try visitor.visit(&hurryInterval)
+        try visitor.visit(&requestTimeout)
+        try visitor.visit(&probesMax)
+        try visitor.visit(&confidenceMax)
+        try visitor.visit(&streamTimeout)
+        try visitor.visit(&streamsPerPeerMax)
+        try visitor.visit(&dialTimeout)
+        try visitor.visit(&addressesMax)
+        try visitor.visit(&dialsMax)
+        try visitor.visit(&dialsPerPeerMax)
+        try visitor.visit(&throttlePeriod)
+        try visitor.visit(&throttleJitter)
+        try visitor.visit(&messageBytesMax)
     }
 }
 extension DHTSettings: Fielded {

@@ -77,6 +77,9 @@ extension ConnectionEvent: Journaled {
             writer.head(5, peer)
             writer.put(addresses)
         case .crowded(let peers): writer.head(6, peers)
+        case .dialledBack(let number, let address):
+            writer.head(7, number)
+            writer.put(address)
         }
     }
     package init(reading reader: inout JournalReader) throws(JournalError) {
@@ -88,6 +91,7 @@ extension ConnectionEvent: Journaled {
         case 4: self = .listening(try reader.get())
         case 5: self = .found(try reader.get(), try reader.get())
         case 6: self = .crowded(try reader.get())
+        case 7: self = .dialledBack(try reader.get(), try reader.get())
         case let tag: throw reader.unknown(tag, "event of a connection")
         }
     }

@@ -78,6 +78,11 @@ extension ConnectionEffect: JournalWritable {
         case .trim(let worths):
             writer.head(2, worths.map(\.peer))
             writer.put(worths.map { Int64($0.value) })
+        case .serve(let protocols): writer.head(3, protocols)
+        case .dialBack(let number, let peer, let addresses):
+            writer.head(4, number)
+            writer.put(peer)
+            writer.put(addresses)
         }
     }
 }

@@ -50,6 +50,7 @@ extension PeerSettings: Fielded {
         try visitor.visit(&gossip)
         try visitor.visit(&exchange)
         try visitor.visit(&dht)
+        try visitor.visit(&autoNAT)
         try visitor.visit(&dagList)
         try visitor.visit(&rpc)
         try visitor.visit(&replica)

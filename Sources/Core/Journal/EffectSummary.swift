@@ -16,6 +16,7 @@ package struct EffectSummary: Equatable, Fielded, CustomStringConvertible {
         case replyItem, replyEnd, replyFailed, replyPause, replyResume
         case log, ready, stopped, fatal
         case trim
+        case serve, dialBack
     }
     package var kind: Kind
     /// The stream, client, ticket, job or exchange.
@@ -62,6 +63,8 @@ package struct EffectSummary: Equatable, Fielded, CustomStringConvertible {
         case .connection(.dial(let peer, let addresses)): self.init(.dial, size: addresses.count, key: peer.bytes)
         case .connection(.disconnect(let peer)): self.init(.disconnect, key: peer.bytes)
         case .connection(.trim(let worths)): self.init(.trim, size: worths.count)
+        case .connection(.serve(let protocols)): self.init(.serve, name: protocols.joined(separator: " "))
+        case .connection(.dialBack(let number, let peer, let addresses)): self.init(.dialBack, number, size: addresses.count, key: peer.bytes)
         case .stream(let effect): self.init(of: effect)
         case .disk(let effect): self.init(of: effect)
         case .job(let job) where job.isLookup: self.init(.lookupJob, job.number, size: job.keyCount)
@@ -140,6 +143,8 @@ package struct EffectSummary: Equatable, Fielded, CustomStringConvertible {
         case .dial: return "dial \(keyText) at \(size) addresses"
         case .disconnect: return "disconnect \(keyText)"
         case .trim: return "trim \(size) peers"
+        case .serve: return "serve \(name)"
+        case .dialBack: return "dial \(keyText) back at \(size) addresses"
         case .open: return "open stream \(stream) to \(keyText) \(name)"
         case .send: return "send on stream \(stream) \(bytesText)"
         case .closeWrite: return "close stream \(stream)"

@@ -80,6 +80,10 @@ package enum ConnectionEffect: Equatable, Sendable {
     /// Dials the addresses in order until one answers as that peer. Answered by `connected` or `dialFailed`.
     case dial(PeerID, [Multiaddr])
     case disconnect(PeerID)
+    /// What streams of others may ask for from now on.
+    case serve([String])
+    /// Dials the addresses as nobody that anyone knows, and hangs up: whether that peer answers there. Answered by `dialledBack`, or not.
+    case dialBack(UInt64, PeerID, [Multiaddr])
     /// Whom of a crowd the peer can do without: their connections are closed, the least worth first, until few enough are left.
     case trim([PeerWorth])
 }
@@ -106,6 +110,8 @@ package enum ConnectionEvent: Equatable, Sendable {
     case listening([Multiaddr])
     /// Another peer of the local network has said where it is (MDNS-07).
     case found(PeerID, [Multiaddr])
+    /// The address at which the peer answered, or none.
+    case dialledBack(UInt64, Multiaddr?)
     /// There are too many connections, those to these peers among them. Answered by `trim`, or not at all.
     case crowded([PeerID])
 }

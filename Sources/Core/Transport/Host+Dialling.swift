@@ -42,6 +42,8 @@ extension Host {
                 close(socket, code: GoAwayCode.normal, reason: "disconnected", now, &effects)
             }
         case .trim(let dispensable): trim(dispensable, now, &effects)
+        case .serve(let own): onServing(own, now: now, effects: &effects)
+        case .dialBack: unreachable("who dials back is another host")
         }
     }
 

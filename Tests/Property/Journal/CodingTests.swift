@@ -36,7 +36,7 @@ import Testing
         var choices = Choices(seed: 1)
         func kinds(_ items: [some JournalWritable]) -> [UInt8] { SortedSet(items.compactMap { written($0).first }).elements }
         #expect(kinds(Samples.inputs) == Array(0...10))
-        #expect(kinds(Samples.connections(&choices)) == Array(0...6))
+        #expect(kinds(Samples.connections(&choices)) == Array(0...7))
         #expect(kinds(Samples.streams(&choices)) == Array(0...6))
         #expect(kinds(Samples.disk) == Array(0...1) && kinds(Samples.errors) == Array(0...2))
         #expect(kinds(Samples.outcomes(&choices)) == Array(0...2))

@@ -24,6 +24,7 @@ enum Samples {
             .introduced(peer, PeerIntroduction(protocols: ["/a", ""], listenAddresses: [address], agent: "kubo/é", signedRecord: [1, 2])),
             .introduced(peer, PeerIntroduction(protocols: [])), .disconnected(peer), .dialFailed(peer, reason: "no"), .found(peer, []),
             .listening([address, address]), .listening([]), .crowded([peer, choices.randomPeer()]), .crowded([]),
+            .dialledBack(.max, address), .dialledBack(0, nil),
         ]
     }
 

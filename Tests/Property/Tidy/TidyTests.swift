@@ -19,7 +19,7 @@ struct Offence: CustomStringConvertible {
 enum Tidy {
     static let coreModules: Set<String> = [
         "Kernel", "Encoding", "Crypto", "Multiformats", "Pinset", "Seams", "Storage", "Gossip", "Exchange", "DHT", "DagList", "UnixFS",
-        "RPC", "MerkleCRDT", "Allocation", "Tracking", "Monitoring", "IPFSConnector", "Transport", "HTTP", "API", "Cluster", "Journal",
+        "RPC", "MerkleCRDT", "Allocation", "Tracking", "Monitoring", "IPFSConnector", "Transport", "HTTP", "API", "Cluster", "Journal", "AutoNAT",
     ]
 
     /// What may not stand in the core, and why.
