@@ -17,6 +17,7 @@ package enum DNSError: Error, Equatable, Sendable {
     /// A pointer that does not go back, or a name of more than 255 bytes.
     case badName
     case tooManyRecords(Int)
+    case tooLong(Int)
 }
 
 package struct DNSMessage: Equatable, Sendable {
@@ -75,6 +76,7 @@ package struct DNSMessage: Equatable, Sendable {
     // MARK: Reading
 
     package init(decoding bytes: Bytes) throws(DNSError) {
+        guard bytes.count <= DNSMessage.bytesMax else { throw .tooLong(bytes.count) }
         var reader = Reader(bytes: bytes)
         _ = try reader.number()
         isResponse = try reader.number() & 0x8000 != 0

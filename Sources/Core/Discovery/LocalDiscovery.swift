@@ -108,8 +108,18 @@ package struct LocalDiscovery: Sendable {
         }
     }
 
-    /// MDNS-04.
+    /// As many addresses as fit.
     private func answer(lifetime: UInt32) -> Bytes {
+        var told = addresses
+        while true {
+            let message = answer(lifetime: lifetime, telling: told).encoded
+            if message.count <= DNSMessage.bytesMax || told.isEmpty { return message }
+            told.removeLast()
+        }
+    }
+
+    /// MDNS-04.
+    private func answer(lifetime: UInt32, telling addresses: [Multiaddr]) -> DNSMessage {
         var message = DNSMessage(isResponse: true)
         func record(_ name: DNSName, _ data: DNSMessage.Data) -> DNSMessage.Record {
             DNSMessage.Record(name: name, data: data, lifetime: lifetime)
@@ -122,7 +132,7 @@ package struct LocalDiscovery: Sendable {
         var told: [Bytes] = []
         for ip in addresses.compactMap(\.ip) where !told.contains(ip) { told.append(ip) }
         message.additional += told.map { record(host, .address($0)) }
-        return message.encoded
+        return message
     }
 
     private static func address(in string: Bytes) -> (PeerID, Multiaddr)? {

@@ -1,6 +1,8 @@
 // The machines that speak to other peers, told what a stranger or a member may say.
 
+import AutoNAT
 import DHT
+import Discovery
 import DagList
 import Encoding
 import Exchange
@@ -176,6 +178,7 @@ extension Target {
                         require(peer != Here.peer(9) && !connected.contains(peer), "\(peer) is dialled")
                         dialled.append(peer)
                     case .found(let peer): require(connected.contains(peer), "\(peer) is found and not connected")
+                    case .disk: require(false, "it writes to a disk that it was not given")
                     case .notFound, .log: break
                     }
                 }
@@ -208,6 +211,82 @@ extension Target {
                 machine.checkInvariants()
                 require(machine.recordCount <= 20, "\(machine.recordCount) records")
                 require(machine.servedStreamCount <= 4 * max(4, connected.count + 4), "\(machine.servedStreamCount) streams")
+            }
+        },
+        Target("autonat", seeds: { Target.autoNATSeeds().flatMap { [talk(framed($0)), [1, 20, 1, 20] + talk(framed($0))] } }) { bytes in
+            var script = Script(bytes)
+            var settings = AutoNATSettings()
+            (settings.dialsMax, settings.streamsPerPeerMax) = (4, 2)
+            let here = Multiaddr(unchecked: [4, 1, 2, 3, 4, 6, 0x23, 0x88])
+            var machine = AutoNAT(settings: settings, me: Here.peer(9), owner: 9, now: Here.now)
+            machine.onListening([here])
+            var (net, choices, effects) = (Net(), Choices(seed: 1), [AutoNAT.Effect]())
+            var now: Int64 = 0
+            var dials: [UInt64] = []
+            func seen(_ number: UInt8) -> Multiaddr { Multiaddr(unchecked: [4, number == 3 ? 10 : 8, 8, 8, number, 6, 0x23, 0x88]) }
+            func join(_ number: UInt8) {
+                machine.onConnected(Here.peer(number), address: seen(number), outbound: number & 1 == 0, now: Here.at(now))
+                machine.onIntroduced(Here.peer(number), PeerIntroduction(protocols: [AutoNAT.protocolID]))
+            }
+            for number in 0..<4 as Range<UInt8> { join(number) }
+            while !script.isOver {
+                effects = []
+                switch script.below(8) {
+                case 0: machine.onDialledBack(dials.isEmpty ? 0 : dials.removeFirst(), script.byte() & 1 == 0 ? nil : seen(1), now: Here.at(now), effects: &effects)
+                case 1:
+                    now += Int64(script.byte()) * 1000
+                    machine.onTime(now: Here.at(now), choices: &choices, effects: &effects)
+                case 2:
+                    let number = UInt8(script.below(4))
+                    machine.onDisconnected(Here.peer(number))
+                    join(number)
+                default: machine.onStream(net.event(&script, protocols: [AutoNAT.protocolID]), now: Here.at(now), choices: &choices, effects: &effects)
+                }
+                for effect in effects {
+                    switch effect {
+                    case .stream(let effect): net.take(effect)
+                    case .dialBack(let number, let peer, let addresses):
+                        dials.append(number)
+                        let ips = [0, 1, 2].filter { Here.peer($0) == peer }.map { seen($0).ip }
+                        require(!ips.isEmpty && addresses.allSatisfy { ips.contains($0.ip) && $0.isPublic }, "\(peer) is dialled at \(addresses)")
+                        require(addresses.count <= settings.addressesMax, "\(addresses.count) addresses are dialled")
+                    case .changed, .log: break
+                    }
+                }
+                machine.checkInvariants()
+                require(machine.dialsUnderWay <= 4 && machine.servedCount <= 8, "\(machine.dialsUnderWay) dials for \(machine.servedCount)")
+            }
+        },
+        Target("mdns", seeds: {
+            Target.mdnsSeeds().flatMap { [Script.step(2, $0), [0, 1] + Script.step(2, $0) + [0, 200]] }
+        }) { bytes in
+            var script = Script(bytes)
+            var choices = Choices(seed: 1)
+            let address = Multiaddr(unchecked: [4, 10, 0, 0, 9, 6, 0x23, 0x88])
+            var machine = LocalDiscovery(me: Here.peer(9), addresses: [address], now: Here.now, choices: &choices)
+            var (now, sent, packets): (Int64, Int, Int) = (0, 0, 0)
+            while !script.isOver {
+                var effects: [LocalDiscovery.Effect] = []
+                switch script.below(3) {
+                case 0:
+                    now += Int64(script.byte()) * 100
+                    machine.onTime(now: Here.at(now), choices: &choices, effects: &effects)
+                default:
+                    packets += 1
+                    machine.onPacket(script.piece(), now: Here.at(now), effects: &effects)
+                }
+                for effect in effects {
+                    switch effect {
+                    case .send(let packet):
+                        sent += 1
+                        require((try? DNSMessage(decoding: packet)) != nil, "it says what it does not understand")
+                    case .found(let peer, let addresses):
+                        require(peer != Here.peer(9) && !addresses.isEmpty, "\(peer) is found at \(addresses.count) addresses")
+                        require(addresses.allSatisfy { $0.ip != nil || $0.isDNS }, "somebody is nowhere")
+                    }
+                }
+                require(machine.knownCount <= 1000, "\(machine.knownCount) peers are known")
+                require(sent <= 2 + Int(now / 1000) * 2, "\(sent) packets in \(now) ms")
             }
         },
         Target("dag-list", seeds: Target.listSeeds) { bytes in

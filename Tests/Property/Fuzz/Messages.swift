@@ -1,6 +1,8 @@
 // Protobuf messages that peers exchange.
 
+import AutoNAT
 import DHT
+import Discovery
 import Encoding
 import Exchange
 import Gossip
@@ -49,6 +51,26 @@ extension Target {
                 require(peers.count <= limits.peersMax, "\(peers.count) peers")
                 require(peers.allSatisfy { $0.addresses.count <= limits.addressesPerPeerMax }, "addresses without bounds")
             }
+        },
+        Target("ipns-record", seeds: { Seeds.hex("ipns.ndjson", "value", kind: "validate") }) { bytes in
+            guard let record = try? IPNSRecord(bytes) else { return require(!IPNSRecord.replaces(bytes, bytes), "what cannot be read replaces itself") }
+            require(bytes.count <= IPNSRecord.bytesMax, "a record of \(bytes.count) bytes")
+            let isSound = { (name: PeerID) in (try? record.check(name: name, now: .epoch)) != nil }
+            require(!isSound(Here.peer(1)), "a record of nobody's is sound")
+            // Of it and the same with something behind it that nobody knows, one takes the place of the other.
+            let longer = bytes + [0x7a, 1, 0]
+            let (first, second) = (IPNSRecord.replaces(bytes, longer), IPNSRecord.replaces(longer, bytes))
+            require(!first || !second || longer.count > IPNSRecord.bytesMax, "each of two records replaces the other")
+        },
+        Target("autonat-message", seeds: Target.autoNATSeeds) { bytes in
+            guard let message = try? AutoNATMessage(decoding: bytes[...]), message.response.map({ $0.status != nil }) ?? true else { return }
+            comesBack(bytes, { try AutoNATMessage(decoding: $0[...]) }, { $0.encoded })
+        },
+        Target("mdns-message", seeds: Target.mdnsSeeds) { bytes in
+            comesBack(bytes, { try DNSMessage(decoding: $0) }, { message in
+                // Names that were short because they pointed at others are written in full, so that it may be too long now.
+                message.encoded.count <= DNSMessage.bytesMax ? message.encoded : bytes
+            })
         },
         Target("identify", seeds: {
             Seeds.hex("identity/records.ndjson", "message", kind: "identify").flatMap { [$0, framed($0)] }
@@ -112,6 +134,28 @@ extension Target {
         provided.providers = [DHTMessage.Peer(Here.peer(1), [address])]
         put.record = DHTMessage.Record(key: [1], value: [2], received: "x")
         return [found, provided, put, DHTMessage(.ping), DHTMessage(.findNode, key: Here.peer(2).bytes)].map(\.encoded)
+    }
+    @Sendable static func autoNATSeeds() -> [Bytes] {
+        let address = Bytes([4, 8, 8, 8, 8, 6, 0x23, 0x88])
+        return [
+            AutoNATMessage(request: AutoNATMessage.Request(peer: Here.peer(0).bytes, addresses: [address, [4, 10, 0, 0, 1, 6, 0, 22]])),
+            AutoNATMessage(request: nil), AutoNATMessage(response: AutoNATMessage.Response(.ok, address: address)),
+            AutoNATMessage(response: AutoNATMessage.Response(.dialError, text: "dial failed")),
+        ].map(\.encoded)
+    }
+    @Sendable static func mdnsSeeds() -> [Bytes] {
+        var choices = Choices(seed: 3)
+        var packets: [Bytes] = []
+        for number in 0..<3 as Range<UInt8> {
+            let addresses = (0..<Int(number)).map { Multiaddr(unchecked: [4, 10, 0, 0, UInt8($0), 6, 0x23, 0x88]) }
+            var machine = LocalDiscovery(me: Here.peer(number), addresses: addresses, now: Here.now, choices: &choices)
+            var effects: [LocalDiscovery.Effect] = []
+            machine.onTime(now: Here.now, choices: &choices, effects: &effects)
+            packets += effects.compactMap { if case .send(let packet) = $0 { packet } else { nil } } + [machine.farewell]
+        }
+        // A name that points at another.
+        packets.append([0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 1, 0x61, 0, 0, 12, 0, 1, 0xc0, 12, 0, 12, 0, 1])
+        return packets
     }
     @Sendable static func bitswapSeeds() -> [Bytes] {
         var want = BitswapMessage(), answer = BitswapMessage()

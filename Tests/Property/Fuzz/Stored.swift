@@ -1,6 +1,8 @@
 // Files that may have rotted, or that somebody else has written: the log, the index, the journal.
 
 import Cluster
+import DHT
+import Encoding
 import Journal
 import Kernel
 import MerkleCRDT
@@ -9,6 +11,22 @@ import Storage
 import TestSupport
 
 extension Target {
+    @Sendable static func keptSeeds() -> [Bytes] {
+        let disk = MemoryDisk()
+        var machine = DHT(me: Here.peer(9), owner: 7)
+        var (effects, choices): ([DHT.Effect], Choices) = ([], Choices(seed: 1))
+        machine.open(disk, now: Here.now, effects: &effects)
+        let stream = StreamID(owner: 0, number: 1)
+        machine.onStream(.incoming(stream, from: Here.peer(1), protocol: DHT.protocols[0]), addresses: { _ in [] }, now: Here.now, effects: &effects)
+        for message in dhtSeeds() {
+            machine.onStream(.received(stream, framed(message)), addresses: { _ in [] }, now: Here.now, effects: &effects)
+        }
+        machine.onTime(now: Here.at(10_000), choices: &choices, effects: &effects)
+        for case .disk(let effect) in effects { _ = disk.carryOut(effect) }
+        let file = disk.contents("dht/00000001/00000001.log")
+        return [[0] + file, [1] + Script.step(0, file.dropFirst(16 + Log.frameBytes)), [1] + Script.step(1, file.dropFirst(16 + Log.frameBytes))]
+    }
+
     static let stored: [Target] = [
         Target("log", seeds: { [Target.segment([[1, 2, 3], Bytes(repeating: 7, count: 300), []])] }) { bytes in
             let disk = MemoryDisk()
@@ -42,6 +60,36 @@ extension Target {
             var cursor: LogAddress?
             repeat { cursor = (try? machine.scan(from: cursor, bytes: 1 << 20, damages: &damages) { _ = ($0.key, $0.value.count) }) ?? nil } while cursor != nil
             for head in machine.heads { _ = try? machine.block(head.cid) }
+        },
+        Target("kept-records", seeds: Target.keptSeeds) { bytes in
+            // The files of what the DHT keeps for others: whole, or as records of any contents.
+            let disk = MemoryDisk()
+            let name = "dht/00000001"
+            if bytes.first ?? 0 & 1 == 0 { _ = disk.carryOut(.append(name + "/00000001.log", Bytes(bytes.dropFirst()))) } else {
+                var script = Script(Bytes(bytes.dropFirst()))
+                var effects: [DiskEffect] = []
+                guard var log = try? Log(folder: name, owner: 7, reader: disk, effects: &effects) else { return }
+                while !script.isOver { _ = try? log.append(kind: UInt8(1 + script.below(3)), script.piece(), effects: &effects) }
+                for effect in effects { _ = disk.carryOut(effect) }
+            }
+            var settings = DHTSettings()
+            (settings.providersMax, settings.providersPerPeerMax, settings.valuesMax) = (16, 8, 4)
+            func open() -> Int {
+                var machine = DHT(settings: settings, me: Here.peer(9), owner: 7)
+                var (effects, choices): ([DHT.Effect], Choices) = ([], Choices(seed: 1))
+                machine.open(disk, now: Here.now, effects: &effects)
+                machine.checkInvariants()
+                require(machine.recordCount <= 20, "\(machine.recordCount) records")
+                // What is wrong with them is written anew, and then it is right.
+                for _ in 0..<3 {
+                    for case .disk(let effect) in effects { if let event = disk.carryOut(effect) { var more: [DHT.Effect] = []; machine.onDisk(event, now: Here.at(20_000), effects: &more); for case .disk(let effect) in more { _ = disk.carryOut(effect) } } }
+                    effects = []
+                    if let at = machine.nextDeadline, at <= Here.at(100_000).monotonic { machine.onTime(now: Here.at(100_000), choices: &choices, effects: &effects) }
+                }
+                return machine.recordCount
+            }
+            let count = open()
+            require(open() == count, "\(count) records, and then others")
         },
         Target("manifest", seeds: { [[UInt8](repeating: 0, count: 48)] }) { bytes in
             let disk = MemoryDisk()
