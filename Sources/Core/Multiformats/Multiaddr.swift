@@ -141,9 +141,19 @@ package struct Multiaddr: Hashable, Comparable, Sendable, CustomStringConvertibl
         }
         return isLoopback || ip[0] & 0xfe == 0xfc || (ip[0] == 0xfe && ip[1] & 0xc0 == 0x80)
     }
-    /// An address that can be dialled from anywhere: names count, relays do not.
+    /// An address that can be dialled from anywhere: names count, relays do not (go-multiaddr net/private.go).
     package var isPublic: Bool {
-        !components.contains { $0.scheme.name == "p2p-circuit" } && (isDNS || (isGlobalUnicast && !isPrivate))
+        if components.contains(where: { $0.scheme.name == "p2p-circuit" }) { return false }
+        guard let ip else { return isDNS && !hasLocalName }
+        if ip.count == 4 { return !isPrivate && !Multiaddr.unroutable.contains { ip.starts(with: $0) } && ip[0] < 224 && !(ip[0] == 198 && ip[1] & 0xfe == 18) }
+        return ip[0] & 0xe0 == 0x20 && !ip.starts(with: [0x20, 0x01, 0x0d, 0xb8]) || ip.starts(with: [0, 0x64, 0xff, 0x9b])
+    }
+    /// Set aside for protocols, examples, relays of old and for nothing at all (RFC 6890).
+    private static let unroutable: [Bytes] = [[0], [192, 0, 0], [192, 0, 2], [192, 88, 99], [198, 51, 100], [203, 0, 113]]
+    /// Names that mean something in one network only, or nothing (RFC 6761).
+    private var hasLocalName: Bool {
+        let names = components.filter { ["dns", "dns4", "dns6", "dnsaddr"].contains($0.scheme.name) }.map { String(decoding: $0.value, as: UTF8.self).lowercased() }
+        return names.contains { name in ["localhost", "local", "test", "invalid", "home.arpa", "in-addr.arpa", "ip6.arpa"].contains { name == $0 || name.hasSuffix("." + $0) } }
     }
     /// A unicast address that is not loopback or link-local; private ranges count (INF-02).
     package var isGlobalUnicast: Bool {

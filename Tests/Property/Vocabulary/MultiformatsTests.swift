@@ -7,6 +7,20 @@ import TestSupport
 import Testing
 
 @Suite struct MultiformatsTests {
+    /// As go-multiaddr has it.
+    @Test(arguments: [
+        ("/ip4/8.8.8.8/tcp/1", true), ("/ip4/10.0.0.1/tcp/1", false), ("/ip4/100.64.0.1/tcp/1", false), ("/ip4/192.0.2.2/tcp/1", false),
+        ("/ip4/203.0.113.9/tcp/1", false), ("/ip4/198.19.0.1/tcp/1", false), ("/ip4/198.20.0.1/tcp/1", true), ("/ip4/0.1.2.3/tcp/1", false),
+        ("/ip4/224.0.0.1/udp/1", false), ("/ip4/255.255.255.255/tcp/1", false), ("/ip4/169.254.1.1/tcp/1", false), ("/ip4/192.88.98.1/tcp/1", true),
+        ("/ip6/2606:4700::1/tcp/1", true), ("/ip6/2001:db8::1/tcp/1", false), ("/ip6/fe80::1/tcp/1", false), ("/ip6/::1/tcp/1", false),
+        ("/ip6/fc00::1/tcp/1", false), ("/ip6/64:ff9b::808:808/tcp/1", true), ("/ip6/5f00::1/tcp/1", false),
+        ("/dns4/example.org/tcp/1", true), ("/dns/host.local/tcp/1", false), ("/dns4/localhost/tcp/1", false), ("/dnsaddr/a.test", false),
+        ("/ip4/8.8.8.8/tcp/1/p2p-circuit", false), ("/unix/a/b", false),
+    ])
+    func publicAddressesAreThoseOfTheWholeNet(text: String, isPublic: Bool) throws {
+        #expect(try Multiaddr(text: text).isPublic == isPublic)
+    }
+
     private func cases(_ kind: String) throws -> [JSON] {
         try Golden.lines("vectors/multiformats.ndjson").filter { $0["kind"]?.text == kind }
     }
