@@ -14,4 +14,10 @@ extension ServiceConfiguration {
             return value == initial ? nil : "\(component.rawValue).\(key) is set and has no effect: \(reason)"
         }
     }
+
+    /// It is on unless somebody turns it off, so that being on says little of what is expected.
+    package var relayRefusal: String? {
+        guard self[.cluster].flag("enable_relay_hop") else { return nil }
+        return "cluster.enable_relay_hop is on, and this peer relays for nobody: peers dial each other, and who cannot be reached dials out"
+    }
 }

@@ -32,6 +32,7 @@ final class Daemon: @unchecked Sendable {
         }
         let log: (LogLine) -> Void = { world.log($0, options.logLevels) }
         for line in Daemon.notOffered(configuration, start) { log(LogLine(.warning, "service", line)) }
+        if let line = configuration.relayRefusal { log(LogLine(.info, "service", line)) }
         let loop = self.loop
         runner = try doing("creating libp2p host") {
             var home = try peerHome(start, options.folder)

@@ -103,6 +103,11 @@ private func settings(
         #expect(told.allSatisfy { $0.contains("has no effect: ") })
     }
 
+    @Test func relayingIsRefused() throws {
+        #expect(try configuration().relayRefusal?.hasPrefix("cluster.enable_relay_hop is on") == true)
+        #expect(try configuration(["CLUSTER_ENABLERELAYHOP": "false"]).relayRefusal == nil)
+    }
+
     /// RM-01, CM-01: what the configuration says, or else a share of the machine.
     @Test func theHostsLimits() throws {
         func host(_ environment: [String: String] = [:]) throws -> HostSettings {
