@@ -22,6 +22,7 @@ package enum FaultKind: String, CaseIterable, Sendable {
     case hostileGossip = "hostile-gossip", hostileBytes = "hostile-bytes", hostileWants = "hostile-wants"
     case hostileFinding = "hostile-finding"
     case ipfsMeddling = "ipfs-meddling"
+    case hostileStrangers = "hostile-strangers"
 }
 
 package struct Fault: Equatable, Sendable {
@@ -140,6 +141,8 @@ extension FaultKind {
         row(.hostileFinding, .hostile, 3, 30...300, 0...2, "It tells of peers that do not exist, and of others where they are not; it asks without end, names itself a provider of everything, or begins questions.",
             "Sybils and eclipse attacks on Kademlia (Prünster et al., 2022).", .peersMadeUp),
         row(.ipfsMeddling, .ipfs, 2, 0...0, "Somebody unpins some of its pins, and makes some direct ones.", "`ipfs pin rm` by hand; another program beside the cluster.", .ipfsMeddledWith),
+        row(.hostileStrangers, .hostile, 3, 0...0, 0...2, "It tells of thousands of peers that do not exist, and of others' addresses as theirs: to those that it prunes from a mesh, by name or signed, and to whoever asks whom it knows.",
+            "Eclipse attacks on peer exchange (Heilman et al., 2015).", .strangersTold),
     ]
 }
 

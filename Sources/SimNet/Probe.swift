@@ -50,6 +50,7 @@ package enum Probe: String, CaseIterable, Sendable {
     case hostileSent = "hostile-bytes-sent"
     case hostileWanted = "hostile-wants-heard"
     case peersMadeUp = "peers-made-up"
+    case strangersTold = "strangers-told-of"
 
     /// Seldom hit: a sweep of a thousand runs may miss it.
     package var isRare: Bool { [.undone, .cutLost, .droppedLost].contains(self) }

@@ -47,6 +47,9 @@ struct OracleState {
     var writes = SortedMap<CID, Writes>()
     /// Times of dials that failed within the last minute, and of the last one.
     var failedDials = SortedMap<Link, [Int64]>()
+    /// Whom a peer is dialling.
+    var dialling = SortedMap<Int, SortedSet<PeerID>>()
+    var dialledMax = 0
     /// Failures of pins that were looked at last, by the peer.
     var failedPins = SortedMap<Int, [CID: PinInfo]>()
     /// How many blocks a peer had merged then.
@@ -101,6 +104,7 @@ extension Run {
     func checkStep(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>) {
         noteListing(index, input)
         noteDial(index, input)
+        noteDials(index, input, effects)
         noteAppended(index, effects)
         guard let process = world.peers[index].process else { oracles.seen[index] = nil; return }
         noteRequests(index, input, effects, process)

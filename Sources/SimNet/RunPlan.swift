@@ -252,7 +252,7 @@ extension RunPlan {
         case .ring, .swizzle: fault.peers = order
         case .slowLink, .thinLink, .halfOpen, .connectionLoss, .flapping, .muteGossip, .streamReset: (fault.peers, fault.others) = ([order[0]], Array(order[1..<(options.boots > 0 ? 2 + choices.below(everyone.count - 1) : 2)]))
         case .ipfsLosesReplies, .ipfsCollects: fault.peers = everyone
-        case .hostileGossip, .hostileBytes, .hostileWants, .hostileFinding: fault.peers = [options.peers]
+        case .hostileGossip, .hostileBytes, .hostileWants, .hostileFinding, .hostileStrangers: fault.peers = [options.peers]
         default: break
         }
         return fault

@@ -35,7 +35,7 @@ extension World {
         striking.insert(fault.number)
     }
 
-    private var everyone: [Int] { Array(peers.indices) }
+    var everyone: [Int] { Array(peers.indices) }
 
     /// The directions that a partition of that kind blocks.
     private func blockedLinks(_ fault: Fault) -> [Link] {
@@ -114,6 +114,7 @@ extension World {
         case .hostileBytes: sendNoise(fault)
         case .hostileWants: wantAsHostile(fault)
         case .hostileFinding: findAsHostile(fault)
+        case .hostileStrangers: introduceStrangers(fault)
         }
         if fault.kind == .reboot { crash(first) }
         if fault.kind == .restart || fault.kind == .reboot { start(first) }
@@ -157,7 +158,7 @@ extension World {
         case .clockOffset: peer.clock.wallOffset = peer.clock.wallOffset - .seconds(Int64(fault.amount))
         case .clockFreeze: peer.clock.frozenAt = nil
         case .swizzle, .halfOpen, .connectionLoss, .streamReset, .flapping, .ipfsReset, .ipfsRestart, .ipfsMeddling, .syncFailure, .rot, .restart, .lose, .hostileGossip,
-            .hostileBytes, .hostileWants: break
+            .hostileBytes, .hostileWants, .hostileStrangers: break
         }
     }
 
@@ -373,7 +374,7 @@ extension World {
         return message.frame
     }
 
-    private func hostileStreams(_ process: Process, _ protocols: [String], _ number: Int, among others: [Int]? = nil, _ bytes: (Int) -> Bytes) {
+    func hostileStreams(_ process: Process, _ protocols: [String], _ number: Int, among others: [Int]? = nil, _ bytes: (Int) -> Bytes) {
         for other in others ?? everyone where other != process.index {
             guard network.connection(process.index, other) != nil else { continue }
             let id = StreamID(owner: World.hostileOwner, number: UInt64(number) << 16 | UInt64(other))

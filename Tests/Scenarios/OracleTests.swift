@@ -561,6 +561,16 @@ private final class Rest {
         rest.run.checkBounds()
         rest.expect(.bound)
     }
+    @Test func dialsOfEverybody() throws {
+        let rest = try Rest()
+        let dials = (0..<300).map { number in
+            PeerEffect.connection(.dial(PeerID(Multihash(code: HashCode.identity, digest: [8, 1, 18, 32, UInt8(number >> 8), UInt8(number & 255)] + Bytes(repeating: 0, count: 30))), []))
+        }
+        rest.run.noteDials(0, .wake, dials[..<100])
+        #expect(rest.world.failure == nil)
+        rest.run.noteDials(0, .wake, dials[...])
+        rest.expect(.bound)
+    }
     @Test func dialsWithoutEnd() throws {
         let rest = try Rest()
         let other = rest.world.peers[1].id

@@ -178,6 +178,7 @@ package struct ClusterPeer: Sendable {
         wideDHT.checkInvariants()
         autoNAT.checkInvariants()
     }
+    package var bookCount: Int { book.count }
     /// What the peerstore file is to hold: other peers and their addresses, the most important first.
     package var knownPeers: [(peer: PeerID, addresses: [Multiaddr])] { book.known }
 

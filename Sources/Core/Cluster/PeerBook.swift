@@ -16,6 +16,11 @@ package struct PeerBookSettings: Sendable {
     /// PST-05: learnt addresses of a peer that is not connected are forgotten after this.
     package var learntAddressTTL = Span.hours(1)
     package var addressesPerPeerLimit = 100
+    /// DIAL-03: so many are dialled at a time, besides those that are configured or trusted.
+    package var dialsMax = 160
+    /// A full book forgets those that could not be dialled so often, and looks for such at most once in so long.
+    package var uselessFailures: Int64 = 3
+    package var clearingInterval = Span.seconds(10)
     package var peersLimit = 10_000
     package init() {}
 }
@@ -42,6 +47,9 @@ package struct PeerBook: Sendable {
     private let me: PeerID
     private var entries = SortedMap<PeerID, Entry>()
     package private(set) var connectedCount = 0
+    private var diallingCount = 0
+    private var clearedAt: Instant?
+    package var count: Int { entries.count }
     package var connectedPeers: [PeerID] { entries.filter { $0.value.state == .connected }.map(\.key) }
 
     package init(settings: PeerBookSettings, me: PeerID) {
@@ -62,7 +70,7 @@ package struct PeerBook: Sendable {
     package mutating func learn(
         _ peer: PeerID, _ addresses: [Multiaddr], isPermanent: Bool = false, priority: Int = 100, now: Now
     ) {
-        guard peer != me, entries[peer] != nil || entries.count < settings.peersLimit else { return }
+        guard peer != me, entries[peer] != nil || hasRoom(now) else { return }
         var entry = entries[peer] ?? Entry(priority: priority, state: .waiting(until: now.monotonic))
         for address in addresses where !entry.addresses.contains(address) {
             guard entry.addresses.count < settings.addressesPerPeerLimit else { break }
@@ -74,9 +82,21 @@ package struct PeerBook: Sendable {
         entries[peer] = entry
     }
 
+    /// Whoever tells of thousands that nobody can reach keeps nobody out who can be.
+    private mutating func hasRoom(_ now: Now) -> Bool {
+        if entries.count < settings.peersLimit { return true }
+        if let clearedAt, now.monotonic < clearedAt + settings.clearingInterval { return false }
+        clearedAt = now.monotonic
+        for (peer, entry) in entries where !entry.isPermanent && entry.failures >= settings.uselessFailures {
+            if case .waiting = entry.state { entries[peer] = nil }
+        }
+        return entries.count < settings.peersLimit
+    }
+
     package mutating func onConnected(_ peer: PeerID, address: Multiaddr, outbound: Bool, now: Now) {
         if outbound { learn(peer, [address.withoutPeer], now: now) } else { learn(peer, [], now: now) }
         guard var entry = entries[peer], entry.state != .connected else { return }
+        if entry.state == .dialling { diallingCount -= 1 }
         entry.state = .connected
         entry.failures = 0
         entry.forgetAt = nil
@@ -87,6 +107,7 @@ package struct PeerBook: Sendable {
     package mutating func onDisconnected(_ peer: PeerID, now: Now, choices: inout Choices) {
         guard var entry = entries[peer] else { return }
         if entry.state == .connected { connectedCount -= 1 }
+        if entry.state == .dialling { diallingCount -= 1 }
         entry.state = .waiting(until: now.monotonic + choices.span(.zero, settings.redialAfter))
         entry.forgetAt = now.monotonic + settings.learntAddressTTL
         entries[peer] = entry
@@ -94,6 +115,7 @@ package struct PeerBook: Sendable {
 
     package mutating func onDialFailed(_ peer: PeerID, now: Now) {
         guard var entry = entries[peer], entry.state == .dialling else { return }
+        diallingCount -= 1
         let n = min(entry.failures, 100)
         entry.failures += 1
         entry.state = .waiting(until: now.monotonic + min(settings.backoffBase + .seconds(n * n), settings.backoffMax))
@@ -110,7 +132,9 @@ package struct PeerBook: Sendable {
         return next
     }
 
-    private func mayDial(_ entry: Entry) -> Bool { entry.isPermanent || connectedCount < settings.lowWater }
+    private func mayDial(_ entry: Entry) -> Bool {
+        entry.isPermanent || (connectedCount < settings.lowWater && diallingCount < settings.dialsMax)
+    }
 
     /// Dials whoever is due, and forgets whom nobody has heard of.
     package mutating func onTime(now: Now, effects: inout [ConnectionEffect]) {
@@ -120,6 +144,7 @@ package struct PeerBook: Sendable {
                 entries[peer] = nil
             } else if until <= now.monotonic, !entry.addresses.isEmpty, mayDial(entry) {
                 entries[peer]?.state = .dialling
+                diallingCount += 1
                 effects.append(.dial(peer, entry.addresses))
             }
         }

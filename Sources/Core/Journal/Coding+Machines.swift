@@ -38,6 +38,9 @@ extension PeerBookSettings: Fielded {
         try visitor.visit(&redialAfter)
         try visitor.visit(&learntAddressTTL)
         try visitor.visit(&addressesPerPeerLimit)
+        try visitor.visit(&dialsMax)
+        try visitor.visit(&uselessFailures)
+        try visitor.visit(&clearingInterval)
         try visitor.visit(&peersLimit)
     }
 }
