@@ -78,6 +78,9 @@ struct RecordLog: Sendable {
     private var bytes = 0
     private var unsyncedBytes = 0
     private var isSyncing = false
+    /// The log tells damage from a torn end by what was written after a sync, so that an empty record follows each.
+    private var isSealing = false
+    private static let sealKind: UInt8 = 3
     /// There is something that is in no file, or in several.
     private var isStale = false
     /// The newest folder holds all that counts once it is durable.
@@ -118,6 +121,7 @@ struct RecordLog: Sendable {
         let folder = folder(number)
         do {
             let log = try Log(folder: folder, owner: owner, reader: reader, settings: logSettings, visit: { position, kind, payload in
+                if kind == RecordLog.sealKind { return }
                 do { visit(try StoredRecord(kind: kind, payload)) } catch {
                     unreadable.append("\(folder) holds a record at byte \(position.offset) that cannot be read: \(error)")
                 }
@@ -179,6 +183,7 @@ struct RecordLog: Sendable {
         var disk: [DiskEffect] = []
         log?.sync(effects: &disk)
         isSyncing = !disk.isEmpty
+        unsyncedBytes = 0
         effects += disk.map(DHT.Effect.disk)
     }
 
@@ -188,7 +193,7 @@ struct RecordLog: Sendable {
     mutating func rewrite(_ records: [StoredRecord], now: Instant, effects: inout [DHT.Effect]) {
         var disk: [DiskEffect] = []
         log = nil
-        (isStale, unsyncedBytes, isReplacing, nextDeadline) = (false, 0, !records.isEmpty, nil)
+        (isStale, unsyncedBytes, isReplacing, isSealing, nextDeadline) = (false, 0, !records.isEmpty, false, nil)
         guard !records.isEmpty else {
             removeOld(before: .max, &disk)
             return effects += disk.map(DHT.Effect.disk)
@@ -216,17 +221,24 @@ struct RecordLog: Sendable {
         isSyncing = false
         switch outcome {
         case .durable:
-            unsyncedBytes = 0
             hasFailed = false
             if isReplacing { removeOld(before: generation, &disk) }
             isReplacing = false
+            if isSealing { isSealing = false } else { seal(&disk) }
         case .lost(_, let error):
             // It is in memory: all of it is written again, somewhere else.
             if !hasFailed { warn("what is kept for others could not be written, and will be later: \(LogError.disk(error))", &effects) }
-            (hasFailed, isStale) = (true, true)
+            (hasFailed, isStale, isSealing) = (true, true, false)
             nextDeadline = now + settings.recordRetryDelay
         }
         effects += disk.map(DHT.Effect.disk)
-        if case .durable = outcome, log?.appended != log?.durable || isStale { wake(now + settings.recordSyncDelay) }
+        if case .durable = outcome, unsyncedBytes > 0 || isStale { wake(now + settings.recordSyncDelay) }
+    }
+
+    private mutating func seal(_ disk: inout [DiskEffect]) {
+        guard (try? log?.append(kind: RecordLog.sealKind, [], effects: &disk)) != nil else { return }
+        bytes += 2 * Log.frameBytes
+        log?.sync(effects: &disk)
+        (isSealing, isSyncing) = (true, true)
     }
 }
