@@ -88,8 +88,6 @@ extension Run {
             case .nothing:
                 if let held { return world.fail(.intent, "\(world.name(writer)), which alone wrote \(cid), has unpinned it last, and it is pinned as \(held.options.name)") }
             case .pin(let asked):
-                // What has rotted where nobody sweeps is found by whoever asks (seed 920268).
-                if held == nil, plan.spoilsDisks, !sweeps { continue }
                 guard let held else { return world.fail(.intent, "\(world.name(writer)), which alone wrote \(cid), has pinned it last, as \(asked.name), and it is not in the pinset") }
                 if let difference = asked.difference(from: held.options) {
                     return world.fail(.intent, "\(world.name(writer)), which alone wrote \(cid), has pinned it last as \(asked.name), and \(difference)")

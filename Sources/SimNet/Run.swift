@@ -252,6 +252,11 @@ package final class Run {
             if fault.number % 2 == 0 { world.crash(index); world.start(index) }
             poke()  // a head that has rotted is named by no block here
             world.run(for: .minutes(11))  // the sweeps read all of it, every ten minutes by a clock that may be slow
+            if !sweeps {
+                // Where nobody sweeps it is found by whoever asks (seeds 920268, 962277).
+                perform(Operation(number: 400_000 + fault.number, at: .zero, peers: [index], kind: .list))
+                world.run(for: .minutes(2))
+            }
             awaitAgreement()
         default:
             world.strike(fault)
