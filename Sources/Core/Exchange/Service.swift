@@ -32,7 +32,10 @@ struct Service: Sendable {
         guard entry.cid.bytes.count <= settings.cidBytesMax, hash.code != HashCode.identity else { return }  // BS-09
         // Whoever asks faster than it reads waits, and asks again.
         guard responses.count < settings.wantsPerPeerMax else { return }
-        if let size = blocks(entry.cid, .size)?.size { return answer(entry, size, settings) }
+        if let size = blocks(entry.cid, .size)?.size {
+            ledger.remove(hash)  // where it was missing before, and came without being announced
+            return answer(entry, size, settings)
+        }
         if entry.sendDontHave { responses.append(.presence(entry.cid, isHere: false)) }
         if let first = ledger.first, ledger.count >= settings.wantsPerPeerMax {
             ledger.remove(first.key)  // N08: new wants are not shut out by old ones

@@ -100,6 +100,9 @@ package struct Gossip: Sendable {
     package func worth(of peer: PeerID) -> Int { peers[peer]?.deliveries.values.reduce(0, +) ?? 0 }
     private static let deliveriesMax = 15
     private static let deliveriesFadeAfter = Span.minutes(10)
+    package func isWaiting(for peer: PeerID) -> Bool { peers[peer]?.queue.isEmpty == false }
+    package func unwantedCount(of peer: PeerID) -> Int { peers[peer]?.unwanted.count ?? 0 }
+    package var nextHeartbeat: Instant { heartbeatAt }
     package func meshPeers(_ topic: String) -> [PeerID] { mesh[Topic(topic)]?.elements ?? [] }
 
     // MARK: Topics
@@ -386,7 +389,7 @@ package struct Gossip: Sendable {
         let isBackedOff = backOff[topic]?[peer].map { $0 > now.monotonic } ?? false
         let isFull = members.count >= settings.meshHigh && peers[peer]?.isOutbound != true
         guard !isBackedOff && !isFull else {
-            backOff[topic, default: SortedMap()][peer] = now.monotonic + settings.pruneBackOff
+            leaveAlone(peer, topic, settings.pruneBackOff, now)
             return answer.append(prune(topic, for: peer, settings.pruneBackOff, exchangesPeers: !isBackedOff, &choices))
         }
         mesh[topic]?.insert(peer)
@@ -416,7 +419,13 @@ package struct Gossip: Sendable {
         }
         mesh[prune.topic]?.remove(peer)
         let asked = prune.backOffSeconds.map { Span.seconds(Int64(clamping: min($0, 1 << 30))) } ?? settings.pruneBackOff
-        backOff[prune.topic, default: SortedMap()][peer] = now.monotonic + min(asked, settings.backOffMaximum)
+        leaveAlone(peer, prune.topic, min(asked, settings.backOffMaximum), now)
+    }
+
+    /// For that long at least: who asked to be left alone for an hour is not grafted sooner because it breaks its own word.
+    private mutating func leaveAlone(_ peer: PeerID, _ topic: Topic, _ span: Span, _ now: Now) {
+        let until = now.monotonic + span, before = backOff[topic]?[peer]
+        backOff[topic, default: SortedMap()][peer] = max(until, before ?? until)
     }
 
     /// Grafts peers while the mesh is thinner than wanted.
@@ -519,7 +528,7 @@ package struct Gossip: Sendable {
         _ peer: PeerID, _ topic: Topic, _ backOff: Span, _ now: Now, _ choices: inout Choices, _ effects: inout [Effect]
     ) {
         mesh[topic]?.remove(peer)
-        self.backOff[topic, default: SortedMap()][peer] = now.monotonic + backOff
+        leaveAlone(peer, topic, backOff, now)
         send([prune(topic, for: peer, backOff, exchangesPeers: true, &choices)], to: peer, &effects)
     }
 
