@@ -23,6 +23,7 @@ package enum FaultKind: String, CaseIterable, Sendable {
     case hostileFinding = "hostile-finding"
     case ipfsMeddling = "ipfs-meddling"
     case hostileStrangers = "hostile-strangers"
+    case forgedGossip = "forged-gossip", hostileMesh = "hostile-mesh", halfReset = "half-reset"
 }
 
 package struct Fault: Equatable, Sendable {
@@ -61,7 +62,7 @@ package struct FaultRow: Sendable {
     /// Among many there are more of what strikes one peer or some of its links.
     func crowdFactor(_ peers: Int) -> Int {
         switch kind {
-        case .slowLink, .thinLink, .halfOpen, .connectionLoss, .flapping, .muteGossip, .streamReset, .crash, .restart, .suspend, .leave: min(4, max(1, peers / 12))
+        case .slowLink, .thinLink, .halfOpen, .connectionLoss, .flapping, .muteGossip, .streamReset, .halfReset, .crash, .restart, .suspend, .leave: min(4, max(1, peers / 12))
         default: 1
         }
     }
@@ -143,6 +144,12 @@ extension FaultKind {
         row(.ipfsMeddling, .ipfs, 2, 0...0, "Somebody unpins some of its pins, and makes some direct ones.", "`ipfs pin rm` by hand; another program beside the cluster.", .ipfsMeddledWith),
         row(.hostileStrangers, .hostile, 3, 0...0, 0...2, "It tells of thousands of peers that do not exist, and of others' addresses as theirs: to those that it prunes from a mesh, by name or signed, and to whoever asks whom it knows.",
             "Eclipse attacks on peer exchange (Heilman et al., 2015).", .strangersTold),
+        row(.forgedGossip, .hostile, 4, 0...0, 0...3, "It speaks in others' names: a ping that counts for a year, garbage under the numbers of what they say next, what they have said with something else in it, heads.",
+            "Whoever guesses a message's ID first keeps the message away, where an ID counts as seen before the signature is looked at.", .forged),
+        row(.hostileMesh, .hostile, 4, 0...0, 0...6, "It leaves meshes and grafts itself again at once, sends others away, leaves topics, announces what there is not, asks for the same ten times, wants 900 things not to be sent.",
+            "The attacks that gossipsub 1.1 was made for: GRAFT floods, IHAVE and IWANT spam (Vyzovitis et al., 2020).", .meshDisturbed),
+        row(.halfReset, .network, 4, 0...0, "The streams over one link are reset, and the ends that did not open them hear of it only half a minute later.",
+            "One of two connections between the same peers dies, and one end notices first: newer streams come beside dead ones.", .streamsHalfReset),
     ]
 }
 

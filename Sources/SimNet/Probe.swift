@@ -8,6 +8,7 @@ package enum Probe: String, CaseIterable, Sendable {
     case connectionLost = "connection-lost"
     case gossipMuted = "gossip-muted"
     case streamsReset = "streams-reset"
+    case streamsHalfReset = "streams-half-reset"
     case blocksWithheld = "blocks-withheld"
     case blocksSpoilt = "blocks-spoilt"
     case delayed = "packet-delayed"
@@ -51,6 +52,8 @@ package enum Probe: String, CaseIterable, Sendable {
     case hostileWanted = "hostile-wants-heard"
     case peersMadeUp = "peers-made-up"
     case strangersTold = "strangers-told-of"
+    case forged = "forged-gossip-sent"
+    case meshDisturbed = "mesh-disturbed"
 
     /// Seldom hit: a sweep of a thousand runs may miss it.
     package var isRare: Bool { [.undone, .cutLost, .droppedLost].contains(self) }

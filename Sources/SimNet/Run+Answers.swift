@@ -56,6 +56,7 @@ extension Run {
         oracles.downSince[index] = world.now
         oracles.failedPins.remove(index)
         oracles.failedAt.remove(index)
+        oracles.stale.remove(index)
         oracles.opened.remove(index)
         oracles.pinning.remove(index)
         oracles.questions.remove(index)
@@ -257,6 +258,7 @@ extension Run {
             }
             checkAlerts(process.machine.monitor, of: index)
             checkMesh(process.machine.meshMax, of: index)
+            checkUnwanted(world.peers.map { process.machine.unwantedMessages(of: $0.id) }.max() ?? 0, of: index)
             let waiting = process.machine.unfinished.filter { $0.value > 0 }
             if waiting.reduce(0, { $0 + $1.value }) > 64 {
                 let kinds = waiting.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
@@ -272,6 +274,12 @@ extension Run {
     func checkMesh(_ mesh: (members: Int, bound: Int), of index: Int) {
         guard mesh.members >= mesh.bound else { return }
         world.fail(.gossip, "a mesh of \(world.name(index)) has \(mesh.members) members at rest, which is its upper bound")
+    }
+
+    /// BOUND: what others do not want to be sent is forgotten after a few heartbeats.
+    func checkUnwanted(_ count: Int, of index: Int) {
+        guard count > 500 else { return }
+        world.fail(.bound, "\(world.name(index)) keeps in mind \(count) messages that somebody did not want long ago")
     }
 
     /// At most so many dials of one peer by another fail within a minute: they back off.

@@ -15,6 +15,8 @@ struct BlockState {
     /// Who has written about a key, and of which keys a value was ever to be pinned with all below it.
     var authors: [String: Set<Int>] = [:]
     var everRecursive: Set<CID> = []
+    /// With which options a content was written by whom a client had asked.
+    var asked: [CID: Set<PinOptions>] = [:]
     var logs = SortedMap<Int, LogState>()
 }
 
@@ -70,6 +72,7 @@ extension Run {
         for element in block.delta.elements {
             guard let cid = CID(stateKey: element.key), let pin = try? Pin(protobuf: element.value, cid: cid) else { continue }
             if pin.options.mode == .recursive { blocks.everRecursive.insert(cid) }
+            if !judgeRepin(pin, of: index) { return }
             let keys = pin.options.metadata?.pairs.map { Bytes($0.key.utf8) } ?? []
             if pin.protobuf != element.value || keys != keys.sorted(by: precedes) {
                 return world.fail(.codec, "\(world.name(index)) has written \(cid) in a form of its own: \(hex(element.value))")
@@ -88,6 +91,22 @@ extension Run {
         // Unfinished branches are in the state too. What a disk has lost counts until the state has been made anew.
         guard !isSpoilt, block.delta.priority <= log.heightMax else { return }
         world.fail(.height, "\(world.name(index)) has written \(block.cid) of height \(block.delta.priority), and has merged one of height \(log.heightMax)")
+    }
+
+    /// REPIN: what a peer writes that nobody has asked of it has been asked before, of somebody: it goes elsewhere, and that is all.
+    private func judgeRepin(_ pin: Pin, of index: Int) -> Bool {
+        guard pin.type == .data else { return true }
+        var options = pin.options
+        options.pinUpdate = nil
+        if oracles.askedWrites.contains(where: { $0.at == index && $0.cid == pin.cid }) || oracles.uploads.contains(where: { $0.root == pin.cid }) {
+            blocks.asked[pin.cid, default: []].insert(options)
+            return true
+        }
+        guard let asked = blocks.asked[pin.cid] else { return true }
+        oracles.judged += 1
+        if !asked.contains(options) { world.fail(.repin, "\(world.name(index)) pins \(pin.cid) anew, and with options that nobody has asked for: \(options)") }
+        else if pin.options.pinUpdate != nil { world.fail(.repin, "\(world.name(index)) pins \(pin.cid) anew, and as an update of what it once was one of") }
+        return world.failure == nil
     }
 
     // MARK: Heads

@@ -54,6 +54,7 @@ struct OracleState {
     var failedPins = SortedMap<Int, [CID: PinInfo]>()
     /// How many blocks a peer had merged then.
     var failedAt = SortedMap<Int, Int>()
+    var stale = SortedMap<Int, [CID: Stale]>()
     /// Peers that have read their log in this life, and what they are asking IPFS to pin.
     var opened = SortedSet<Int>()
     var pinning = SortedMap<Int, [ExchangeID: Pinning]>()
@@ -108,6 +109,8 @@ extension Run {
         noteAppended(index, effects)
         guard let process = world.peers[index].process else { oracles.seen[index] = nil; return }
         noteRequests(index, input, effects, process)
+        watchGossip(index, input, effects, process)
+        watchExchange(index, input, effects, process)
         checkWaiting(index, process.machine.waitsForNothing())
         // TRAP, COUNT: where anything may have changed.
         let (busy, queued) = process.machine.tracked(), tracked = busy << 20 | queued

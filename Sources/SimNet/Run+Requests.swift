@@ -15,6 +15,12 @@ struct Missed: Hashable {
     let block: CID
 }
 
+/// What a tracker works on, and the pinset has in another way.
+struct Stale {
+    let created: WallTime
+    let since: Int64
+}
+
 /// A pin that is asked for.
 struct Pinning: Equatable {
     let cid: CID
@@ -89,6 +95,8 @@ extension Run {
             guard let cid = content(number), let info = process.machine.tracker.settledStatus(of: cid, pin: nil, now: reading),
                 info.short.status == .pinError || info.short.status == .pinning || info.short.status == .pinQueued
             else { continue }
+            if isTold, !judgeTracked(info, index, process) { return }
+            if !isTold { oracles.stale[index]?[cid] = nil }
             // Of this very pin: another that came between the two is tried anew, and so is this one after it (seed 952453).
             let before = isSame ? oracles.failedPins[index]?[cid].flatMap { $0.created == info.created && $0.allocations == info.allocations ? $0 : nil } : nil
             if let before {
@@ -106,6 +114,23 @@ extension Run {
             if info.short.status == .pinError { failed[cid] = info } else if let before { failed[cid] = before }
         }
         oracles.failedPins[index] = failed
+    }
+
+    /// TRUTH: what the tracker has been told of is what it works on. A block may be merged in several steps, and told of after them.
+    private static let staleMax = Span.seconds(30)
+    func judgeTracked(_ info: PinInfo, _ index: Int, _ process: Process) -> Bool {
+        guard let pin = try? process.machine.readPin(info.cid), !pin.isRemote(for: process.peer.id),
+            info.created != pin.timestamp || info.name != pin.options.name || info.allocations != (pin.allocations ?? [])
+        else {
+            oracles.stale[index]?[info.cid] = nil
+            return true
+        }
+        oracles.judged += 1
+        let since = oracles.stale[index]?[info.cid].flatMap { $0.created == info.created ? $0.since : nil } ?? world.now
+        oracles.stale[index, default: [:]][info.cid] = Stale(created: info.created, since: since)
+        guard world.now - since > Run.staleMax.nanoseconds else { return true }
+        world.fail(.truth, "\(world.name(index)) tells of \(info.cid) that it is \(info.short.status.text) as \(info.name), and its pinset has long had it as \(pin.options.name)")
+        return false
     }
 
     /// WANTS: what a hostile member wanted last, and what it has replaced.
@@ -132,6 +157,7 @@ extension Run {
     func watchWants() {
         world.after(Run.look) { [unowned self] _ in
             checkWants()
+            checkAsked()
             watchWants()
         }
     }

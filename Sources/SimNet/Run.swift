@@ -41,6 +41,10 @@ package final class Run {
     var oracles = OracleState()
     var blocks = BlockState()
     var crowd = CrowdState()
+    var gossipLogs: [Int: GossipLog] = [:]
+    var exchangeLogs: [Int: ExchangeLog] = [:]
+    /// Frames of gossip that were read lately.
+    var gossipRead: [UInt64: GossipSaid] = [:]
     private var settledAfter: Span?
     /// Who is not lost for good, nor an absentee for now; and of these, who is trusted.
     var present: [Int] { world.peers.indices.filter { !world.peers[$0].isLost && !absent.contains($0) } }

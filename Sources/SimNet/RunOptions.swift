@@ -29,6 +29,8 @@ package struct RunLimits: Equatable, Sendable {
     package var callsPerPeer = 0
     /// Gossipsub: what the sizes of a mesh are multiples of.
     package var meshFactor = 0
+    /// Bytes that are on their way to a peer before more of its messages wait.
+    package var gossipWindow = 0
     /// Of the log, for a chunk of a listing; and statuses in one.
     package var listingBytes = 0
     package var statusesPerChunk = 0
@@ -143,7 +145,7 @@ package struct RunOptions: Equatable, Sendable {
         int("wants-per-peer", \.limits.wantsPerPeer), int("live-wants", \.limits.liveWants), int("outstanding-bytes", \.limits.outstandingBytes),
         int("entries-per-message", \.limits.entriesPerMessage), int("listed-blocks", \.limits.listedBlocks),
         int("calls-per-peer", \.limits.callsPerPeer), int("mesh-factor", \.limits.meshFactor), int("listing-bytes", \.limits.listingBytes),
-        int("statuses-per-chunk", \.limits.statusesPerChunk),
+        int("statuses-per-chunk", \.limits.statusesPerChunk), int("gossip-window", \.limits.gossipWindow),
     ]
     /// name=value for what is not as usual.
     package var words: [String] {
@@ -165,6 +167,7 @@ extension RunLimits {
         set(listedBlocks, \.dagList.entriesMax, &peer)
         set(callsPerPeer, \.rpc.callsPerPeerLimit, &peer)
         set(meshFactor, \.gossip.meshFactor, &peer)
+        set(gossipWindow, \.gossip.outboundWindowBytes, &peer)
         set(listingBytes, \.listing.bytesPerChunk, &peer)
         set(statusesPerChunk, \.listing.statusesPerChunk, &peer)
     }

@@ -60,6 +60,7 @@ extension RunPlan {
         plan.options.drawLimits(tape)
         plan.options.drawHabits(tape)
         plan.options.drawPace(tape)
+        plan.options.drawWindow(tape)
         plan.options.drawCrowd(tape, drawing.peers)
         if drawing.diskFaults {
             var more = tape.stream(.options, 1)
@@ -135,6 +136,12 @@ extension RunOptions {
         if choices.chance(1, in: 3) { batchAge = .seconds([12, 30][choices.below(2)]) }
     }
 
+    /// In one of six runs messages wait for each other.
+    mutating func drawWindow(_ tape: Tape) {
+        var choices = tape.stream(.options, 6)
+        if choices.chance(1, in: 6) { limits.gossipWindow = [1, 400, 2000][choices.below(3)] }
+    }
+
     /// Small limits in one of four runs; in some of them many peers, of which a small mesh does not hold all.
     mutating func drawLimits(_ tape: Tape) {
         var choices = tape.stream(.options, 2)
@@ -189,7 +196,9 @@ extension RunPlan {
         let isFocused = choices.chance(1, in: 2)
         var budget = LossBudget(options, tape)
         for (place, row) in FaultKind.catalogue.enumerated() {
+            // An outsider who does nothing teaches nothing.
             let isForced = drawing.diskFaults && [.crash, .diskFull, .syncFailure, .rot].contains(row.kind)
+                || options.hasOutsider && [.forgedGossip, .hostileMesh].contains(row.kind)
             guard families.contains(row.family) || isForced, !drawing.without.contains(row.family), !(sparesIPFS && row.kind == .reboot) else { continue }
             var choices = tape.stream(.faults, UInt64(place) + 1)
             guard isForced || choices.chance(1, in: isFocused ? 3 : 2) else { continue }
@@ -250,9 +259,9 @@ extension RunPlan {
             (fault.peers, fault.others) = (Array(order[..<cut]), Array(order[cut...]))
         case .isolate: (fault.peers, fault.others) = ([order[0]], Array(order[1...]))
         case .ring, .swizzle: fault.peers = order
-        case .slowLink, .thinLink, .halfOpen, .connectionLoss, .flapping, .muteGossip, .streamReset: (fault.peers, fault.others) = ([order[0]], Array(order[1..<(options.boots > 0 ? 2 + choices.below(everyone.count - 1) : 2)]))
+        case .slowLink, .thinLink, .halfOpen, .connectionLoss, .flapping, .muteGossip, .streamReset, .halfReset: (fault.peers, fault.others) = ([order[0]], Array(order[1..<(options.boots > 0 ? 2 + choices.below(everyone.count - 1) : 2)]))
         case .ipfsLosesReplies, .ipfsCollects: fault.peers = everyone
-        case .hostileGossip, .hostileBytes, .hostileWants, .hostileFinding, .hostileStrangers: fault.peers = [options.peers]
+        case .hostileGossip, .hostileBytes, .hostileWants, .hostileFinding, .hostileStrangers, .forgedGossip, .hostileMesh: fault.peers = [options.peers]
         default: break
         }
         return fault

@@ -77,6 +77,8 @@ final class SimStream {
     var fromOpener = Direction()
     var fromAccepter = Direction()
     var isForgotten = false
+    /// Its opener has done with it, and the other end has not heard.
+    var isHalf = false
 
     init(connection: SimConnection, opener: Int, accepter: Int, cargo: Cargo, openerID: StreamID) {
         (self.connection, self.opener, self.accepter) = (connection, opener, accepter)

@@ -115,6 +115,9 @@ extension World {
         case .hostileWants: wantAsHostile(fault)
         case .hostileFinding: findAsHostile(fault)
         case .hostileStrangers: introduceStrangers(fault)
+        case .forgedGossip: forge(fault)
+        case .hostileMesh: disturbMeshes(fault)
+        case .halfReset: for other in fault.others { halfResetStreams(first, other) }
         }
         if fault.kind == .reboot { crash(first) }
         if fault.kind == .restart || fault.kind == .reboot { start(first) }
@@ -158,7 +161,7 @@ extension World {
         case .clockOffset: peer.clock.wallOffset = peer.clock.wallOffset - .seconds(Int64(fault.amount))
         case .clockFreeze: peer.clock.frozenAt = nil
         case .swizzle, .halfOpen, .connectionLoss, .streamReset, .flapping, .ipfsReset, .ipfsRestart, .ipfsMeddling, .syncFailure, .rot, .restart, .lose, .hostileGossip,
-            .hostileBytes, .hostileWants, .hostileStrangers: break
+            .hostileBytes, .hostileWants, .hostileStrangers, .forgedGossip, .hostileMesh, .halfReset: break
         }
     }
 
@@ -292,6 +295,8 @@ extension World {
             message.data = Announcement.encode([CID(v1: Codec.dagPB, block)])
         }
         message.signature = SimSigner(me: process.peer.id).sign(message.signedBytes)
+        // What it says in its own name it has said.
+        if message.from == process.peer.id.bytes { published.insert(GossipSaid.mixed(message.encoded[...])) }
         var writer = ProtobufWriter()
         writer.explicit(2, bytes: message.encoded)
         let frame = varint(UInt64(writer.bytes.count)) + writer.bytes

@@ -225,12 +225,12 @@ extension World {
     }
 
     /// Nothing if that end has reset the stream, or never heard of it.
-    private func feed(_ process: Process, _ stream: SimStream, _ event: (StreamID) -> StreamEvent) {
+    func feed(_ process: Process, _ stream: SimStream, _ event: (StreamID) -> StreamEvent) {
         guard !stream.isForgotten, let id = stream.id(at: process.index), process.streams[id] === stream, id.owner != World.hostileOwner else { return }
         feed(process, .stream(event(id)))
     }
 
-    private func forget(_ stream: SimStream) {
+    func forget(_ stream: SimStream) {
         stream.isForgotten = true
         for end in [stream.opener, stream.accepter] {
             if let id = stream.id(at: end), peers[end].process?.streams[id] === stream { peers[end].process?.streams[id] = nil }
@@ -249,6 +249,22 @@ extension World {
         if connection.streams.contains(where: { !$0.isForgotten }) { hit(.streamsReset) }
         note(nil, "the streams of \(name(a))–\(name(b)) are reset")
         resetStreams(of: connection)
+    }
+    /// Whoever opened a stream sees it reset; the other end keeps a dead one, until that is noticed there too.
+    func halfResetStreams(_ a: Int, _ b: Int) {
+        guard a != b, let connection = network.connection(a, b), connection.isAlive, !connection.isVoid else { return }
+        for stream in connection.streams where !stream.isForgotten && !stream.isHalf && stream.openerID.owner != World.hostileOwner {
+            guard let process = peers[stream.opener].process, process.streams[stream.openerID] === stream, stream.accepterID != nil else { continue }
+            hit(.streamsHalfReset)
+            stream.isHalf = true
+            process.streams[stream.openerID] = nil
+            schedule(process, .stream(.reset(stream.openerID)), after: .zero)
+            after(settings.network.silentConnectionLifetime) { world in
+                guard !stream.isForgotten else { return }
+                if let id = stream.accepterID, let process = world.peers[stream.accepter].process, process.streams[id] === stream { world.feed(process, .stream(.reset(id))) }
+                world.forget(stream)
+            }
+        }
     }
     private func resetStreams(of connection: SimConnection) {
         for end in [connection.dialler, connection.listener] {

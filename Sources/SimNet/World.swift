@@ -103,6 +103,12 @@ package final class World {
     package var stepCrashes = StepCrashes.never
     /// Effects of each step, for whoever wants to crash between them: (peer, step, effects).
     package var onStep: ((Int, UInt64, Int) -> Void)?
+    /// Of the step that is looked at some effects are not carried out: a crash comes before them.
+    package private(set) var isStepCut = false
+    /// Every message of gossip that an author has said, mixed.
+    var published: Set<UInt64> = []
+    /// What each author has said last.
+    var lastSaid = SortedMap<Int, Bytes>()
     /// After a crash between two effects.
     package var onStepCrash: ((World) -> Void)?
     /// The run is of no further interest.
@@ -254,8 +260,10 @@ package final class World {
         onStep?(peer.index, peer.steps, effects.count)
         let kept = crashPoint(peer, effects.count) ?? effects.count
         for effect in effects[..<kept] { carryOut(process, effect) }
+        isStepCut = kept < effects.count
         afterStep?(self, peer.index, input, effects[..<kept])
-        if kept < effects.count {
+        if isStepCut {
+            isStepCut = false
             hit(.crashedBetweenEffects)
             crash(peer.index)
             onStepCrash?(self)

@@ -257,6 +257,33 @@ private final class Rest {
         rest.run.checkAttempts(0, process)
         rest.expect(.count)
     }
+    /// The tracker goes on with a pin that the pinset has in another way.
+    @Test func whatIsTrackedIsNotWhatIsPinned() throws {
+        let rest = try Rest()
+        let cid = try #require(rest.run.content(1)), process = try #require(rest.world.peers[0].process)
+        let pin = try #require(try process.machine.readPin(cid))
+        var info = PinInfo(cid: cid, peer: process.peer.id)
+        (info.name, info.created, info.allocations, info.short.status) = (pin.options.name, pin.timestamp, pin.allocations ?? [], .pinQueued)
+        #expect(rest.run.judgeTracked(info, 0, process))
+        info.name = "older"
+        #expect(rest.run.judgeTracked(info, 0, process))
+        rest.world.run(for: .seconds(31))
+        #expect(!rest.run.judgeTracked(info, 0, process))
+        rest.expect(.truth)
+    }
+    /// Where nobody asks for anything a pin keeps its options, and is no update any more.
+    @Test(arguments: ["", "renamed", "update"]) func whatIsPinnedAnewIsAnother(change: String) throws {
+        let rest = try Rest()
+        let cid = try #require(rest.run.content(1))
+        var pin = try #require(try rest.world.peers[1].process?.machine.readPin(cid))
+        if change == "renamed" { pin.options.name = change }
+        if change == "update" { pin.options.pinUpdate = Stage.content(9) }
+        var delta = Delta()
+        delta.priority = 99
+        delta.elements = [Delta.Element(key: cid.stateKey, value: pin.protobuf)]
+        rest.run.judgeOwn(try DeltaBlock(decoding: DeltaBlock.encode(delta, heads: [])), of: 2)
+        #expect(rest.world.failedOracle == (change.isEmpty ? nil : .repin), "\(rest.world.failure ?? "nothing failed")")
+    }
     @Test func aPinThatIsBegunAnew() throws {
         let rest = try Rest()
         let cid = try #require(rest.run.content(3)), process = try #require(rest.world.peers[0].process)

@@ -1,0 +1,209 @@
+// What peers ask each other for and give each other by bitswap, read off the wire: who wants nothing more says so, nobody gives what
+// nobody wants, and whoever can say that it has nothing says it. spec/wire-pubsub-dht-bitswap.md part 3.
+
+import Cluster
+import Encoding
+import Exchange
+import Kernel
+import MerkleCRDT
+import Multiformats
+import Seams
+
+/// What is known of one peer's exchange in one life of it.
+struct ExchangeLog {
+    struct Partner {
+        /// What it was asked for and not told to forget; and what it has asked for, and from when on that has been here.
+        var asked: Set<Multihash> = []
+        var asks: [Multihash: Asking] = [:]
+    }
+    struct Asking {
+        let cid: CID
+        var hereSince: Int64?
+    }
+    let life: UInt64
+    var partners: [Int: Partner] = [:]
+    /// Streams that it opened, and those that others did.
+    var outbound: [StreamID: Int] = [:]
+    var inbound: [StreamID: (from: Int, saysAbsence: Bool, reader: FrameReader)] = [:]
+}
+
+/// One entry of a wantlist.
+private struct Wanted {
+    var cid: CID?
+    var isCancel = false
+    var sendsDontHave = false
+
+    init(_ reader: ProtobufReader) throws(ProtobufError) {
+        var reader = reader
+        while let field = try reader.next() {
+            switch field.number {
+            case 1: cid = try? CID(try field.bytes())
+            case 3: isCancel = try field.bool()
+            case 5: sendsDontHave = try field.bool()
+            default: break
+            }
+        }
+    }
+}
+
+/// What one message says.
+private struct ExchangeSaid {
+    var wants: [Wanted] = []
+    var isFull = false
+    var blocks: [Multihash] = []
+    /// What is said to be here or not.
+    var presences: [Multihash] = []
+
+    init(_ frame: ArraySlice<UInt8>) throws(ProtobufError) {
+        var reader = ProtobufReader(frame)
+        while let field = try reader.next() {
+            switch field.number {
+            case 1:
+                var list = try field.message()
+                while let entry = try list.next() {
+                    if entry.number == 1 { wants.append(try Wanted(try entry.message())) } else if entry.number == 2 { isFull = try entry.bool() }
+                }
+            case 2: blocks.append(.sha2_256(of: Bytes(try field.bytes())))
+            case 3:
+                var (prefix, data) = (Bytes(), Bytes()), parts = try field.message()
+                while let part = try parts.next() {
+                    if part.number == 1 { prefix = Bytes(try part.bytes()) } else if part.number == 2 { data = Bytes(try part.bytes()) }
+                }
+                // Version, codec, hash function, length.
+                var offset = 0, numbers: [UInt64] = []
+                while offset < prefix.count, let number = try? readVarint(prefix, at: &offset) { numbers.append(number) }
+                guard numbers.count == 4, let hash = Multihash.of(data, with: numbers[2]) else { continue }
+                blocks.append(Multihash(code: hash.code, digest: hash.digest.prefix(Int(clamping: numbers[3]))))
+            case 4:
+                var parts = try field.message()
+                while let part = try parts.next() {
+                    if part.number == 1, let cid = try? CID(try part.bytes()) { presences.append(cid.multihash) }
+                }
+            default: break
+            }
+        }
+    }
+}
+
+extension Run {
+    /// WANTS: after each step of a peer that lives on.
+    func watchExchange(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>, _ process: Process) {
+        if exchangeLogs[index]?.life != process.peer.lives { exchangeLogs[index] = ExchangeLog(life: process.peer.lives) }
+        guard !world.isStepCut, var log = exchangeLogs[index] else { return }
+        exchangeLogs[index] = nil
+        defer { exchangeLogs[index] = log }
+        let (absent, cancelled, heard) = hearWants(input, process, &log)
+        let said = noteGiven(index, effects, heard, &log)
+        judgeHeeded(index, absent, cancelled, said, log, process)
+    }
+
+    /// What the other end is to be told that it is not here, what it wants no more, and what it has wanted in between.
+    private func hearWants(_ input: PeerInput, _ process: Process, _ log: inout ExchangeLog) -> (absent: [(Int, Multihash)], cancelled: [(Int, Multihash)], heard: Set<Multihash>) {
+        var absent: [(Int, Multihash)] = [], cancelled: [(Int, Multihash)] = [], heard: Set<Multihash> = []
+        switch input {
+        case .connection(.disconnected(let peer)): if let other = world.indexes[peer] { log.partners[other] = nil }
+        case .stream(.incoming(let id, let peer, let name)):
+            guard Exchange.protocols.contains(name), let other = world.indexes[peer] else { break }
+            log.inbound[id] = (other, BitswapVersion.best(among: [name]) == .withPresences, FrameReader(limitBytes: process.peer.settings.exchange.messageBytesMax))
+        case .stream(.received(let id, let bytes)):
+            guard let (from, saysAbsence, _) = log.inbound[id] else { break }
+            log.inbound[id]?.reader.append(bytes)
+            var partner = log.partners[from] ?? ExchangeLog.Partner()
+            do {
+                while let frame = try log.inbound[id]?.reader.next() {
+                    let message = try ExchangeSaid(frame)
+                    if message.isFull { partner.asks = [:] }
+                    for hash in message.blocks { partner.asked.remove(hash) }
+                    for want in message.wants {
+                        guard let cid = want.cid else { continue }
+                        partner.asks[cid.multihash] = want.isCancel ? nil : ExchangeLog.Asking(cid: cid)
+                        if !want.isCancel { heard.insert(cid.multihash) }
+                        absent.removeAll { $0.1 == cid.multihash }
+                        cancelled.removeAll { $0.1 == cid.multihash }
+                        if want.isCancel { cancelled.append((from, cid.multihash)) } else if want.sendsDontHave && saysAbsence { absent.append((from, cid.multihash)) }
+                    }
+                }
+            } catch { log.inbound[id] = nil }
+            log.partners[from] = partner
+        case .stream(.reset(let id)), .stream(.failed(let id, _)), .stream(.remoteClosed(let id)): (log.inbound[id], log.outbound[id]) = (nil, nil)
+        default: break
+        }
+        return (absent, cancelled, heard)
+    }
+
+    /// Nobody is given what it has not asked for.
+    private func noteGiven(_ index: Int, _ effects: ArraySlice<PeerEffect>, _ heard: Set<Multihash>, _ log: inout ExchangeLog) -> [(to: Int, said: ExchangeSaid)] {
+        var all: [(to: Int, said: ExchangeSaid)] = []
+        for case .stream(let effect) in effects {
+            switch effect {
+            case .open(let id, let peer, let protocols) where protocols.first.map(Exchange.protocols.contains) == true: log.outbound[id] = world.indexes[peer]
+            case .send(let id, let bytes):
+                guard let other = log.outbound[id] else { continue }
+                var reader = FrameReader(limitBytes: .max)
+                reader.append(bytes)
+                do {
+                    while let frame = try reader.next() { all.append((other, try ExchangeSaid(frame))) }
+                } catch { world.fail(.wants, "\(world.name(index)) sends a message of bitswap that nobody can read: \(error)") }
+            default: break
+            }
+        }
+        for (other, said) in all {
+            var partner = log.partners[other] ?? ExchangeLog.Partner()
+            for want in said.wants {
+                guard let hash = want.cid?.multihash else { continue }
+                if want.isCancel { partner.asked.remove(hash) } else { partner.asked.insert(hash) }
+            }
+            oracles.judged += said.blocks.count
+            if let hash = said.blocks.first(where: { partner.asks[$0] == nil && !heard.contains($0) }) {
+                world.fail(.wants, "\(world.name(index)) sends \(world.name(other)) what that does not want: \(CID(v1: Codec.raw, hash))")
+            }
+            for hash in said.blocks { partner.asks[hash] = nil }
+            log.partners[other] = partner
+        }
+        return all
+    }
+
+    /// BS-07: who does not want to wait is told at once that a block is not here. And a want that was taken back is forgotten.
+    private func judgeHeeded(
+        _ index: Int, _ absent: [(Int, Multihash)], _ cancelled: [(Int, Multihash)], _ said: [(to: Int, said: ExchangeSaid)], _ log: ExchangeLog, _ process: Process
+    ) {
+        if let (other, message) = said.first(where: { !$0.said.blocks.isEmpty }) {
+            let kept = process.machine.wants(of: world.peers[other].id)
+            if !kept.isEmpty, let hash = message.blocks.first(where: { kept.contains($0) && log.partners[other]?.asks[$0] == nil }) {
+                return world.fail(.wants, "\(world.name(index)) has given \(world.name(other)) \(CID(v1: Codec.raw, hash)), and keeps in mind that it wants it")
+            }
+        }
+        guard let other = (absent + cancelled).first?.0 else { return }
+        let peer = world.peers[other].id, kept = Set(process.machine.wants(of: peer))
+        oracles.judged += absent.count + cancelled.count
+        if let (_, hash) = cancelled.first(where: { kept.contains($0.1) }) {
+            return world.fail(.wants, "\(world.name(index)) keeps in mind that \(world.name(other)) wants \(CID(v1: Codec.raw, hash)), which that has taken back")
+        }
+        guard !absent.isEmpty, !process.machine.hasAnswersWaiting(for: peer) else { return }
+        for (_, hash) in absent where kept.contains(hash) && !said.contains(where: { $0.to == other && ($0.said.presences.contains(hash) || $0.said.blocks.contains(hash)) }) {
+            return world.fail(.wants, "\(world.name(index)) does not tell \(world.name(other)) that it has no \(CID(v1: Codec.raw, hash))")
+        }
+    }
+
+    /// WANTS: now and then. Who wants nothing more has told all whom it asked; and what has come is given to who asked for it before.
+    func checkAsked() {
+        let mayKeep = options.limits.wantsPerPeer > 0 || options.limits.outstandingBytes > 0 || plan.has(.disk)
+        for index in world.peers.indices {
+            guard let process = world.peers[index].process, process.suspended == nil, var log = exchangeLogs[index], log.life == process.peer.lives else { continue }
+            for (other, partner) in log.partners.sorted(by: { $0.key < $1.key }) {
+                oracles.judged += partner.asked.count
+                for hash in partner.asked where !process.machine.wants(hash) {
+                    return world.fail(.wants, "\(world.name(index)) wants \(CID(v1: Codec.raw, hash)) no more, and leaves \(world.name(other)) in the belief that it does")
+                }
+                guard !mayKeep, process.machine.replica.isOpen else { continue }
+                for (hash, asking) in partner.asks where process.machine.replica.has(asking.cid) {
+                    let since = asking.hereSince ?? world.now
+                    log.partners[other]?.asks[hash]?.hereSince = since
+                    guard world.now - since >= Span.seconds(10).nanoseconds, !process.machine.hasAnswersWaiting(for: world.peers[other].id) else { continue }
+                    return world.fail(.wants, "\(world.name(index)) has \(asking.cid), and does not give it to \(world.name(other)), which asked for it before")
+                }
+            }
+            exchangeLogs[index] = log
+        }
+    }
+}
