@@ -146,7 +146,7 @@ extension FaultKind {
             "Eclipse attacks on peer exchange (Heilman et al., 2015).", .strangersTold),
         row(.forgedGossip, .hostile, 4, 0...0, 0...3, "It speaks in others' names: a ping that counts for a year, garbage under the numbers of what they say next, what they have said with something else in it, heads.",
             "Whoever guesses a message's ID first keeps the message away, where an ID counts as seen before the signature is looked at.", .forged),
-        row(.hostileMesh, .hostile, 4, 0...0, 0...6, "It leaves meshes and grafts itself again at once, sends others away, leaves topics, announces what there is not, asks for the same ten times, wants 900 things not to be sent.",
+        row(.hostileMesh, .hostile, 4, 0...0, 0...7, "It leaves meshes and grafts itself again at once, sends others away, leaves topics, announces what there is not, asks for the same ten times, wants 900 things not to be sent, and tells everybody what they have said themselves.",
             "The attacks that gossipsub 1.1 was made for: GRAFT floods, IHAVE and IWANT spam (Vyzovitis et al., 2020).", .meshDisturbed),
         row(.halfReset, .network, 4, 0...0, "The streams over one link are reset, and the ends that did not open them hear of it only half a minute later.",
             "One of two connections between the same peers dies, and one end notices first: newer streams come beside dead ones.", .streamsHalfReset),

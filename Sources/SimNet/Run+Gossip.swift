@@ -122,6 +122,8 @@ struct GossipLog {
         var topics: Set<Int> = []
         /// Until when neither may graft the other.
         var backOff: [Int: Instant] = [:]
+        /// Until when that is not known.
+        var doubt: [Int: Instant] = [:]
         /// What it was told of last, and when; and how often it has told of something since the last heartbeat.
         var told: Set<UInt64> = []
         var toldAt = Instant(nanoseconds: 0)
@@ -227,9 +229,9 @@ extension Run {
             guard let other = world.indexes[peer], var partner = log.partners[other] else { return }
             if let stream = partner.outbound { log.streams[stream] = nil }
             if let stream = partner.inbound { log.inbound[stream] = nil }
-            let backOff = partner.backOff
+            let (backOff, doubt) = (partner.backOff, partner.doubt)
             partner = GossipLog.Partner()
-            partner.backOff = backOff
+            (partner.backOff, partner.doubt) = (backOff, doubt)
             log.partners[other] = partner
             (step.isControl, step.gone) = (true, other)
         case .stream(.incoming(let id, let peer, let name)):
@@ -322,7 +324,8 @@ extension Run {
                 if message.author == process.peer.id.bytes, log.passed[message.id] == nil, !step.isHeard(message.id) {
                     if world.published.insert(message.digest).inserted, options.hasOutsider { world.lastSaid[step.index] = Bytes(message.bytes) }
                     log.seen.insert(message.id)
-                    log.fresh.insert(message.topic)
+                    // What waited, or had to be asked for, may have been said long ago (seed 700042).
+                    if !step.isDrain, !step.isAsked(for: message.id, by: other) { log.fresh.insert(message.topic) }
                 }
                 guard world.published.contains(message.digest) else {
                     return world.fail(.trust, "\(world.name(step.index)) passes on to \(world.name(other)) what its author has never said")
@@ -331,6 +334,9 @@ extension Run {
                     return world.fail(.trust, "\(world.name(step.index)) passes on to \(world.name(other)) what somebody has said whom it does not trust")
                 }
                 guard !step.isDrain, !step.isAsked(for: message.id, by: other) else { continue }
+                if message.author == process.peer.id.bytes, step.isHeard(message.id) {
+                    return failGossip(step, "takes for news what it has said itself, and tells \(world.name(other))")
+                }
                 if message.author == world.peers[other].id.bytes || step.hears(from: other, { $0.messages.contains { $0.id == message.id } }) {
                     return failGossip(step, "sends back to \(world.name(other)) what that has said")
                 }
@@ -428,7 +434,8 @@ extension Run {
                 if isPruned(by: other) || step.hears(from: other, { $0.unsubscribed.contains(topic) }) { continue }
                 let isTold = step.says(to: other) { $0.prunes.contains { $0.topic == topic } }
                 guard log.partners[other]?.isOpen == true, isHeedful(other, log, process), !isTold else {
-                    if !isTold { leaveAlone(other, topic, nil, &log, step, settings) }
+                    // It may or may not leave it alone from now on: that does not show.
+                    if !isTold { log.partners[other]?.doubt[topic] = step.now + settings.pruneBackOff }
                     continue
                 }
                 return failGossip(step, "drops \(world.name(other)) from a mesh, and does not tell it")
@@ -463,7 +470,8 @@ extension Run {
         guard mesh.count < 5 * settings.meshFactor else { return }
         let left = log.partners.keys.sorted().first { other in
             guard let partner = log.partners[other], !mesh.contains(other) else { return false }
-            return partner.isConnected && partner.isOpen && partner.topics.contains(topic) && partner.backOff[topic].map { $0 <= step.now } ?? true
+            return partner.isConnected && partner.isOpen && partner.topics.contains(topic)
+                && max(partner.backOff[topic] ?? step.now, partner.doubt[topic] ?? step.now) <= step.now
         }
         if let left { failGossip(step, "has \(mesh.count) members in a mesh, and does not take in \(world.name(left)), who is near and may come") }
     }

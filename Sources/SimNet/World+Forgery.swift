@@ -89,6 +89,7 @@ extension World {
         func graft() -> Bytes { rpc { $0.message(3) { control in for topic in topics { control.message(3) { $0.explicit(1, bytes: topic) } } } } }
         func ids(_ count: Int) -> [Bytes] { (0..<count).map { _ in choices.bytes(24) } }
         var bytes: Bytes = []
+        func echo(to other: Int) -> Bytes { lastSaid[other].map { last in rpc { $0.explicit(2, bytes: last) } } ?? graft() }
         switch fault.amount {
         case 0: bytes = prune(60)
         case 1: bytes = prune(nil) + graft()
@@ -105,9 +106,13 @@ extension World {
         case 5:
             let known = lastSaid.keys.filter { $0 != index }.compactMap { lastSaid[$0] }.compactMap { (try? GossipMessage(decoding: $0[...]))?.id }
             for _ in 0..<10 { bytes += rpc { $0.message(3) { $0.message(2) { want in for id in known { want.explicit(1, bytes: id) } } } } }
-        default:
+        case 6:
             let made = ids(900)
             bytes = rpc { $0.message(3) { $0.message(5) { unwanted in for id in made { unwanted.explicit(1, bytes: id) } } } }
+        default:
+            // To each what it has said last itself, perhaps in another life.
+            hit(.meshDisturbed)
+            return hostileStreams(process, Gossip.protocols, fault.number) { echo(to: $0) }
         }
         hit(.meshDisturbed)
         hostileStreams(process, Gossip.protocols, fault.number) { _ in bytes }

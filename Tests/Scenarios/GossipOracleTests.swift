@@ -95,6 +95,12 @@ private final class Wire {
         try wire.step(hears: frame, from: 1, says: frame)
         wire.expect(.gossip, "sends back to p1")
     }
+    @Test func itsOwnForNews() throws {
+        let wire = try Wire()
+        let (_, frame) = wire.publish(by: 0)
+        try wire.step(hears: frame, says: frame)
+        wire.expect(.gossip, "what it has said itself")
+    }
     @Test func saidTwice() throws {
         let wire = try Wire()
         let (_, frame) = wire.publish(by: 2)
@@ -257,7 +263,7 @@ private final class Wire {
         wire.expect(.trust, "believes a ping of p1")
     }
     /// Whatever an outsider forges and however it behaves: its probes are hit, and nobody minds.
-    @Test(arguments: 0...6) func hostilityThatComesToNothing(amount: Int) throws {
+    @Test(arguments: 0...7) func hostilityThatComesToNothing(amount: Int) throws {
         let wire = try Wire(" outsider=yes")
         if amount < 4 { wire.world.strike(Fault(number: 7, kind: .forgedGossip, at: .zero, peers: [3], amount: amount)) }
         wire.world.strike(Fault(number: 8, kind: .hostileMesh, at: .zero, peers: [3], amount: amount))
