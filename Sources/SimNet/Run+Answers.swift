@@ -15,6 +15,8 @@ struct Asked {
     /// What the peer held when it took up a listing, and what it has listed.
     var snapshot: SortedMap<CID, WallTime>?
     var listed = SortedSet<CID>()
+    /// Whom it must name: the members that the peer knew when it took up a question for what all of them do.
+    var members: [PeerID] = []
     /// Whom the pin was allocated to before.
     var before: [PeerID] = []
     /// What must come of it.
@@ -64,6 +66,7 @@ extension Run {
 
     /// A listing shows what was there when it was asked for.
     func noteListing(_ index: Int, _ input: PeerInput) {
+        if case .client(let client, let request) = input, request.isForAll { oracles.asked[client]?.members = world.peers[index].process?.machine.members ?? [] }
         switch input {
         case .start:
             oracles.downSince.remove(index)
@@ -169,6 +172,7 @@ extension Run {
         for (name, said) in info.peers where !said.status.isDisjoint(with: [.pinned, .pinning, .pinQueued, .pinError, .unpinning, .unpinError, .unexpectedlyUnpinned]) {
             judgeTrust(name, asked, "that \(info.cid) is \(said.status.text)")
         }
+        judgeNamed(info, asked)
         guard !options.isEmbedded else { return }
         for (name, said) in info.peers {
             guard let index = world.indexes[name] else { continue }
@@ -184,6 +188,19 @@ extension Run {
             }) { continue }
             world.fail(.truth, "\(world.name(asked.peer)) says that \(world.name(index)) has \(info.cid) \(said.status.text), which IPFS \(holds ? "pins" : "does not pin")")
         }
+    }
+
+    /// ANSWER: who was asked is named, and be it as one that does not answer. In a listing those are that could not say anything.
+    func judgeNamed(_ info: GlobalPinInfo, _ asked: Asked) {
+        guard asked.peer != outsider, asked.request.isForAll, !plan.has(.clock) else { return }
+        var isListing = false
+        if case .statusAll = asked.request { isListing = true }
+        for name in asked.members {
+            guard let index = world.indexes[name], index != outsider, !info.peers.contains(where: { $0.key == name }) else { continue }
+            if isListing, oracles.downSince[index].map({ $0 >= asked.at }) ?? true { continue }
+            return world.fail(.answer, "\(world.name(asked.peer)) tells what its members do with \(info.cid), and leaves out \(world.name(index))")
+        }
+        oracles.judged += asked.members.count
     }
 
     /// TRUTH: of its own pins a peer knows what it has pinned since it listed them.
@@ -362,6 +379,13 @@ extension Run {
 }
 
 extension ClientRequest {
+    /// Whoever is asked asks all members.
+    var isForAll: Bool {
+        switch self {
+        case .status(_, isLocal: false), .statusAll(.undefined, isLocal: false): true
+        default: false
+        }
+    }
     var isWrite: Bool {
         switch self {
         case .pin, .pinAll, .unpinAll, .pinPath, .unpin, .unpinPath, .add: true

@@ -257,6 +257,26 @@ private final class Rest {
         rest.run.checkAttempts(0, process)
         rest.expect(.count)
     }
+    @Test(arguments: [true, false]) func aStatusThatLeavesSomebodyOut(isListing: Bool) throws {
+        let rest = try Rest()
+        let cid = try #require(rest.run.content(1)), members = rest.world.peers.map(\.id)
+        var asked = Asked(peer: 0, at: rest.world.now, request: isListing ? .statusAll(.undefined, isLocal: false) : .status(cid, isLocal: false))
+        asked.members = members
+        var info = GlobalPinInfo(cid: cid)
+        for peer in members { info.add(PinInfo(cid: cid, peer: peer)) }
+        rest.run.judgeNamed(info, asked)
+        #expect(rest.world.failure == nil)
+        var less = GlobalPinInfo(cid: cid)
+        for peer in members.dropLast() { less.add(PinInfo(cid: cid, peer: peer)) }
+        // Who is there may have had nothing to say in a listing yet.
+        if isListing {
+            rest.run.judgeNamed(less, asked)
+            #expect(rest.world.failure == nil)
+            rest.run.oracles.downSince[2] = 0
+        }
+        rest.run.judgeNamed(less, asked)
+        rest.expect(.answer)
+    }
     /// The tracker goes on with a pin that the pinset has in another way.
     @Test func whatIsTrackedIsNotWhatIsPinned() throws {
         let rest = try Rest()
