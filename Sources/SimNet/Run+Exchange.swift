@@ -94,7 +94,7 @@ extension Run {
         defer { exchangeLogs[index] = log }
         let (absent, cancelled, heard) = hearWants(input, process, &log)
         let said = noteGiven(index, effects, heard, &log)
-        judgeHeeded(index, absent, cancelled, said, log, process)
+        judgeHeeded(index, absent, cancelled, heard, said, log, process)
     }
 
     /// What the other end is to be told that it is not here, what it wants no more, and what it has wanted in between.
@@ -165,7 +165,7 @@ extension Run {
 
     /// BS-07: who does not want to wait is told at once that a block is not here. And a want that was taken back is forgotten.
     private func judgeHeeded(
-        _ index: Int, _ absent: [(Int, Multihash)], _ cancelled: [(Int, Multihash)], _ said: [(to: Int, said: ExchangeSaid)], _ log: ExchangeLog, _ process: Process
+        _ index: Int, _ absent: [(Int, Multihash)], _ cancelled: [(Int, Multihash)], _ heard: Set<Multihash>, _ said: [(to: Int, said: ExchangeSaid)], _ log: ExchangeLog, _ process: Process
     ) {
         if let (other, message) = said.first(where: { !$0.said.blocks.isEmpty }) {
             let kept = process.machine.wants(of: world.peers[other].id)
@@ -179,7 +179,8 @@ extension Run {
         if let (_, hash) = cancelled.first(where: { kept.contains($0.1) }) {
             return world.fail(.wants, "\(world.name(index)) keeps in mind that \(world.name(other)) wants \(CID(v1: Codec.raw, hash)), which that has taken back")
         }
-        guard !absent.isEmpty, !process.machine.hasAnswersWaiting(for: peer) else { return }
+        // Who asks for more at once than is kept for one peer asks for the rest again (seed 166812106).
+        guard !absent.isEmpty, heard.count < process.peer.settings.exchange.wantsPerPeerMax, !process.machine.hasAnswersWaiting(for: peer) else { return }
         for (_, hash) in absent where kept.contains(hash) && !said.contains(where: { $0.to == other && ($0.said.presences.contains(hash) || $0.said.blocks.contains(hash)) }) {
             return world.fail(.wants, "\(world.name(index)) does not tell \(world.name(other)) that it has no \(CID(v1: Codec.raw, hash))")
         }

@@ -73,6 +73,8 @@ package struct AutoNAT: Sendable {
     let me: PeerID
     private var streamIDs: StreamIDs
     var neighbours = SortedMap<PeerID, Neighbour>()
+    /// Of these, who can be asked: kept, since every step looks for the next deadline.
+    private var judges = SortedSet<PeerID>()
     /// What we tell others of where we are.
     private(set) var addresses: [Multiaddr] = []
 
@@ -107,6 +109,7 @@ package struct AutoNAT: Sendable {
 
     package mutating func onConnected(_ peer: PeerID, address: Multiaddr, outbound: Bool, now: Now) {
         neighbours[peer] = Neighbour(address: address)
+        noteJudge(peer)
         if !outbound, address.isPublic, !isOwn(address) { lastInbound = now.monotonic }
     }
     package mutating func onIntroduced(_ peer: PeerID, _ introduction: PeerIntroduction) {
@@ -114,13 +117,18 @@ package struct AutoNAT: Sendable {
         let serves = introduction.protocols.contains(AutoNAT.protocolID)
         neighbours[peer]?.serves = serves
         neighbours[peer]?.told = introduction.listenAddresses
+        noteJudge(peer)
         if serves { isHurried = true }
     }
-    package mutating func onDisconnected(_ peer: PeerID) { neighbours.remove(peer) }
+    package mutating func onDisconnected(_ peer: PeerID) {
+        neighbours.remove(peer)
+        judges.remove(peer)
+    }
 
     package mutating func onListening(_ new: [Multiaddr]) {
         let isNew = new.contains { $0.isPublic && !addresses.contains($0) }
         addresses = new
+        for peer in neighbours.keys { noteJudge(peer) }
         if isNew && confidence == settings.confidenceMax { confidence -= 1 }
     }
 
@@ -157,7 +165,7 @@ package struct AutoNAT: Sendable {
 
     /// Nil while there is nobody to ask.
     private var nextProbe: Instant? {
-        guard neighbours.contains(where: { canBeAsked($0.value) }) else { return nil }
+        guard !judges.isEmpty else { return nil }
         guard let lastProbe else { return startedAt + settings.bootDelay }
         let hasBeenReached = lastInbound.map { $0 > lastProbe } ?? false
         if isHurried && reachability == .unknown { return lastProbe + settings.hurryInterval }
@@ -165,6 +173,10 @@ package struct AutoNAT: Sendable {
             return lastProbe + settings.retryInterval
         }
         return lastProbe + (hasBeenReached ? min(settings.refreshInterval * 2, settings.refreshMax) : settings.refreshInterval)
+    }
+
+    private mutating func noteJudge(_ peer: PeerID) {
+        if let neighbour = neighbours[peer], canBeAsked(neighbour) { judges.insert(peer) } else { judges.remove(peer) }
     }
 
     /// Somebody elsewhere: who shares an address with us sees nothing from outside.
@@ -175,7 +187,7 @@ package struct AutoNAT: Sendable {
     }
 
     private mutating func probe(_ now: Now, _ choices: inout Choices, _ effects: inout [Effect]) {
-        let candidates = neighbours.filter { canBeAsked($0.value) }.map(\.key)
+        let candidates = judges.elements
         (lastProbe, isHurried) = (now.monotonic, false)
         guard !candidates.isEmpty, probes.count < settings.probesMax else { return }
         let peer = candidates[choices.below(candidates.count)]
