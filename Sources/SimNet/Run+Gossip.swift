@@ -393,7 +393,8 @@ extension Run {
                 guard log.partners[from]?.given[id] ?? 0 > settings.retransmissionsMaximum + 1 else { continue }
                 return failGossip(step, "gives \(world.name(from)) the same message more often than \(settings.retransmissionsMaximum) times")
             }
-            if isHeedful, let partner = log.partners[from], step.now - partner.toldAt < settings.heartbeatInterval,
+            // Whoever asks for the same again and again has had it often enough, and a new connection does not change that (seed 980107).
+            if isHeedful, from != outsider, let partner = log.partners[from], step.now - partner.toldAt < settings.heartbeatInterval,
                 step.heard.wanted.contains(where: { id in partner.told.contains(id) && log.partners[from]?.given[id] ?? 0 < settings.retransmissionsMaximum && !step.says(to: from) { $0.messages.contains { $0.id == id } } }) {
                 return failGossip(step, "does not give \(world.name(from)) what it has told it of")
             }
