@@ -479,7 +479,9 @@ extension Run {
 
     /// GS-26: some of those who are not in the mesh hear what there is.
     func judgeHeartbeat(_ log: inout GossipLog, _ step: GossipStep, _ process: Process) {
-        for topic in log.fresh.sorted() {
+        // Who wakes up finds new connections, what they say and a heartbeat that is due in one moment (seed 985060).
+        let hasJustWoken = process.peer.sleeps.last.map { world.now - $0.to < process.peer.settings.gossip.heartbeatInterval.nanoseconds } ?? false
+        for topic in log.fresh.sorted() where !hasJustWoken {
             let others = log.partners.keys.filter { log.partners[$0]?.topics.contains(topic) == true && !log.mesh[topic].contains($0) }
             guard !others.isEmpty, others.allSatisfy({ isHeedful($0, log, process) }) else { continue }
             let told = others.count { other in step.says(to: other) { $0.announced.contains { $0.topic == topic } } }
