@@ -119,7 +119,6 @@ extension Run {
     /// TRUTH: what the tracker has been told of is what it works on. A block may be merged in several steps, and told of after them.
     private static let staleMax = Span.seconds(30)
     func judgeTracked(_ info: PinInfo, _ index: Int, _ process: Process) -> Bool {
-        guard index != outsider, !plan.spoilsDisks else { return true }
         guard let pin = try? process.machine.readPin(info.cid), !pin.isRemote(for: process.peer.id),
             info.created != pin.timestamp || info.name != pin.options.name || info.allocations != (pin.allocations ?? [])
         else {

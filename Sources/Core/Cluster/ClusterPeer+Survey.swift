@@ -55,7 +55,7 @@ extension ClusterPeer {
             if case .failure(let failure) = result {
                 peer.surveys[reader]?.failure = "could not get pinset from IPFS: \(failure.description)"
             } else if peer.surveys[reader]?.kind == .recovery {
-                peer.recoverFailedUnpins(reader)
+                peer.recoverFailed(reader)
             }
             peer.oneLess(reader)
         }
@@ -106,9 +106,10 @@ extension ClusterPeer {
         surveys[reader]?.calls.append(.rpc(call))
     }
 
-    /// Failed unpins included, which upstream does not reach (TRK-48).
-    private mutating func recoverFailedUnpins(_ reader: Survey.Reader) {
-        for info in tracker.operations(matching: .unpinError) where replica.isOpen {
+    /// What the pinset is not read for: failed unpins, which upstream does not reach (TRK-48), and pins that failed although IPFS
+    /// holds the content, such as one that was given other options while the daemon was away.
+    private mutating func recoverFailed(_ reader: Survey.Reader) {
+        for info in tracker.operations(matching: TrackerStatus.pinError.union(.unpinError)) where replica.isOpen {
             guard let now = recovered(info).map(signature.under) else { continue }
             surveys[reader]?.hear(now, at: nil)
         }
