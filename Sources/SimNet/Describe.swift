@@ -179,8 +179,10 @@ func mentioned(in reply: ClientReply) -> [CID] {
 }
 /// CIDs written out in a text.
 func mentioned(in text: String) -> [CID] {
-    text.split { !($0.isASCII && ($0.isLetter || $0.isNumber)) }.compactMap { word in
-        word.count > 40 && (word.hasPrefix("b") || word.hasPrefix("Qm")) ? try? CID(text: String(word)) : nil
+    text.utf8.split { !(0x30...0x39 ~= $0 || 0x41...0x5a ~= $0 || 0x61...0x7a ~= $0) }.compactMap { word in
+        guard word.count > 40 else { return nil }
+        let text = String(Substring(word))
+        return text.hasPrefix("b") || text.hasPrefix("Qm") ? try? CID(text: text) : nil
     }
 }
 /// CIDs that travel as they are stored: raw content of version 1 with a SHA-256.

@@ -23,10 +23,10 @@ struct ExchangeLog {
         var hereSince: Int64?
     }
     let life: UInt64
-    var partners: [Int: Partner] = [:]
+    var partners = SortedMap<Int, Partner>()
     /// Streams that it opened, and those that others did.
-    var outbound: [StreamID: Int] = [:]
-    var inbound: [StreamID: (from: Int, saysAbsence: Bool, reader: FrameReader)] = [:]
+    var outbound = SortedMap<StreamID, Int>()
+    var inbound = SortedMap<StreamID, (from: Int, saysAbsence: Bool, reader: FrameReader)>()
 }
 
 /// One entry of a wantlist.
@@ -91,9 +91,12 @@ extension Run {
     /// WANTS: after each step of a peer that lives on.
     func watchExchange(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>, _ process: Process) {
         if exchangeLogs[index]?.life != process.peer.lives { exchangeLogs[index] = ExchangeLog(life: process.peer.lives) }
-        guard !world.isStepCut, var log = exchangeLogs[index] else { return }
-        exchangeLogs[index] = nil
-        defer { exchangeLogs[index] = log }
+        guard !world.isStepCut, var log = exchangeLogs[index].take() else { return }
+        watchExchange(index, input, effects, process, &log)
+        exchangeLogs[index] = log
+    }
+
+    private func watchExchange(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>, _ process: Process, _ log: inout ExchangeLog) {
         let (absent, cancelled, heard) = hearWants(input, process, &log)
         let said = noteGiven(index, effects, heard, &log)
         judgeHeeded(index, absent, cancelled, heard, said, log, process)
@@ -102,6 +105,8 @@ extension Run {
     /// What the other end is to be told that it is not here, what it wants no more, and what it has wanted in between.
     private func hearWants(_ input: PeerInput, _ process: Process, _ log: inout ExchangeLog) -> (absent: [(Int, Multihash)], cancelled: [(Int, Multihash)], heard: Set<Multihash>) {
         var absent: [(Int, Multihash)] = [], cancelled: [(Int, Multihash)] = [], heard: Set<Multihash> = []
+        // What it has said of each last.
+        var last: [Multihash: Wanted] = [:], order: [Multihash] = []
         switch input {
         case .connection(.disconnected(let peer)): if let other = world.indexes[peer] { log.partners[other] = nil }
         case .stream(.incoming(let id, let peer, let name)):
@@ -124,14 +129,18 @@ extension Run {
                         } else if !heard.insert(cid.multihash).inserted {
                             partner.again.insert(cid.multihash)
                         }
-                        absent.removeAll { $0.1 == cid.multihash }
-                        cancelled.removeAll { $0.1 == cid.multihash }
-                        if want.isCancel { cancelled.append((from, cid.multihash)) } else if want.sendsDontHave && saysAbsence { absent.append((from, cid.multihash)) }
+                        if last.updateValue(want, forKey: cid.multihash) == nil { order.append(cid.multihash) }
                     }
                 }
             } catch { log.inbound[id] = nil }
+            for hash in order {
+                guard let want = last[hash] else { continue }
+                if want.isCancel { cancelled.append((from, hash)) } else if want.sendsDontHave && saysAbsence { absent.append((from, hash)) }
+            }
             log.partners[from] = partner
-        case .stream(.reset(let id)), .stream(.failed(let id, _)), .stream(.remoteClosed(let id)): (log.inbound[id], log.outbound[id]) = (nil, nil)
+        case .stream(.reset(let id)), .stream(.failed(let id, _)), .stream(.remoteClosed(let id)):
+            log.inbound.remove(id)
+            log.outbound.remove(id)
         default: break
         }
         return (absent, cancelled, heard)
@@ -197,7 +206,7 @@ extension Run {
         let mayKeep = options.limits.wantsPerPeer > 0 || options.limits.outstandingBytes > 0 || plan.has(.disk)
         for index in world.peers.indices {
             guard let process = world.peers[index].process, process.suspended == nil, var log = exchangeLogs[index], log.life == process.peer.lives else { continue }
-            for (other, partner) in log.partners.sorted(by: { $0.key < $1.key }) {
+            for (other, partner) in log.partners {
                 oracles.judged += partner.asked.count
                 for hash in partner.asked where !process.machine.wants(hash) {
                     return world.fail(.wants, "\(world.name(index)) wants \(CID(v1: Codec.raw, hash)) no more, and leaves \(world.name(other)) in the belief that it does")

@@ -18,6 +18,8 @@ final class GossipSaid {
         let digest: UInt64
         let bytes: ArraySlice<UInt8>
         let author: Bytes
+        /// Nil where that is nobody.
+        let authorID: PeerID?
         let topic: Int
     }
     var subscribed: [Int] = []
@@ -76,7 +78,8 @@ final class GossipSaid {
             }
         }
         guard let from, let sequence, from.count >= 16, let topic = place(topic) else { return }
-        messages.append(Message(id: GossipSaid.mixed(from.prefix(16) + sequence), digest: GossipSaid.mixed(bytes), bytes: bytes, author: Bytes(from), topic: topic))
+        let author = Bytes(from), id = GossipSaid.mixed(from.prefix(16) + sequence)
+        messages.append(Message(id: id, digest: GossipSaid.mixed(bytes), bytes: bytes, author: author, authorID: try? PeerID(author), topic: topic))
     }
 
     private func readControl(_ reader: ProtobufReader, _ place: (ArraySlice<UInt8>?) -> Int?) throws(ProtobufError) {
@@ -139,10 +142,11 @@ struct GossipLog {
     let life: UInt64
     let topics: [String]
     let names: [Bytes]
-    var partners: [Int: Partner] = [:]
+    /// By the index of the peer; nil for whom nothing is known of.
+    var partners: [Partner?]
     /// Streams that it opened, and those that others did.
-    var streams: [StreamID: Int] = [:]
-    var inbound: [StreamID: Int] = [:]
+    var streams = SortedMap<StreamID, Int>()
+    var inbound = SortedMap<StreamID, Int>()
     var mesh: [[Int]] = [[], []]
     /// Topics whose meshes were at their upper bound after the last heartbeat.
     var full: Set<Int> = []
@@ -155,7 +159,12 @@ struct GossipLog {
     var asked: Set<UInt64> = []
     var heartbeat = Instant(nanoseconds: 0)
 
-    init(life: UInt64, topics: [String]) { (self.life, self.topics, names) = (life, topics, topics.map { Bytes($0.utf8) }) }
+    init(life: UInt64, topics: [String], peers: Int) {
+        (self.life, self.topics, names) = (life, topics, topics.map { Bytes($0.utf8) })
+        partners = Array(repeating: nil, count: peers)
+    }
+
+    mutating func know(_ other: Int) { if partners[other] == nil { partners[other] = Partner() } }
 }
 
 /// One step of a peer, as far as it is gossip.
@@ -165,7 +174,8 @@ struct GossipStep {
     /// What has waited is sent: it was decided earlier.
     var isDrain = false
     var from: Int?
-    var heard = GossipSaid()
+    /// What that one says.
+    var heard: GossipSaid?
     var said: [(to: Int, all: GossipSaid)] = []
     var opened: [Int] = []
     var isControl = false
@@ -175,9 +185,9 @@ struct GossipStep {
     var drained: Int?
 
     func says(to other: Int, _ condition: (GossipSaid) -> Bool) -> Bool { said.contains { $0.to == other && condition($0.all) } }
-    func hears(from other: Int, _ condition: (GossipSaid) -> Bool) -> Bool { from == other && condition(heard) }
-    func isAsked(for id: UInt64, by other: Int) -> Bool { from == other && heard.wanted.contains(id) }
-    func isHeard(_ id: UInt64) -> Bool { heard.messages.contains { $0.id == id } }
+    func hears(from other: Int, _ condition: (GossipSaid) -> Bool) -> Bool { from == other && heard.map(condition) == true }
+    func isAsked(for id: UInt64, by other: Int) -> Bool { from == other && heard?.wanted.contains(id) == true }
+    func isHeard(_ id: UInt64) -> Bool { heard?.messages.contains { $0.id == id } == true }
 }
 
 extension Run {
@@ -186,11 +196,14 @@ extension Run {
     /// GOSSIP, TRUST: after each step of a peer that lives on.
     func watchGossip(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>, _ process: Process) {
         if gossipLogs[index]?.life != process.peer.lives {
-            gossipLogs[index] = GossipLog(life: process.peer.lives, topics: [process.peer.settings.replicaTopic, Monitor.topic])
+            gossipLogs[index] = GossipLog(life: process.peer.lives, topics: [process.peer.settings.replicaTopic, Monitor.topic], peers: world.peers.count)
         }
-        guard !world.isStepCut, var log = gossipLogs[index] else { return }
-        gossipLogs[index] = nil
-        defer { gossipLogs[index] = log }
+        guard !world.isStepCut, var log = gossipLogs[index].take() else { return }
+        watchGossip(index, input, effects, process, &log)
+        gossipLogs[index] = log
+    }
+
+    private func watchGossip(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>, _ process: Process, _ log: inout GossipLog) {
         var step = GossipStep(index: index, now: process.peer.clock.reading(world.now).monotonic)
         hear(input, process, &log, &step)
         listen(effects, process, &log, &step)
@@ -224,11 +237,13 @@ extension Run {
     private func hear(_ input: PeerInput, _ process: Process, _ log: inout GossipLog, _ step: inout GossipStep) {
         switch input {
         case .connection(.connected(let peer, _, _)):
-            if let other = world.indexes[peer] { log.partners[other, default: GossipLog.Partner()].isConnected = true }
+            guard let other = world.indexes[peer] else { return }
+            log.know(other)
+            log.partners[other]?.isConnected = true
         case .connection(.disconnected(let peer)):
             guard let other = world.indexes[peer], var partner = log.partners[other] else { return }
-            if let stream = partner.outbound { log.streams[stream] = nil }
-            if let stream = partner.inbound { log.inbound[stream] = nil }
+            if let stream = partner.outbound { log.streams.remove(stream) }
+            if let stream = partner.inbound { log.inbound.remove(stream) }
             let (backOff, doubt) = (partner.backOff, partner.doubt)
             partner = GossipLog.Partner()
             (partner.backOff, partner.doubt) = (backOff, doubt)
@@ -238,7 +253,8 @@ extension Run {
             guard Gossip.protocols.contains(name), let other = world.indexes[peer] else { return }
             log.inbound[id] = other
             step.incoming = id
-            log.partners[other, default: GossipLog.Partner()].inbound = id
+            log.know(other)
+            log.partners[other]?.inbound = id
             log.partners[other]?.reader = FrameReader(limitBytes: process.peer.settings.gossip.messageMaximumBytes)
         case .stream(.received(let id, let bytes)):
             // What was said before a connection was lost may be heard after it, by who was asleep.
@@ -249,13 +265,13 @@ extension Run {
             do {
                 while let frame = try log.partners[other]?.reader?.next() { if !frame.isEmpty { all.append(try said(in: frame, log.names)) } }
             } catch { log.partners[other]?.inbound = nil }
-            step.heard = all.count == 1 ? all[0] : GossipSaid(all)
-            if step.heard.hasControl { step.isControl = true }
+            step.heard = all.count > 1 ? GossipSaid(all) : all.first
+            if step.heard?.hasControl == true { step.isControl = true }
         case .stream(.opened(let id, _)): if let other = log.streams[id] { log.partners[other]?.isOpen = true; step.isControl = true }
         case .stream(.drained(let id)): (step.drained, step.isDrain) = (log.streams[id], log.streams[id] != nil)
         case .stream(.reset(let id)), .stream(.failed(let id, _)), .stream(.remoteClosed(let id)):
-            if let other = log.inbound.removeValue(forKey: id), log.partners[other]?.inbound == id { log.partners[other]?.inbound = nil }
-            guard let other = log.streams.removeValue(forKey: id) else { return }
+            if let other = log.inbound.remove(id), log.partners[other]?.inbound == id { log.partners[other]?.inbound = nil }
+            guard let other = log.streams.remove(id) else { return }
             log.partners[other]?.isOpen = false
             log.partners[other]?.outbound = nil
         default: break
@@ -268,7 +284,8 @@ extension Run {
             case .open(let id, let peer, Gossip.protocols):
                 guard let other = world.indexes[peer] else { continue }
                 log.streams[id] = other
-                log.partners[other, default: GossipLog.Partner()].outbound = id
+                log.know(other)
+                log.partners[other]?.outbound = id
                 log.partners[other]?.isOpen = false
                 step.opened.append(other)
             case .send(let id, let bytes):
@@ -297,7 +314,7 @@ extension Run {
         log.partners[other]?.outbound != nil && !process.machine.hasGossipWaiting(for: world.peers[other].id)
     }
     private func trusts(_ message: GossipSaid.Message, _ process: Process) -> Bool {
-        guard message.topic == 0, message.author != process.peer.id.bytes, let author = try? PeerID(message.author) else { return true }
+        guard message.topic == 0, message.author != process.peer.id.bytes, let author = message.authorID else { return true }
         return process.peer.settings.trust.trusts(author)
     }
 
@@ -345,7 +362,7 @@ extension Run {
                 }
                 log.passed[message.id] = world.now
             }
-            guard !said.unwanted.isEmpty, said.unwanted.contains(where: { id in !log.seen.contains(id) && !step.heard.messages.contains { $0.id == id && world.published.contains($0.digest) } })
+            guard !said.unwanted.isEmpty, said.unwanted.contains(where: { id in !log.seen.contains(id) && step.heard?.messages.contains { $0.id == id && world.published.contains($0.digest) } != true })
             else { continue }
             return failGossip(step, "tells \(world.name(other)) not to send a message that it does not have")
         }
@@ -353,10 +370,10 @@ extension Run {
 
     /// What is new goes to the whole mesh at once, but for who has it.
     private func judgePassedOn(_ log: inout GossipLog, _ step: GossipStep, _ process: Process) {
-        guard let from = step.from else { return }
-        for id in step.heard.unwanted { log.partners[from]?.unwanted.insert(id) }
+        guard let from = step.from, let heard = step.heard else { return }
+        for id in heard.unwanted { log.partners[from]?.unwanted.insert(id) }
         if let count = log.partners[from]?.unwanted.count, count > 4096 { log.partners[from]?.unwanted = [] }
-        for message in step.heard.messages where world.published.contains(message.digest) && log.seen.insert(message.id).inserted {
+        for message in heard.messages where world.published.contains(message.digest) && log.seen.insert(message.id).inserted {
             guard message.author != process.peer.id.bytes, trusts(message, process) else { continue }
             log.fresh.insert(message.topic)
             var isReached = [Bool](repeating: false, count: world.peers.count)
@@ -373,21 +390,21 @@ extension Run {
     /// GS-26: what one is told of and has not seen, one asks for; and what one has told of, one has.
     func judgeAnnounced(_ log: inout GossipLog, _ step: GossipStep, _ process: Process) {
         let settings = process.peer.settings.gossip
-        if let from = step.from, !(step.heard.announced.isEmpty && step.heard.wanted.isEmpty) {
-            let isHeedful = isHeedful(from, log, process)
-            for (_, ids) in step.heard.announced {
+        if let from = step.from, let heard = step.heard, !(heard.announced.isEmpty && heard.wanted.isEmpty) {
+            // What an outsider makes up may be anything (seed 990206 with disk faults): it is owed nothing.
+            let isHeedful = from != outsider && isHeedful(from, log, process)
+            for (_, ids) in heard.announced {
                 log.partners[from]?.announcements += 1
                 if log.partners[from]?.announcements ?? 0 > settings.announcementsPerHeartbeatMaximum + 1, ids.contains(where: { id in !log.asked.contains(id) && step.says(to: from) { $0.wanted.contains(id) } }) {
                     return failGossip(step, "asks \(world.name(from)) for more than it may be told of between two heartbeats")
                 }
                 log.asked.formUnion(ids)
-                // What an outsider makes up may be anything (seed 990206 with disk faults).
-                guard isHeedful, from != outsider, log.partners[from]?.announcements ?? 0 <= settings.announcementsPerHeartbeatMaximum, ids.count < settings.idsPerAnnouncementMaximum / 20,
+                guard isHeedful, log.partners[from]?.announcements ?? 0 <= settings.announcementsPerHeartbeatMaximum, ids.count < settings.idsPerAnnouncementMaximum / 20,
                     ids.contains(where: { id in !log.seen.contains(id) && !step.says(to: from) { $0.wanted.contains(id) } })
                 else { continue }
                 return failGossip(step, "does not ask \(world.name(from)) for what it has been told of and has not seen")
             }
-            for id in Set(step.heard.wanted) {
+            for id in Set(heard.wanted) {
                 let count = step.said.reduce(0) { sum, said in said.to == from ? sum + said.all.messages.count { $0.id == id } : sum }
                 guard count > 0 else { continue }
                 log.partners[from]?.given[id, default: 0] += count
@@ -395,8 +412,8 @@ extension Run {
                 return failGossip(step, "gives \(world.name(from)) the same message more often than \(settings.retransmissionsMaximum) times")
             }
             // Whoever asks for the same again and again has had it often enough, and a new connection does not change that (seed 980107).
-            if isHeedful, from != outsider, let partner = log.partners[from], step.now - partner.toldAt < settings.heartbeatInterval,
-                step.heard.wanted.contains(where: { id in partner.told.contains(id) && log.partners[from]?.given[id] ?? 0 < settings.retransmissionsMaximum && !step.says(to: from) { $0.messages.contains { $0.id == id } } }) {
+            if isHeedful, let partner = log.partners[from], step.now - partner.toldAt < settings.heartbeatInterval,
+                heard.wanted.contains(where: { id in partner.told.contains(id) && log.partners[from]?.given[id] ?? 0 < settings.retransmissionsMaximum && !step.says(to: from) { $0.messages.contains { $0.id == id } } }) {
                 return failGossip(step, "does not give \(world.name(from)) what it has told it of")
             }
         }
@@ -446,11 +463,11 @@ extension Run {
                 if said.grafts.contains(topic), isLeftAlone(other) { return failGossip(step, "grafts \(world.name(other)), which is to be left alone for a while") }
                 for prune in said.prunes where prune.topic == topic { leaveAlone(other, topic, prune.seconds, &log, step, settings) }
             }
-            if let from = step.from {
-                for prune in step.heard.prunes where prune.topic == topic { leaveAlone(from, topic, prune.seconds, &log, step, settings) }
-                if step.heard.grafts.contains(topic), !after.contains(from) { leaveAlone(from, topic, nil, &log, step, settings) }
-                if step.heard.unsubscribed.contains(topic) { log.partners[from]?.topics.remove(topic) }
-                if step.heard.subscribed.contains(topic) { log.partners[from]?.topics.insert(topic) }
+            if let from = step.from, let heard = step.heard {
+                for prune in heard.prunes where prune.topic == topic { leaveAlone(from, topic, prune.seconds, &log, step, settings) }
+                if heard.grafts.contains(topic), !after.contains(from) { leaveAlone(from, topic, nil, &log, step, settings) }
+                if heard.unsubscribed.contains(topic) { log.partners[from]?.topics.remove(topic) }
+                if heard.subscribed.contains(topic) { log.partners[from]?.topics.insert(topic) }
             }
             if isHeartbeat { judgeTended(topic, &log, step, process) }
         }
@@ -459,7 +476,8 @@ extension Run {
     private func leaveAlone(_ other: Int, _ topic: Int, _ seconds: UInt64?, _ log: inout GossipLog, _ step: GossipStep, _ settings: Gossip.Settings) {
         let asked = seconds.map { Span.seconds(Int64(clamping: min($0, 1 << 30))) } ?? settings.pruneBackOff
         let until = step.now + min(asked, settings.backOffMaximum), last = log.partners[other]?.backOff[topic] ?? until
-        log.partners[other, default: GossipLog.Partner()].backOff[topic] = max(until, last)
+        log.know(other)
+        log.partners[other]?.backOff[topic] = max(until, last)
     }
 
     /// GS-25: a mesh that is too thin takes in whoever may come.
@@ -470,7 +488,7 @@ extension Run {
         if isFull, log.full.contains(topic) { return failGossip(step, "has \(mesh.count) members in a mesh after two heartbeats, which is its upper bound") }
         if isFull { log.full.insert(topic) } else { log.full.remove(topic) }
         guard mesh.count < 5 * settings.meshFactor else { return }
-        let left = log.partners.keys.sorted().first { other in
+        let left = log.partners.indices.first { other in
             guard let partner = log.partners[other], !mesh.contains(other) else { return false }
             return partner.isConnected && partner.isOpen && partner.topics.contains(topic)
                 && max(partner.backOff[topic] ?? step.now, partner.doubt[topic] ?? step.now) <= step.now
@@ -483,7 +501,7 @@ extension Run {
         // Who wakes up finds new connections, what they say and a heartbeat that is due in one moment (seed 985060).
         let hasJustWoken = process.peer.sleeps.last.map { world.now - $0.to < process.peer.settings.gossip.heartbeatInterval.nanoseconds } ?? false
         for topic in log.fresh.sorted() where !hasJustWoken {
-            let others = log.partners.keys.filter { log.partners[$0]?.topics.contains(topic) == true && !log.mesh[topic].contains($0) }
+            let others = log.partners.indices.filter { log.partners[$0]?.topics.contains(topic) == true && !log.mesh[topic].contains($0) }
             guard !others.isEmpty, others.allSatisfy({ isHeedful($0, log, process) }) else { continue }
             let told = others.count { other in step.says(to: other) { $0.announced.contains { $0.topic == topic } } }
             oracles.judged += 1
@@ -493,6 +511,6 @@ extension Run {
         }
         log.fresh = []
         log.asked = []
-        for other in Array(log.partners.keys) { log.partners[other]?.announcements = 0 }
+        for other in log.partners.indices { log.partners[other]?.announcements = 0 }
     }
 }

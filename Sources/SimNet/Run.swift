@@ -41,10 +41,13 @@ package final class Run {
     var oracles = OracleState()
     var blocks = BlockState()
     var crowd = CrowdState()
-    var gossipLogs: [Int: GossipLog] = [:]
-    var exchangeLogs: [Int: ExchangeLog] = [:]
+    /// By the index of the peer.
+    var gossipLogs: [GossipLog?] = []
+    var exchangeLogs: [ExchangeLog?] = []
     /// Frames of gossip that were read lately.
     var gossipRead: [UInt64: GossipSaid] = [:]
+    /// What the numbers of contents stand for.
+    var contents: [Int: CID] = [:]
     private var settledAfter: Span?
     /// Who is not lost for good, nor an absentee for now; and of these, who is trusted.
     var present: [Int] { world.peers.indices.filter { !world.peers[$0].isLost && !absent.contains($0) } }
@@ -62,6 +65,8 @@ package final class Run {
         world = World(tape: plan.tape)
         world.log = log
         addPeers()
+        gossipLogs = Array(repeating: nil, count: world.peers.count)
+        exchangeLogs = Array(repeating: nil, count: world.peers.count)
         introduceFew()
         drawClocks()
         for peer in world.peers { peer.disk.writesLate = options.writesLate }

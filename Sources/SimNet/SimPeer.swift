@@ -64,7 +64,7 @@ final class Process {
     /// Inputs that wait while the process is suspended; nil while it runs.
     var suspended: [PeerInput]?
     var suspendedAt: Int64 = 0
-    var streams: [StreamID: SimStream] = [:]
+    var streams = SortedMap<StreamID, SimStream>()
     /// Requests to IPFS that it still waits for.
     var exchanges: Set<ExchangeID> = []
 

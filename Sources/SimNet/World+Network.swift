@@ -70,7 +70,7 @@ extension World {
             send(.closeWrite(stream), on: stream, from: index)
         case .reset(let id):
             // Nothing further is reported here; the stream lives on until the other end has heard.
-            guard let stream = process.streams.removeValue(forKey: id) else { return }
+            guard let stream = process.streams.remove(id) else { return }
             send(.reset(stream), on: stream, from: index)
         }
     }

@@ -68,7 +68,7 @@ package struct ClusterPeer: Sendable {
     package internal(set) var ipfs: IPFSNode
 
     /// The machine that serves each inbound stream, and which of its directions have ended.
-    var inbound: [StreamID: InboundStream] = [:]
+    var inbound = SortedMap<StreamID, InboundStream>()
     var traffic = Traffic()
     var listenAddresses: [Multiaddr] = []
     /// What the IPFS daemon said of itself last.

@@ -47,7 +47,7 @@ package struct Traffic: Sendable {
         }
     }
 
-    private var streams: [StreamID: Passing] = [:]
+    private var streams = SortedMap<StreamID, Passing>()
     private var meters = SortedMap<String, (inward: Meter, outward: Meter)>()
 
     package init() {}

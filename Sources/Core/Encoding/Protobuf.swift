@@ -20,6 +20,12 @@ package struct ProtobufWriter: Sendable {
     /// Zigzag.
     package mutating func sint64(_ field: Int, _ value: Int64) { uint64(field, UInt64(bitPattern: value << 1 ^ value >> 63)) }
 
+    /// The usual kind, without asking for its type.
+    package mutating func explicit(_ field: Int, bytes value: Bytes) {
+        tag(field, 2)
+        appendVarint(UInt64(value.count), to: &bytes)
+        bytes.append(contentsOf: value)
+    }
     package mutating func explicit(_ field: Int, bytes value: some Collection<UInt8>) {
         tag(field, 2)
         appendVarint(UInt64(value.count), to: &bytes)

@@ -59,8 +59,8 @@ package struct Gossip: Sendable {
     private var streamIDs: StreamIDs
     private var sequence: UInt64
     private(set) var peers = SortedMap<PeerID, Peer>()
-    private var outbound: [StreamID: PeerID] = [:]
-    private var inbound: [StreamID: (peer: PeerID, reader: FrameReader)] = [:]
+    private var outbound = SortedMap<StreamID, PeerID>()
+    private var inbound = SortedMap<StreamID, (peer: PeerID, reader: FrameReader)>()
     private var inboundOf: [PeerID: StreamID] = [:]
     private var subscribed = SortedMap<Topic, Trust>()
     private(set) var mesh = SortedMap<Topic, SortedSet<PeerID>>()
@@ -100,7 +100,7 @@ package struct Gossip: Sendable {
     package func worth(of peer: PeerID) -> Int { peers[peer]?.deliveries.values.reduce(0, +) ?? 0 }
     private static let deliveriesMax = 15
     private static let deliveriesFadeAfter = Span.minutes(10)
-    package func isWaiting(for peer: PeerID) -> Bool { peers[peer]?.queue.isEmpty == false }
+    package func isWaiting(for peer: PeerID) -> Bool { peers.look(at: peer) { !$0.queue.isEmpty } ?? false }
     package func unwantedCount(of peer: PeerID) -> Int { peers[peer]?.unwanted.count ?? 0 }
     package var nextHeartbeat: Instant { heartbeatAt }
     package func meshPeers(_ topic: String) -> [PeerID] { mesh[Topic(topic)]?.elements ?? [] }
@@ -164,7 +164,7 @@ package struct Gossip: Sendable {
             targets = chosen(for: topic, among: subscribers, now, &choices)
         } else if isOwn && targets.isEmpty { targets = choices.sample(subscribers, settings.meshTarget) }
         let frames = GossipItem.frames([.publish(message)], limitBytes: settings.messageMaximumBytes)
-        for peer in targets where !except.contains(peer) && peers[peer]?.unwanted[id] == nil { send(frames, to: peer, &effects) }
+        for peer in targets where !except.contains(peer) && peers.look(at: peer, { $0.unwanted[id] != nil }) != true { send(frames, to: peer, &effects) }
     }
 
     /// The same ones as last time, as long as they are there.
@@ -213,7 +213,7 @@ package struct Gossip: Sendable {
 
     package mutating func onDisconnected(_ peer: PeerID) {
         if let stream = peers[peer]?.stream { outbound[stream] = nil }
-        if let stream = inboundOf.removeValue(forKey: peer) { inbound[stream] = nil }
+        if let stream = inboundOf.removeValue(forKey: peer) { inbound.remove(stream) }
         peers.remove(peer)
         for topic in mesh.keys { mesh[topic]?.remove(peer) }
     }
@@ -243,7 +243,7 @@ package struct Gossip: Sendable {
             inbound[stream] = (peer, FrameReader(limitBytes: settings.messageMaximumBytes))
         case .received(_, let bytes): onBytes(stream, bytes, now, &choices, &effects)
         case .remoteClosed, .reset, .failed:
-            if let (peer, _) = inbound.removeValue(forKey: stream), inboundOf[peer] == stream { inboundOf[peer] = nil }
+            if let (peer, _) = inbound.remove(stream), inboundOf[peer] == stream { inboundOf[peer] = nil }
             if case .remoteClosed = event { effects.append(.stream(.closeWrite(stream))) }
         case .opened, .drained: break
         }
@@ -286,14 +286,14 @@ package struct Gossip: Sendable {
     private mutating func onBytes(
         _ stream: StreamID, _ bytes: Bytes, _ now: Now, _ choices: inout Choices, _ effects: inout [Effect]
     ) {
-        guard let peer = inbound[stream]?.peer else { return }
+        guard let peer = inbound.look(at: stream, { $0.peer }) else { return }
         inbound[stream]?.reader.append(bytes)
         do {
             while let frame = try inbound[stream]?.reader.next() {
                 if !frame.isEmpty { take(try GossipRPC(decoding: frame), peer, now, &choices, &effects) }
             }
         } catch {
-            if inbound.removeValue(forKey: stream) != nil {
+            if inbound.remove(stream) != nil {
                 inboundOf[peer] = nil
                 effects.append(.log(LogLine(.warning, "pubsub", "malformed RPC from \(peer): \(error)")))
             }

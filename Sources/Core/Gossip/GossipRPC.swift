@@ -187,9 +187,16 @@ enum GossipItem: Sendable {
         var plain: Bytes = []
         var control: Bytes = []
         func close() {
-            var writer = ProtobufWriter(capacity: control.count + 6)
-            writer.bytes(3, control)
-            frames.append(framed(plain + writer.bytes))
+            if !control.isEmpty {
+                var writer = ProtobufWriter(capacity: control.count + 6)
+                writer.explicit(3, bytes: control)
+                plain += writer.bytes
+            }
+            var frame: Bytes = []
+            frame.reserveCapacity(plain.count + 5)
+            appendVarint(UInt64(plain.count), to: &frame)
+            frame += plain
+            frames.append(frame)
             plain = []
             control = []
         }
@@ -197,7 +204,7 @@ enum GossipItem: Sendable {
             let overhead = 8  // tag and length of the control message
             if plain.count + control.count + item.bytes.count + overhead > limitBytes, plain.count + control.count > 0 { close() }
             switch item {
-            case .plain(let bytes): plain += bytes
+            case .plain(let bytes): if plain.isEmpty { plain = bytes } else { plain += bytes }
             case .control(let bytes): control += bytes
             }
         }

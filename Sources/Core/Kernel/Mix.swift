@@ -19,6 +19,9 @@ package func mix(_ bytes: UnsafeRawBufferPointer, seed: UInt64) -> Mixed {
     return lanes.finished
 }
 
+/// The usual kinds, without asking for their types.
+package func mix(_ bytes: Bytes, seed: UInt64) -> Mixed { bytes.withUnsafeBytes { mix($0, seed: seed) } }
+package func mix(_ bytes: ArraySlice<UInt8>, seed: UInt64) -> Mixed { bytes.withUnsafeBytes { mix($0, seed: seed) } }
 package func mix(_ bytes: some Collection<UInt8>, seed: UInt64) -> Mixed {
     bytes.withContiguousStorageIfAvailable { mix(UnsafeRawBufferPointer($0), seed: seed) }
         ?? Bytes(bytes).withUnsafeBytes { mix($0, seed: seed) }

@@ -116,6 +116,13 @@ public struct SortedMap<Key: Comparable, Value> {
 
     @inlinable public mutating func removeAll() { runs = []; entryCount = 0 }
 
+    /// What is to be known of a value, without a copy of all of it; nil where there is none.
+    @inlinable public func look<T>(at key: Key, _ body: (Value) -> T) -> T? {
+        let r = run(for: key)
+        guard r < runs.count, case (let i, true) = position(of: key, in: runs[r].keys) else { return nil }
+        return runs[r].values.withUnsafeBufferPointer { body($0[i]) }
+    }
+
     /// In order, without a copy of each.
     @inlinable public func each(_ body: (Key, Value) -> Void) {
         for run in runs {

@@ -66,8 +66,8 @@ package struct Multihash: Hashable, Comparable, Sendable {
     package func hash(into hasher: inout Hasher) { bytes.withUnsafeBytes { hasher.combine(bytes: $0) } }
 
     /// Exactly one multihash.
-    package init(_ bytes: some Collection<UInt8>) throws(MultiformatError) {
-        let all = Bytes(bytes)
+    package init(_ bytes: some Collection<UInt8>) throws(MultiformatError) { try self.init(Bytes(bytes)) }
+    package init(_ all: Bytes) throws(MultiformatError) {
         guard all.count >= 2 else { throw .empty }
         var offset = 0
         let length: UInt64
@@ -79,7 +79,7 @@ package struct Multihash: Hashable, Comparable, Sendable {
         guard length <= UInt64(Int32.max) else { throw .badMultihash("digest too long, supporting only <= 2^31-1") }
         guard length <= UInt64(left) else { throw .badMultihash("length greater than remaining number of bytes in buffer") }
         guard length == UInt64(left) else { throw .trailing(digest: Int(length), length: offset + Int(length)) }
-        self.bytes = all
+        bytes = all
         digestStart = UInt8(offset)
     }
 

@@ -8,7 +8,8 @@ package struct PeerID: Hashable, Comparable, Sendable, CustomStringConvertible {
     package let bytes: Bytes
 
     package init(_ hash: Multihash) { bytes = hash.bytes }
-    package init(_ bytes: some Collection<UInt8>) throws(MultiformatError) { self.bytes = try Multihash(bytes).bytes }
+    package init(_ bytes: Bytes) throws(MultiformatError) { self.bytes = try Multihash(bytes).bytes }
+    package init(_ bytes: some Collection<UInt8>) throws(MultiformatError) { try self.init(Bytes(bytes)) }
 
     /// PID-03: base58btc, or a CID with the libp2p-key codec in any base.
     package init(text: some StringProtocol) throws(MultiformatError) {
