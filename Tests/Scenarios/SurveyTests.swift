@@ -28,10 +28,10 @@ import Tracking
         return stage
     }
 
-    private func pinAll(_ stage: Stage, _ numbers: Range<Int>) throws {
+    private func pinAll(_ stage: Stage, _ numbers: Range<Int>, name: String = "") throws {
         for start in stride(from: numbers.lowerBound, to: numbers.upperBound, by: 100) {  // a block each
             var batch = PinBatch()
-            for number in start..<min(start + 100, numbers.upperBound) { batch.append(Stage.content(number)) }
+            for number in start..<min(start + 100, numbers.upperBound) { batch.append(Stage.content(number), name: name) }
             try stage.ask(0, .pinAll(batch))
         }
     }
@@ -253,6 +253,27 @@ import Tracking
         #expect(most <= 100 + ListingSettings().statusesPerChunk)
         stage.run(.minutes(3))
         #expect(stage.world.peers[0].ipfs.pins.count == 1200)
+    }
+
+    /// So it does with pins that failed although IPFS holds them: they were given names while the daemon was away.
+    @Test func failedPinsThatIPFSHoldsWaitForTheTrackerToo() throws {
+        let stage = try stage(peers: 1, pins: 600) { peer in
+            peer.trackedMax = 100
+            peer.tracker.concurrentPins = 50
+        }
+        stage.run(.minutes(3))
+        stage.world.peers[0].ipfs.isDown = true
+        try pinAll(stage, 0..<600, name: "late")
+        stage.run(.minutes(15))
+        stage.world.peers[0].ipfs.isDown = false
+        #expect(infos(try stage.ask(0, .statusAll(.pinError, isLocal: true))).count == 600)
+        #expect(stage.world.peers[0].ipfs.pins.count == 600)
+        var most = 0
+        stage.world.afterStep = { world, index, _, _ in most = max(most, world.peers[index].machine?.tracker.busyCount ?? 0) }
+        #expect(infos(try stage.ask(0, .recoverAll(isLocal: true), within: .minutes(10))).count == 600)
+        #expect(most <= 100 + ListingSettings().statusesPerChunk)
+        stage.run(.minutes(3))
+        #expect(infos(try stage.ask(0, .statusAll(.pinned, isLocal: true))).count == 600)
     }
 
     /// More pins than the tracker is told of at a time: those that wait in the log are queued as well.

@@ -106,10 +106,14 @@ extension ClusterPeer {
         surveys[reader]?.calls.append(.rpc(call))
     }
 
-    /// What the pinset is not read for: failed unpins, which upstream does not reach (TRK-48), and pins that failed although IPFS
-    /// holds the content, such as one that was given other options while the daemon was away.
+    /// Failed unpins included, which upstream does not reach (TRK-48). What IPFS holds of a pin that failed, such as one that was
+    /// given other options while the daemon was away, is no reason to pass it over.
     private mutating func recoverFailed(_ reader: Survey.Reader) {
-        for info in tracker.operations(matching: TrackerStatus.pinError.union(.unpinError)) where replica.isOpen {
+        for info in tracker.operations(matching: .pinError) {
+            let address = address(of: info.cid)
+            surveys[reader]?.release(info.cid, at: address)
+        }
+        for info in tracker.operations(matching: .unpinError) where replica.isOpen {
             guard let now = recovered(info).map(signature.under) else { continue }
             surveys[reader]?.hear(now, at: nil)
         }
