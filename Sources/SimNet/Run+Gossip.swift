@@ -212,11 +212,13 @@ extension Run {
         guard step.from != nil || !step.said.isEmpty || step.isControl || isHeartbeat || !step.opened.isEmpty || step.isDrain else { return }
         judgeHello(step, process)
         if let other = step.drained { judgeDrained(other, step, process) }
+        let news = log.fresh
+        if isHeartbeat { log.fresh = [] }  // what is said in the step of a heartbeat may be said after it, and is told at the next
         judgePublished(&log, step, process)
         judgePassedOn(&log, step, process)
         judgeAnnounced(&log, step, process)
         if step.isControl || isHeartbeat { judgeMesh(&log, step, process, isHeartbeat) }
-        if isHeartbeat { judgeHeartbeat(&log, step, process) }
+        if isHeartbeat { judgeHeartbeat(news, &log, step, process) }
     }
 
     // MARK: Reading
@@ -497,10 +499,8 @@ extension Run {
     }
 
     /// GS-26: some of those who are not in the mesh hear what there is.
-    func judgeHeartbeat(_ log: inout GossipLog, _ step: GossipStep, _ process: Process) {
-        // Who wakes up finds new connections, what they say and a heartbeat that is due in one moment (seed 985060).
-        let hasJustWoken = process.peer.sleeps.last.map { world.now - $0.to < process.peer.settings.gossip.heartbeatInterval.nanoseconds } ?? false
-        for topic in log.fresh.sorted() where !hasJustWoken {
+    func judgeHeartbeat(_ news: Set<Int>, _ log: inout GossipLog, _ step: GossipStep, _ process: Process) {
+        for topic in news.sorted() {
             let others = log.partners.indices.filter { log.partners[$0]?.topics.contains(topic) == true && !log.mesh[topic].contains($0) }
             guard !others.isEmpty, others.allSatisfy({ isHeedful($0, log, process) }) else { continue }
             let told = others.count { other in step.says(to: other) { $0.announced.contains { $0.topic == topic } } }
@@ -509,7 +509,6 @@ extension Run {
                 failGossip(step, "has news for those who are not in its mesh, and tells \(told) of \(others.count)")
             }
         }
-        log.fresh = []
         log.asked = []
         for other in log.partners.indices { log.partners[other]?.announcements = 0 }
     }

@@ -239,8 +239,10 @@ private final class Wire {
     @Test func newsThatNobodyHearsOf() throws {
         let wire = try Wire()
         var log = try #require(wire.run.gossipLogs[0])
-        (log.mesh[0], log.fresh) = ([2], [0])
-        wire.run.judgeHeartbeat(&log, GossipStep(index: 0, now: .init(nanoseconds: 0)), wire.process)
+        log.mesh[0] = [2]
+        wire.run.judgeHeartbeat([], &log, GossipStep(index: 0, now: .init(nanoseconds: 0)), wire.process)
+        wire.expect(nil)
+        wire.run.judgeHeartbeat([0], &log, GossipStep(index: 0, now: .init(nanoseconds: 0)), wire.process)
         wire.expect(.gossip, "tells 0 of 1")
     }
 
