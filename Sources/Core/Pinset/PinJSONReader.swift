@@ -57,8 +57,9 @@ package struct PinJSONReader: Sendable {
         let bytes = writer.at + 1
         var count = peers.copy(of: text, to: bytes)
         if count == nil {
-            guard let first = text.first, first == UInt8(ascii: "Q") || first == UInt8(ascii: "1"), text.count <= Base58.textMax,
-                let found = Base58.decode(text, to: bytes), found >= 2, found < 0x80, bytes[0] < 0x80, Int(bytes[1]) == found - 2
+            // Of all else the general way knows what it is (PID-03).
+            guard text.count > 1, text[0] == UInt8(ascii: "1") || text[0] == UInt8(ascii: "Q") && text[1] == UInt8(ascii: "m"),
+                text.count <= Base58.textMax, let found = Base58.decode(text, to: bytes), found >= 2, found < 0x80, bytes[0] < 0x80, Int(bytes[1]) == found - 2
             else { return false }
             peers.keep(text, UnsafeRawBufferPointer(start: bytes, count: found))
             count = found

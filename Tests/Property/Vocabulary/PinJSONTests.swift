@@ -172,6 +172,29 @@ import Testing
         #expect(fast > 100, "\(fast)")
     }
 
+    /// PID-03: only what begins with Qm or 1 is a multihash in base58. There are others that begin with Q.
+    @Test func peersBeginAsPeersDo() {
+        var choices = Choices(seed: 9)
+        var reader = PinJSONReader(), pins = StoredPins()
+        var pin = Pin(cid: CID(v1: Codec.raw, .sha2_256(of: [1])))
+        let peer = choices.randomPeer()
+        pin.allocations = [peer]
+        let (text, name) = (pin.json.encoded(), peer.description)
+        var beginnings: Set<String> = []
+        for code in 0..<0x80 as Range<UInt8> {
+            for count in 0..<0x7e as Range<UInt8> {
+                let other = Multibase.base58btc.encode([code, count] + choices.bytes(Int(count)))
+                let line = Bytes(text.replacing(name, with: other).utf8)
+                guard other.hasPrefix("Q") || other.hasPrefix("1") else { continue }
+                beginnings.insert(String(other.prefix(2)))
+                if pins.count > 20 { pins.removeAll(keepingCapacity: true) }
+                guard let found = read(line, &reader, &pins) else { continue }
+                #expect(found == general(line: line), "\(other)")
+            }
+        }
+        #expect(beginnings.contains("Qm") && beginnings.contains("Qn"))
+    }
+
     @Test func numbersAtTheirEdges() throws {
         var reader = PinJSONReader(), pins = StoredPins()
         let pin = Pin(cid: CID(v1: Codec.raw, .sha2_256(of: [1])))
