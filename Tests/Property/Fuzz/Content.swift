@@ -11,7 +11,7 @@ import UnixFS
 
 extension Target {
     static let content: [Target] = [
-        Target("import", seeds: {
+        Target("import", upTo: 1024, seeds: {
             [[0, 0, 1, 97] + Script.step(3, Bytes(repeating: 1, count: 300)) + [4, 1, 1, 98, 2, 1, 99, 1, 97, 5], [13, 0, 3, 100, 47, 101, 3, 2, 1, 2, 4, 5],
              [22, 0, 1, 97] + Script.step(3, Bytes(0..<250)) + [4, 5]]
         }) { bytes in
@@ -26,13 +26,13 @@ extension Target {
             if flags & 64 != 0, parameters.cidVersion == 1 { parameters.hash = "blake2b-256" }
             Target.add(parameters, &script)
         },
-        Target("car", seeds: { Seeds.cars().map { [0, 1, 99] + Script.step(3, $0) + [4, 5] } }) { bytes in
+        Target("car", upTo: 2048, seeds: { Seeds.cars().map { [0, 1, 99] + Script.step(3, $0) + [4, 5] } }) { bytes in
             var script = Script(bytes)
             var parameters = AddParameters()
             parameters.format = .car
             Target.add(parameters, &script)
         },
-        Target("embedded", seeds: { Seeds.blocks().prefix(30).map { Script.step(0, $0) + Script.step(1, Bytes("a/b".utf8)) + [2, 0, 5, 7, 4, 0, 4, 6] } }) { bytes in
+        Target("embedded", upTo: 1024, seeds: { Seeds.blocks().prefix(30).map { Script.step(0, $0) + Script.step(1, Bytes("a/b".utf8)) + [2, 0, 5, 7, 4, 0, 4, 6] } }) { bytes in
             var script = Script(bytes)
             let disk = MemoryDisk()
             var effects: [IPFSEffect] = []

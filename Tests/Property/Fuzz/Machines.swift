@@ -63,17 +63,61 @@ private struct Net {
     }
 }
 
+/// Machines as far as they are before anything comes of the bytes, made once: a machine is a value.
+private enum Ready {
+    static let neighbours = Set((0..<4).map { Here.peer($0) })
+    static let address = Multiaddr(unchecked: [4, 10, 0, 0, 1, 6, 0x23, 0x88])
+    static let stored = Bytes(repeating: 7, count: 2000)
+
+    static let gossip: (Gossip, Choices) = {
+        var settings = Gossip.Settings()
+        (settings.topicsPerPeerMaximum, settings.seenMaximum) = (16, 64)
+        var machine = Gossip(settings: settings, me: Here.peer(9), signer: OpenSigner(), owner: 2, firstSequenceNumber: 1, now: Here.now)
+        var (choices, effects) = (Choices(seed: 1), [Gossip.Effect]())
+        for number in 0..<4 as Range<UInt8> { machine.onConnected(Here.peer(number), outbound: number & 1 == 0) }
+        machine.subscribe("t", trust: .only(SortedSet([Here.peer(0), Here.peer(1)])), now: Here.now, choices: &choices, effects: &effects)
+        return (machine, choices)
+    }()
+    static let exchange: Exchange = {
+        var settings = ExchangeSettings()
+        (settings.wantsPerPeerMax, settings.wantsMax, settings.liveWantsMax) = (64, 64, 16)
+        var machine = Exchange(settings: settings, owner: 3)
+        var effects: [Exchange.Effect] = []
+        for number in 0..<4 as Range<UInt8> {
+            machine.onIntroduced(Here.peer(number), PeerIntroduction(protocols: Exchange.protocols), now: Here.now, effects: &effects)
+        }
+        return machine
+    }()
+    static let dht: (DHT, [DHT.Effect]) = {
+        var settings = DHTSettings()
+        (settings.providersMax, settings.providersPerPeerMax, settings.valuesMax) = (16, 8, 4)
+        (settings.streamsPerPeerMax, settings.checksMax, settings.untakenBytesMax, settings.bucketSize) = (4, 4, 4096, 3)
+        (settings.questionsMax, settings.candidatesMax, settings.dialsMax, settings.lookupsMax) = (12, 12, 3, 3)
+        var machine = DHT(settings: settings, me: Here.peer(9), owner: 7)
+        var effects: [DHT.Effect] = []
+        for number in 0..<4 as Range<UInt8> {
+            machine.onConnected(Here.peer(number), address: address, now: Here.now, effects: &effects)
+            machine.onIntroduced(Here.peer(number), PeerIntroduction(protocols: DHT.protocols), now: Here.now, effects: &effects)
+        }
+        return (machine, effects)
+    }()
+    /// And how many addresses of one peer it dials.
+    static let autoNAT: (AutoNAT, Int) = {
+        var settings = AutoNATSettings()
+        (settings.dialsMax, settings.streamsPerPeerMax) = (4, 2)
+        var machine = AutoNAT(settings: settings, me: Here.peer(9), owner: 9, now: Here.now)
+        machine.onListening([Multiaddr(unchecked: [4, 1, 2, 3, 4, 6, 0x23, 0x88])])
+        return (machine, settings.addressesMax)
+    }()
+}
+
 extension Target {
     static let machines: [Target] = [
-        Target("gossip", seeds: Target.gossipSeeds) { bytes in
+        Target("gossip", upTo: 1024, seeds: Target.gossipSeeds) { bytes in
             var script = Script(bytes)
-            var settings = Gossip.Settings()
-            (settings.topicsPerPeerMaximum, settings.seenMaximum) = (16, 64)
-            var machine = Gossip(settings: settings, me: Here.peer(9), signer: OpenSigner(), owner: 2, firstSequenceNumber: 1, now: Here.now)
-            var (net, choices, effects) = (Net(), Choices(seed: 1), [Gossip.Effect]())
+            var (machine, choices) = Ready.gossip
+            var (net, effects) = (Net(), [Gossip.Effect]())
             var now: Int64 = 0
-            for number in 0..<4 as Range<UInt8> { machine.onConnected(Here.peer(number), outbound: number & 1 == 0) }
-            machine.subscribe("t", trust: .only(SortedSet([Here.peer(0), Here.peer(1)])), now: Here.now, choices: &choices, effects: &effects)
             while !script.isOver {
                 effects = []
                 switch script.below(8) {
@@ -100,21 +144,16 @@ extension Target {
                 require(machine.load <= 1 << 20 + bytes.count * 16, "\(machine.load) bytes are kept")
             }
         },
-        Target("exchange", seeds: Target.exchangeSeeds) { bytes in
+        Target("exchange", upTo: 1024, seeds: Target.exchangeSeeds) { bytes in
             var script = Script(bytes)
-            var settings = ExchangeSettings()
-            (settings.wantsPerPeerMax, settings.wantsMax, settings.liveWantsMax) = (64, 64, 16)
-            var machine = Exchange(settings: settings, owner: 3)
+            var machine = Ready.exchange
             var (net, effects) = (Net(), [Exchange.Effect]())
             var now: Int64 = 0
             var wanted: Set<Multihash> = []
-            let stored = Bytes(repeating: 7, count: 2000)
+            let stored = Ready.stored
             func blocks(_ cid: CID, _ look: Exchange.Look) -> Exchange.Found? {
                 guard let first = cid.multihash.digest.first, first & 1 == 0 else { return nil }
                 return look == .size ? .size(stored.count) : .bytes(stored)
-            }
-            for number in 0..<4 as Range<UInt8> {
-                machine.onIntroduced(Here.peer(number), PeerIntroduction(protocols: Exchange.protocols), now: Here.now, effects: &effects)
             }
             while !script.isOver {
                 effects = []
@@ -151,22 +190,17 @@ extension Target {
                 }
             }
         },
-        Target("dht", seeds: Target.findingSeeds) { bytes in
+        Target("dht", upTo: 1024, seeds: Target.findingSeeds) { bytes in
             var script = Script(bytes)
-            var settings = DHTSettings()
-            (settings.providersMax, settings.providersPerPeerMax, settings.valuesMax) = (16, 8, 4)
-            (settings.streamsPerPeerMax, settings.checksMax, settings.untakenBytesMax, settings.bucketSize) = (4, 4, 4096, 3)
-            (settings.questionsMax, settings.candidatesMax, settings.dialsMax, settings.lookupsMax) = (12, 12, 3, 3)
-            var machine = DHT(settings: settings, me: Here.peer(9), owner: 7)
-            var (net, choices, effects) = (Net(), Choices(seed: 1), [DHT.Effect]())
-            var (now, connected): (Int64, Set<PeerID>) = (0, [])
-            let address = Multiaddr(unchecked: [4, 10, 0, 0, 1, 6, 0x23, 0x88])
+            var (machine, effects) = Ready.dht
+            var (net, choices) = (Net(), Choices(seed: 1))
+            var (now, connected): (Int64, Set<PeerID>) = (0, Ready.neighbours)
+            let address = Ready.address
             func join(_ peer: PeerID) {
                 connected.insert(peer)
                 machine.onConnected(peer, address: address, now: Here.at(now), effects: &effects)
                 machine.onIntroduced(peer, PeerIntroduction(protocols: DHT.protocols), now: Here.at(now), effects: &effects)
             }
-            for number in 0..<4 as Range<UInt8> { join(Here.peer(number)) }
             var dialled: [PeerID] = []
             func settle() {
                 for effect in effects {
@@ -213,13 +247,9 @@ extension Target {
                 require(machine.servedStreamCount <= 4 * max(4, connected.count + 4), "\(machine.servedStreamCount) streams")
             }
         },
-        Target("autonat", seeds: { Target.autoNATSeeds().flatMap { [talk(framed($0)), [1, 20, 1, 20] + talk(framed($0))] } }) { bytes in
+        Target("autonat", upTo: 512, seeds: { Target.autoNATSeeds().flatMap { [talk(framed($0)), [1, 20, 1, 20] + talk(framed($0))] } }) { bytes in
             var script = Script(bytes)
-            var settings = AutoNATSettings()
-            (settings.dialsMax, settings.streamsPerPeerMax) = (4, 2)
-            let here = Multiaddr(unchecked: [4, 1, 2, 3, 4, 6, 0x23, 0x88])
-            var machine = AutoNAT(settings: settings, me: Here.peer(9), owner: 9, now: Here.now)
-            machine.onListening([here])
+            var (machine, addressesMax) = Ready.autoNAT
             var (net, choices, effects) = (Net(), Choices(seed: 1), [AutoNAT.Effect]())
             var now: Int64 = 0
             var dials: [UInt64] = []
@@ -249,7 +279,7 @@ extension Target {
                         dials.append(number)
                         let ips = [0, 1, 2].filter { Here.peer($0) == peer }.map { seen($0).ip }
                         require(!ips.isEmpty && addresses.allSatisfy { ips.contains($0.ip) && $0.isPublic }, "\(peer) is dialled at \(addresses)")
-                        require(addresses.count <= settings.addressesMax, "\(addresses.count) addresses are dialled")
+                        require(addresses.count <= addressesMax, "\(addresses.count) addresses are dialled")
                     case .changed, .log: break
                     }
                 }
@@ -257,7 +287,7 @@ extension Target {
                 require(machine.dialsUnderWay <= 4 && machine.servedCount <= 8, "\(machine.dialsUnderWay) dials for \(machine.servedCount)")
             }
         },
-        Target("mdns", seeds: {
+        Target("mdns", upTo: 1024, seeds: {
             Target.mdnsSeeds().flatMap { [Script.step(2, $0), [0, 1] + Script.step(2, $0) + [0, 200]] }
         }) { bytes in
             var script = Script(bytes)
@@ -289,7 +319,7 @@ extension Target {
                 require(sent <= 2 + Int(now / 1000) * 2, "\(sent) packets in \(now) ms")
             }
         },
-        Target("dag-list", seeds: Target.listSeeds) { bytes in
+        Target("dag-list", upTo: 512, seeds: Target.listSeeds) { bytes in
             var script = Script(bytes)
             var settings = DagListSettings()
             (settings.entriesMax, settings.headsMax) = (64, 16)
@@ -324,7 +354,7 @@ extension Target {
                 require(machine.streamCount <= 4 * (settings.streamsPerPeerMax + 2), "\(machine.streamCount) streams")
             }
         },
-        Target("rpc-server", seeds: Target.callSeeds) { bytes in
+        Target("rpc-server", upTo: 512, seeds: Target.callSeeds) { bytes in
             var script = Script(bytes)
             var settings = RPCSettings()
             settings.callsPerPeerLimit = 8
@@ -356,7 +386,7 @@ extension Target {
                 require(machine.openCalls.served <= 32, "\(machine.openCalls.served) calls")
             }
         },
-        Target("rpc-client", seeds: Target.answerSeeds) { bytes in
+        Target("rpc-client", upTo: 512, seeds: Target.answerSeeds) { bytes in
             var script = Script(bytes)
             var machine = RPC(settings: RPCSettings(), owner: 1, trust: .everyone)
             var (net, effects) = (Net(), [RPC.Effect]())
@@ -390,7 +420,7 @@ extension Target {
                 require(machine.openCalls.made == open.count, "\(machine.openCalls.made) calls of \(open.count)")
             }
         },
-        Target("replica", seeds: Target.replicaSeeds) { bytes in
+        Target("replica", upTo: 1024, seeds: Target.replicaSeeds) { bytes in
             guard var room = try? FuzzedReplica() else { return require(false, "an empty disk does not open") }
             var script = Script(bytes)
             while !script.isOver {

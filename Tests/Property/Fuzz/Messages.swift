@@ -16,10 +16,10 @@ import UnixFS
 
 extension Target {
     static let messages: [Target] = [
-        Target("protobuf", seeds: { Seeds.hex("pins.ndjson", "proto") + Seeds.hex("identity/pubsub.ndjson", "message") }) {
+        Target("protobuf", upTo: 1024, seeds: { Seeds.hex("pins.ndjson", "proto") + Seeds.hex("identity/pubsub.ndjson", "message") }) {
             Target.walk(ProtobufReader($0), depth: 0)
         },
-        Target("frames", seeds: { [framed([1, 2, 3]) + framed([]) + framed(Bytes(repeating: 7, count: 200))] }) { bytes in
+        Target("frames", upTo: 2048, seeds: { [framed([1, 2, 3]) + framed([]) + framed(Bytes(repeating: 7, count: 200))] }) { bytes in
             // However it is cut, the same comes out.
             var whole = FrameReader(limitBytes: 1000), pieces = FrameReader(limitBytes: 1000)
             let step = 1 + Int(bytes.first ?? 0) % 16
@@ -33,17 +33,17 @@ extension Target {
             }
             require(found == again && fault == otherFault, "cut otherwise, other frames: \(found) \(again)")
         },
-        .roundTrip("gossip-message", seeds: { Seeds.hex("identity/pubsub.ndjson", "message") },
+        .roundTrip("gossip-message", upTo: 1024, seeds: { Seeds.hex("identity/pubsub.ndjson", "message") },
                    decode: { try GossipMessage(decoding: $0[...]) },
                    encode: { message in
                        _ = (message.id, message.signedBytes)
                        return message.encoded
                    }),
-        .roundTrip("bitswap", seeds: Target.bitswapSeeds, decode: { try BitswapMessage(decoding: $0[...]) }, encode: { message in
+        .roundTrip("bitswap", upTo: 1024, seeds: Target.bitswapSeeds, decode: { try BitswapMessage(decoding: $0[...]) }, encode: { message in
             require(message.frame == framed(message.encoded), "a frame of other bytes")
             return message.encoded
         }),
-        Target("dht-message", seeds: Target.dhtSeeds) { bytes in
+        Target("dht-message", upTo: 1024, seeds: Target.dhtSeeds) { bytes in
             let limits = DHTMessageLimits()
             comesBack(bytes, { try DHTMessage(decoding: $0[...], within: limits) }, { $0.encoded })
             guard let message = try? DHTMessage(decoding: bytes[...], within: limits) else { return }
@@ -52,7 +52,7 @@ extension Target {
                 require(peers.allSatisfy { $0.addresses.count <= limits.addressesPerPeerMax }, "addresses without bounds")
             }
         },
-        Target("ipns-record", seeds: { Seeds.hex("ipns.ndjson", "value", kind: "validate") }) { bytes in
+        Target("ipns-record", upTo: 2560, seeds: { Seeds.hex("ipns.ndjson", "value", kind: "validate") }) { bytes in
             guard let record = try? IPNSRecord(bytes) else { return require(!IPNSRecord.replaces(bytes, bytes), "what cannot be read replaces itself") }
             require(bytes.count <= IPNSRecord.bytesMax, "a record of \(bytes.count) bytes")
             let isSound = { (name: PeerID) in (try? record.check(name: name, now: .epoch)) != nil }
@@ -62,17 +62,17 @@ extension Target {
             let (first, second) = (IPNSRecord.replaces(bytes, longer), IPNSRecord.replaces(longer, bytes))
             require(!first || !second || longer.count > IPNSRecord.bytesMax, "each of two records replaces the other")
         },
-        Target("autonat-message", seeds: Target.autoNATSeeds) { bytes in
+        Target("autonat-message", upTo: 512, seeds: Target.autoNATSeeds) { bytes in
             guard let message = try? AutoNATMessage(decoding: bytes[...]), message.response.map({ $0.status != nil }) ?? true else { return }
             comesBack(bytes, { try AutoNATMessage(decoding: $0[...]) }, { $0.encoded })
         },
-        Target("mdns-message", seeds: Target.mdnsSeeds) { bytes in
+        Target("mdns-message", upTo: 1024, seeds: Target.mdnsSeeds) { bytes in
             comesBack(bytes, { try DNSMessage(decoding: $0) }, { message in
                 // Names that were short because they pointed at others are written in full, so that it may be too long now.
                 message.encoded.count <= DNSMessage.bytesMax ? message.encoded : bytes
             })
         },
-        Target("identify", seeds: {
+        Target("identify", upTo: 1536, seeds: {
             Seeds.hex("identity/records.ndjson", "message", kind: "identify").flatMap { [$0, framed($0)] }
         }) { bytes in
             var message = IdentifyMessage()
@@ -86,13 +86,13 @@ extension Target {
             let usable = message.usableAddresses(of: Here.peer(1), seenAt: remote, limit: 8)
             require(usable.count <= 8, "\(usable.count) addresses")
         },
-        Target("peer-record", seeds: { Seeds.hex("identity/records.ndjson", "envelope") }) { bytes in
+        Target("peer-record", upTo: 1024, seeds: { Seeds.hex("identity/records.ndjson", "envelope") }) { bytes in
             guard let (record, key) = try? PeerRecord.open(bytes) else { return }
             require((try? PeerRecord(sealed: bytes, by: key.peerID)) == record || record.peer != key.peerID, "opened in two ways")
             let sealed = record.sealed(by: Here.key(1))
             require((try? PeerRecord.open(sealed))?.0 == record, "a record does not come back")
         },
-        .roundTrip("noise-payload", seeds: {
+        .roundTrip("noise-payload", upTo: 512, seeds: {
             [["/yamux/1.0.0"], [], ["/mplex/6.7.0", "/yamux/1.0.0"]].map {
                 NoisePayload(key: Here.key(1), staticKey: Bytes(repeating: 9, count: 32), muxers: $0).encoded
             }
@@ -100,7 +100,7 @@ extension Target {
             _ = try? payload.identity(staticKey: Bytes(repeating: 9, count: 32), expecting: nil)
             return payload.encoded
         }),
-        Target("delta", seeds: { Seeds.crdt("blocks") }) { bytes in
+        Target("delta", upTo: 1024, seeds: { Seeds.crdt("blocks") }) { bytes in
             if let delta = try? Delta(decoding: bytes) {
                 require((try? Delta(decoding: delta.encoded)) == delta, "a delta does not come back")
             }
@@ -108,13 +108,13 @@ extension Target {
             let again = try? DeltaBlock(decoding: DeltaBlock.encode(block.delta, heads: block.links))
             require(again?.delta == block.delta && again?.links == block.links.sorted(), "a block does not come back")
         },
-        Target("announcement", seeds: { Seeds.crdt("broadcasts") }) { bytes in
+        Target("announcement", upTo: 1024, seeds: { Seeds.crdt("broadcasts") }) { bytes in
             guard let heads = Announcement.decode(bytes) else { return }
             require(Announcement.decode(Announcement.encode(heads)) == heads, "heads do not come back")
         },
-        .roundTrip("dag-pb", seeds: { Seeds.blocks() + Seeds.crdt("blocks") }, decode: { try DagPBNode(decoding: $0) },
+        .roundTrip("dag-pb", upTo: 1024, seeds: { Seeds.blocks() + Seeds.crdt("blocks") }, decode: { try DagPBNode(decoding: $0) },
                    encode: { $0.encoded }),
-        Target("unixfs", seeds: { Seeds.blocks() }) { bytes in
+        Target("unixfs", upTo: 512, seeds: { Seeds.blocks() }) { bytes in
             if let data = try? UnixFSData(decoding: bytes) {
                 comesBack(data.encoded, { try UnixFSData(decoding: $0) }, { $0.encoded })
             }
@@ -122,7 +122,7 @@ extension Target {
             for level in 0..<3 { _ = try? step(to: "a.txt", in: bytes, cid: cid, level: level) }
             _ = try? links(of: bytes, cid: cid)
         },
-        Target("dag-cbor", seeds: { LinkList.nodes((0..<9).map { CID(v1: Codec.raw, .sha2_256(of: [$0])) }).map(\.data) }) { bytes in
+        Target("dag-cbor", upTo: 512, seeds: { LinkList.nodes((0..<9).map { CID(v1: Codec.raw, .sha2_256(of: [$0])) }).map(\.data) }) { bytes in
             _ = try? links(of: bytes, cid: CID(v1: Codec.dagCBOR, .sha2_256(of: [1])))
         },
     ]

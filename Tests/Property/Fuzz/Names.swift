@@ -6,9 +6,9 @@ import Multiformats
 
 extension Target {
     static let names: [Target] = [
-        .roundTrip("multihash", seeds: { Seeds.hex("multiformats.ndjson", "hex", kind: "peer") },
+        .roundTrip("multihash", upTo: 128, seeds: { Seeds.hex("multiformats.ndjson", "hex", kind: "peer") },
                    decode: { try Multihash($0) }, encode: { $0.bytes }),
-        Target("cid", seeds: {
+        Target("cid", upTo: 256, seeds: {
             Seeds.hex("multiformats.ndjson", "hex", kind: "cid") + Seeds.hex("multiformats.ndjson", "in_hex", kind: "cid-bytes")
         }) { bytes in
             let plain = bytes.withUnsafeBytes { CID.plainCodec($0) }
@@ -21,13 +21,13 @@ extension Target {
                 for base in Multibase.all { require((try? CID(text: cid.text(in: base))) == cid, "\(cid) is lost in \(base.name)") }
             }
         },
-        Target("cid-text", seeds: {
+        Target("cid-text", upTo: 512, seeds: {
             Seeds.texts("multiformats.ndjson", "text", kind: "cid") + Seeds.texts("multiformats.ndjson", "in", kind: "cid-text")
         }) { bytes in
             guard let cid = try? CID(text: String(decoding: bytes, as: UTF8.self)) else { return }
             require((try? CID(text: cid.description)) == cid && (try? CID(cid.bytes)) == cid, "\(cid) does not come back")
         },
-        Target("peer-id", seeds: {
+        Target("peer-id", upTo: 256, seeds: {
             Seeds.texts("multiformats.ndjson", "text", kind: "peer") + Seeds.texts("multiformats.ndjson", "in", kind: "peer-text")
                 + Seeds.hex("multiformats.ndjson", "hex", kind: "peer") + Seeds.hex("multiformats.ndjson", "in_hex", kind: "peer-bytes")
         }) { bytes in
@@ -39,14 +39,14 @@ extension Target {
                 _ = peer.publicKey
             }
         },
-        Target("multiaddr", seeds: {
+        Target("multiaddr", upTo: 512, seeds: {
             Seeds.hex("multiformats.ndjson", "hex", kind: "multiaddr") + Seeds.hex("multiformats.ndjson", "in_hex", kind: "multiaddr-bytes")
         }) { bytes in
             guard let address = try? Multiaddr(bytes) else { return }
             Target.look(at: address)
             comesBack(address.bytes, { try Multiaddr($0) }, { $0.bytes })
         },
-        Target("multiaddr-text", seeds: {
+        Target("multiaddr-text", upTo: 512, seeds: {
             Seeds.texts("multiformats.ndjson", "in", kind: "multiaddr") + Seeds.texts("multiformats.ndjson", "in", kind: "multiaddr-text")
         }) { bytes in
             guard let address = try? Multiaddr(text: String(decoding: bytes, as: UTF8.self)) else { return }
@@ -54,7 +54,7 @@ extension Target {
             require((try? Multiaddr(text: address.description)) == address, "\(address) does not come back from its text")
             Target.look(at: address)
         },
-        Target("multibase", seeds: {
+        Target("multibase", upTo: 256, seeds: {
             Multibase.all.enumerated().map { [UInt8($0)] + Bytes($1.encode(Bytes("any carnal pleas".utf8)).utf8) }
         }) { bytes in
             guard let first = bytes.first, Int(first) < Multibase.all.count else { return }
@@ -63,7 +63,7 @@ extension Target {
             guard let decoded = base.decode(String(decoding: rest, as: UTF8.self)) else { return }
             require(base.decode(base.encode(decoded)) == decoded, "\(hex(decoded)) is lost in \(base.name)")
         },
-        Target("keys", seeds: {
+        Target("keys", upTo: 1536, seeds: {
             Seeds.hex("identity/keys.ndjson", "public_key_hex")
                 + Seeds.texts("identity/keys.ndjson", "private_key").compactMap { decodeBase64(String(decoding: $0, as: UTF8.self)) }
         }) { bytes in

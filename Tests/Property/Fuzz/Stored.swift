@@ -28,7 +28,7 @@ extension Target {
     }
 
     static let stored: [Target] = [
-        Target("log", seeds: { [Target.segment([[1, 2, 3], Bytes(repeating: 7, count: 300), []])] }) { bytes in
+        Target("log", upTo: 1024, seeds: { [Target.segment([[1, 2, 3], Bytes(repeating: 7, count: 300), []])] }) { bytes in
             let disk = MemoryDisk()
             _ = disk.carryOut(.append("log/00000001.log", bytes))
             var (seen, damages, effects): ([Bytes], [LogDamage], [DiskEffect]) = ([], [], [])
@@ -42,7 +42,7 @@ extension Target {
             _ = try? Log(folder: "log", owner: 1, reader: disk, visit: { again.append(Bytes($2)); _ = ($0, $1) }, damages: &moreDamages, effects: &more)
             require(again == seen + [[9]], "\(seen.count) records, then \(again.count)")
         },
-        Target("records", seeds: {
+        Target("records", upTo: 1024, seeds: {
             Seeds.crdt("blocks").prefix(20).map { Script.step(2, $0) + [1, 3, 1, 2, 3] }
         }) { bytes in
             // Records with sound checksums and any contents at all, as the state's log.
@@ -61,7 +61,7 @@ extension Target {
             repeat { cursor = (try? machine.scan(from: cursor, bytes: 1 << 20, damages: &damages) { _ = ($0.key, $0.value.count) }) ?? nil } while cursor != nil
             for head in machine.heads { _ = try? machine.block(head.cid) }
         },
-        Target("kept-records", seeds: Target.keptSeeds) { bytes in
+        Target("kept-records", upTo: 512, seeds: Target.keptSeeds) { bytes in
             // The files of what the DHT keeps for others: whole, or as records of any contents.
             let disk = MemoryDisk()
             let name = "dht/00000001"
@@ -91,17 +91,19 @@ extension Target {
             let count = open()
             require(open() == count, "\(count) records, and then others")
         },
-        Target("manifest", seeds: { [[UInt8](repeating: 0, count: 48)] }) { bytes in
+        Target("manifest", upTo: 512, seeds: { [[UInt8](repeating: 0, count: 48)] }) { bytes in
             let disk = MemoryDisk()
             let half = bytes.count / 2
             _ = disk.carryOut(.append("i/00000003.manifest", Bytes(bytes[..<half])))
             _ = disk.carryOut(.append("i/00000002.state", Bytes(bytes[half...])))
             _ = disk.carryOut(.append("i/00000001.run", bytes))
-            var index = Index(folder: "i", owner: 1, reader: disk)
+            var settings = IndexSettings()
+            settings.tableEntries = 16
+            var index = Index(folder: "i", owner: 1, reader: disk, settings: settings)
             var (faults, effects): ([String], [DiskEffect]) = ([], [])
             do { _ = try index.open(faults: &faults, effects: &effects) } catch { require(false, "a rotten manifest stops the peer: \(error)") }
         },
-        Target("journal", seeds: {
+        Target("journal", upTo: 1024, seeds: {
             [JournalRecord.opening(JournalOpening()), .read(.list("x"), .names(["a", "b"])), .effects([]), .refused("no"), .input(Here.now, .wake),
              .input(Here.now, .client(ClientID(1), .id)), .input(Here.now, .stream(.received(StreamID(owner: 0, number: 1), [1, 2])))].map {
                 var writer = JournalWriter()
@@ -119,7 +121,7 @@ extension Target {
             second.put(copy)
             require(second.bytes == writer.bytes, "a record comes back as another")
         },
-        Target("journal-file", seeds: {
+        Target("journal-file", upTo: 1024, seeds: {
             var writer = JournalWriter()
             JournalFrame.frame(.refused("no"), in: &writer)
             let frame = writer.bytes

@@ -5,12 +5,14 @@ import Multiformats
 
 struct Target: Sendable {
     let name: String
+    /// The longest input: what it decodes is seldom longer, and a short one is run sooner.
+    let bytesMax: Int
     /// Sound inputs to begin with.
     let seeds: @Sendable () -> [Bytes]
     let run: @Sendable (Bytes) -> Void
 
-    init(_ name: String, seeds: @escaping @Sendable () -> [Bytes], run: @escaping @Sendable (Bytes) -> Void) {
-        (self.name, self.seeds, self.run) = (name, seeds, run)
+    init(_ name: String, upTo bytesMax: Int, seeds: @escaping @Sendable () -> [Bytes], run: @escaping @Sendable (Bytes) -> Void) {
+        (self.name, self.bytesMax, self.seeds, self.run) = (name, bytesMax, seeds, run)
     }
 
     static let all = names + messages + vocabulary + texts + transport + machines + web + content + stored
@@ -31,15 +33,17 @@ func comesBack<T: Equatable>(_ bytes: Bytes, _ decode: (Bytes) throws -> T, _ en
 
 extension Target {
     static func roundTrip<T: Equatable & SendableMetatype>(
-        _ name: String, seeds: @escaping @Sendable () -> [Bytes], decode: @escaping @Sendable (Bytes) throws -> T,
+        _ name: String, upTo bytesMax: Int, seeds: @escaping @Sendable () -> [Bytes], decode: @escaping @Sendable (Bytes) throws -> T,
         encode: @escaping @Sendable (T) -> Bytes
     ) -> Target {
-        Target(name, seeds: seeds) { comesBack($0, decode, encode) }
+        Target(name, upTo: bytesMax, seeds: seeds) { comesBack($0, decode, encode) }
     }
 
     /// Several decoders in one target: the first byte says which.
-    static func choice(_ name: String, _ branches: [(seeds: @Sendable () -> [Bytes], run: @Sendable (Bytes) -> Void)]) -> Target {
-        Target(name, seeds: {
+    static func choice(
+        _ name: String, upTo bytesMax: Int, _ branches: [(seeds: @Sendable () -> [Bytes], run: @Sendable (Bytes) -> Void)]
+    ) -> Target {
+        Target(name, upTo: bytesMax, seeds: {
             branches.enumerated().flatMap { number, branch in branch.seeds().map { [UInt8(number)] + $0 } }
         }, run: { bytes in
             guard let first = bytes.first, Int(first) < branches.count else { return }
@@ -75,10 +79,12 @@ enum Here {
         Now(monotonic: .origin + .milliseconds(milliseconds), wall: WallTime(seconds: 1_700_000_000) + .milliseconds(milliseconds))
     }
     static let now = at(0)
-    static func peer(_ number: UInt8) -> PeerID {
+    static func peer(_ number: UInt8) -> PeerID { peers[Int(number)] }
+    private static let peers = (0...UInt8.max).map { number in
         PeerID(Multihash(code: HashCode.identity, digest: [8, 1, 18, 32] + Bytes(repeating: number, count: 32)))
     }
-    static func key(_ number: UInt8) -> IdentityKey {
+    static func key(_ number: UInt8) -> IdentityKey { keys[Int(number)] }
+    private static let keys = (0..<8 as Range<UInt8>).map { number in
         guard let key = try? IdentityKey(seed: Bytes(repeating: number, count: 32)) else { fatalError("no key of \(number)") }
         return key
     }

@@ -10,7 +10,7 @@ import UnixFS
 
 extension Target {
     static let texts: [Target] = [
-        Target("time", seeds: {
+        Target("time", upTo: 128, seeds: {
             ["2026-11-26T20:00:00Z", "0001-01-01T00:00:00Z", "2026-02-29T23:59:60.123456789+05:30", "9999-12-31T23:59:59.5-12:00"].map { Bytes($0.utf8) }
         }) { bytes in
             let text = String(decoding: bytes, as: UTF8.self)
@@ -21,17 +21,17 @@ extension Target {
             guard time.rfc3339.utf8.count(where: { $0 == UInt8(ascii: "-") }) == 2, time < WallTime(seconds: 253_402_300_800) else { return }  // the year 0 to 9999
             require(WallTime(rfc3339: time.rfc3339) == time, "\(text) does not come back from \(time.rfc3339)")
         },
-        Target("duration", seeds: { ["1h2m3.5s", "-1.5us", "0", "292y", "1ns", "9223372036854775807ns", ".5h"].map { Bytes($0.utf8) } }) { bytes in
+        Target("duration", upTo: 128, seeds: { ["1h2m3.5s", "-1.5us", "0", "292y", "1ns", "9223372036854775807ns", ".5h"].map { Bytes($0.utf8) } }) { bytes in
             guard let span = try? Span(goText: String(decoding: bytes, as: UTF8.self)) else { return }
             require((try? Span(goText: span.goText)) == span, "\(span) does not come back from \(span.goText)")
         },
-        Target("number", seeds: { ["0x1f", "-12", "1_000", "true", "0b11", "1e300", "10GB", "5 MiB", "sha2-256"].map { Bytes($0.utf8) } }) { bytes in
+        Target("number", upTo: 128, seeds: { ["0x1f", "-12", "1_000", "true", "0b11", "1e300", "10GB", "5 MiB", "sha2-256"].map { Bytes($0.utf8) } }) { bytes in
             let text = String(decoding: bytes, as: UTF8.self)
             _ = (boolean(goText: text), byteCount(text), TrackerStatus(text: text), PinType(text: text), PinMode(text: text))
             _ = (IPFSPinStatus(text: text), commaSeparated(text), HashCode.named(text), quoted(text), try? decodeClusterSecret(text))
             if let value = Double(text) { require(goText(value).isEmpty == false, "no text of \(value)") }
         },
-        Target("url", seeds: { Seeds.requests().map { Bytes($0.target.utf8) } }) { bytes in
+        Target("url", upTo: 1024, seeds: { Seeds.requests().map { Bytes($0.target.utf8) } }) { bytes in
             let text = String(decoding: bytes, as: UTF8.self)
             for isQuery in [false, true] { _ = URLText.unescaped(bytes, isQuery: isQuery) }
             require(URLText.unescaped(URLText.queryEscaped(text).utf8, isQuery: true) == text, "\(text) does not come back")
@@ -41,7 +41,7 @@ extension Target {
             require(cleaned.cleaned == cleaned && !cleaned.location.hasPrefix("//"), "\(text) cleaned is \(cleaned)")
             for item in URLQuery(target.query).items { _ = (item.name, item.value) }
         },
-        Target("query", seeds: {
+        Target("query", upTo: 1280, seeds: {
             Seeds.texts("pins.ndjson", "query") + Seeds.requests().compactMap { request in
                 request.target.split(separator: "?", maxSplits: 1).dropFirst().first.map { Bytes($0.utf8) }
             }
@@ -53,13 +53,13 @@ extension Target {
             _ = try? ContentImporter(parameters)
             _ = try? ChunkerSpec(parameters.chunker)
         },
-        Target("path", seeds: { ["/ipfs/\(Here.cid)/a/b/", "\(Here.cid)", "/ipns/example.org/x", "/ipld/\(Here.cid)/../y"].map { Bytes($0.utf8) } }) { bytes in
+        Target("path", upTo: 512, seeds: { ["/ipfs/\(Here.cid)/a/b/", "\(Here.cid)", "/ipns/example.org/x", "/ipld/\(Here.cid)/../y"].map { Bytes($0.utf8) } }) { bytes in
             let text = String(decoding: bytes, as: UTF8.self)
             _ = [EntryName](path: text).joined
             guard let path = try? ContentPath(text) else { return }
             _ = path.description
         },
-        Target("configuration", seeds: {
+        Target("configuration", upTo: 8192, seeds: {
             ["crdt", "raft", "crdt-badger", "crdt-leveldb"].map { Seeds.file("config/\($0)/service.json") }
         }) { bytes in
             guard let read = try? ServiceConfiguration(document: bytes, hostName: "host", fetch: { _ in nil }) else { return }
@@ -71,11 +71,11 @@ extension Target {
             _ = (read.encodedForDisplay(), read.secret, read.settingsWithoutEffect)
             _ = try? peerSettings(from: read, identity: Identity(key: Here.key(1)))
         },
-        Target("identity", seeds: { Seeds.texts("identity/keys.ndjson", "identity_json") }) { bytes in
+        Target("identity", upTo: 2048, seeds: { Seeds.texts("identity/keys.ndjson", "identity_json") }) { bytes in
             guard let identity = try? Identity(document: bytes) else { return }
             require((try? Identity(document: Bytes(identity.encoded().utf8)))?.id == identity.id, "an identity does not come back")
         },
-        Target("peerstore", seeds: {
+        Target("peerstore", upTo: 1024, seeds: {
             [Bytes("# peers\n/ip4/1.2.3.4/tcp/9096/p2p/\(Here.peer(1))\n/dns4/a.example/tcp/1/p2p/\(Here.peer(2))\n\n".utf8)]
         }) { bytes in
             let read = Peerstore(text: String(decoding: bytes, as: UTF8.self))

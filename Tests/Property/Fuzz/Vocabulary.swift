@@ -8,7 +8,7 @@ import Pinset
 
 extension Target {
     static let vocabulary: [Target] = [
-        Target("pin", seeds: { Seeds.hex("pins.ndjson", "proto") }) { bytes in
+        Target("pin", upTo: 1024, seeds: { Seeds.hex("pins.ndjson", "proto") }) { bytes in
             if let pin = try? Pin(protobuf: bytes, cid: Here.cid) {
                 require((try? Pin(protobuf: pin.protobuf, cid: pin.cid)) == pin, "\(pin) does not come back")
             }
@@ -24,13 +24,13 @@ extension Target {
                 Target.readFast(line)
             }
         },
-        Target("pin-json", seeds: { Seeds.texts("pins.ndjson", "json") }) { Target.readFast($0) },
-        Target("msgpack", seeds: { Seeds.packed("api.Pin") + Seeds.packed("interface {}") + Seeds.packed("time.Time") }) { bytes in
+        Target("pin-json", upTo: 1536, seeds: { Seeds.texts("pins.ndjson", "json") }) { Target.readFast($0) },
+        Target("msgpack", upTo: 512, seeds: { Seeds.packed("api.Pin") + Seeds.packed("interface {}") + Seeds.packed("time.Time") }) { bytes in
             var reader = MessagePackReader(bytes)
             while let value = try? reader.skip(), !value.isEmpty { Target.readEverything(value) }
             Target.readEverything(bytes[...])
         },
-        .choice("msgpack-types", [
+        .choice("msgpack-types", upTo: 1536, [
             packed(Pin.self, "api.Pin"), packed(PinPath.self, "api.PinPath"), packed(PinInfo.self, "api.PinInfo"),
             packed(PinInfoShort.self, "api.PinInfoShort"), packed(GlobalPinInfo.self, "api.GlobalPinInfo"),
             packed(PeerInfo.self, "api.ID"), packed(IPFSID.self, "api.IPFSID"), packed(Metric.self, "api.Metric"),
@@ -40,19 +40,19 @@ extension Target {
             packed(CID.self, "api.Cid"), packed(Multiaddr.self, "api.Multiaddr"), packed(PinsetSummary.self, ""),
             packed(Int64.self, "int64"), packed(Nothing.self, "struct {}"),
         ]),
-        Target("metric", seeds: { Seeds.packed("api.Metric") }) { bytes in
+        Target("metric", upTo: 256, seeds: { Seeds.packed("api.Metric") }) { bytes in
             guard let metric = Monitor.decode(bytes) else { return }
             require(Monitor.decode(metric.messagePack) == metric, "\(metric) does not come back")
             var monitor = Monitor(settings: MonitorSettings())
             monitor.onMetric(metric, now: Here.now)
             _ = (monitor.latest(metric.name, now: Here.now), Informers.readPing(metric.value).ipfs)
         },
-        .roundTrip("json", seeds: { Seeds.bodies("rest/exchanges.ndjson") + Seeds.bodies("rest/pinsvc.ndjson") },
+        .roundTrip("json", upTo: 1536, seeds: { Seeds.bodies("rest/exchanges.ndjson") + Seeds.bodies("rest/pinsvc.ndjson") },
                    decode: { try JSONReader.parse($0) }, encode: { json in
                        require((try? JSONReader.parse(json.encoded(indent: 2).utf8)) == json, "indented, it is something else")
                        return Bytes(json.encoded().utf8)
                    }),
-        Target("json-documents", seeds: { [Bytes("{\"a\":1}\n{\"b\":[2]}\n".utf8)] }) { bytes in
+        Target("json-documents", upTo: 512, seeds: { [Bytes("{\"a\":1}\n{\"b\":[2]}\n".utf8)] }) { bytes in
             // However they are cut, the same documents come out.
             let step = 1 + Int(bytes.first ?? 0) % 16
             var whole = JSONDocuments(bytesMax: 1 << 12), pieces = JSONDocuments(bytesMax: 1 << 12)
@@ -65,7 +65,7 @@ extension Target {
             }
             require(found == again, "cut otherwise, other documents")
         },
-        .choice("json-types", [
+        .choice("json-types", upTo: 2048, [
             shown(Pin.self, "api.Pin"), shown(PinOptions.self, "api.Pin"), shown(PinPath.self, "api.PinPath"),
             shown(PinInfo.self, "api.PinInfo"), shown(PinInfoShort.self, "api.PinInfoShort"),
             shown(GlobalPinInfo.self, "api.GlobalPinInfo"), shown(PeerInfo.self, "api.ID"), shown(IPFSID.self, "api.IPFSID"),

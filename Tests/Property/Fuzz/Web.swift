@@ -11,7 +11,7 @@ import Seams
 
 extension Target {
     static let web: [Target] = [
-        Target("rest", seeds: Target.requestSeeds) { bytes in
+        Target("rest", upTo: 1024, seeds: Target.requestSeeds) { bytes in
             // The whole of it: a connection, the API behind it, and a peer that answers as the script says.
             var settings = RESTSettings()
             guard let first = bytes.first else { return }
@@ -21,7 +21,7 @@ extension Target {
             while !script.isOver, !server.isClosed { server.receive(script.piece()) }
             server.end()
         },
-        Target("http-client", seeds: {
+        Target("http-client", upTo: 1024, seeds: {
             ["HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-A\r\n\r\n3\r\nabc\r\n0\r\nX-A: b\r\n\r\n",
              "HTTP/1.0 204 No Content\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 500 No\r\nConnection: close\r\n\r\nbroken"].map { [0] + Script.step(0, Bytes($0.utf8)).dropFirst() }
         }) { bytes in
@@ -43,7 +43,7 @@ extension Target {
             _ = try? exchange.onClosed()
             require(heads <= 1 && body <= bytes.count, "\(heads) heads, \(body) bytes")
         },
-        Target("kubo", seeds: {
+        Target("kubo", upTo: 1024, seeds: {
             Seeds.bodies("rest/proxy.ndjson").flatMap { body in (0..<10 as Range<UInt8>).map { [0, $0, 1, 0] + Script.step(2, body) + [3, 0] } }.prefix(800) + [
                 "{\"Keys\":{\"\(Here.cid)\":{\"Type\":\"recursive\"}}}", "{\"Cid\":\"\(Here.cid)\",\"Type\":\"direct\"}\n", "{\"Pins\":[\"\(Here.cid)\"],\"Progress\":3}\n",
                 "{\"Message\":\"not pinned\",\"Code\":0,\"Type\":\"error\"}", "{\"RepoSize\":1,\"StorageMax\":2}", "{\"Peers\":[{\"Addr\":\"/ip4/1.2.3.4/tcp/1\",\"Peer\":\"\(Here.peer(1))\"}]}",

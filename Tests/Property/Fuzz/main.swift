@@ -57,9 +57,10 @@ if isSeeding {
     exit(0)
 }
 
-/// The name is taken out; libFuzzer runs itself anew in some modes, which wants a name again.
-var count = CommandLine.argc - 1
-var arguments = CommandLine.unsafeArgv + 1
-arguments[0] = CommandLine.unsafeArgv[0]
+/// In the name's place stands how long an input may be, which an argument can still change. libFuzzer runs itself anew in some modes,
+/// which wants a name again.
+var count = CommandLine.argc
+var arguments = CommandLine.unsafeArgv
+arguments[1] = strdup("-max_len=\(chosen.bytesMax)")
 Running.target = chosen
 exit(runFuzzer(&count, &arguments, runOnce))
