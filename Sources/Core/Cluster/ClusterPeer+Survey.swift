@@ -117,6 +117,8 @@ extension ClusterPeer {
             guard let now = recovered(info).map(signature.under) else { continue }
             surveys[reader]?.hear(now, at: nil)
         }
+        // What could not be unpinned for others, and IPFS does not list any more, is done.
+        for info in tracker.operations(matching: .remote) where !info.short.error.isEmpty { dropLeftover(info.cid) }
     }
 
     private mutating func oneLess(_ reader: Survey.Reader) {
@@ -213,7 +215,11 @@ extension ClusterPeer {
         }
         // What was heard of another value; or of this one, while the state was being made anew (seed 970470).
         if let other = survey.rest.remove(pin.cid) {
-            for (peer, short) in other.peers { entry.peers[peer] = short }
+            for (peer, short) in other.peers {
+                var info = blankInfo(pin.cid, pin, peer)
+                info.short = short
+                entry.add(info)
+            }
         }
         if !entry.peers.isEmpty { addFailures(to: &entry, pin, survey) }
         return entry.peers.isEmpty ? nil : entry
