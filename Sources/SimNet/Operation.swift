@@ -57,7 +57,9 @@ struct Words {
     /// What each kind of operation may carry.
     static func known(_ kind: OperationKind) -> [String] {
         switch kind {
-        case .pin, .pinPath: pinWords
+        case .pin: pinWords + ["part"]
+        case .pinPath: pinWords
+        case .unpin: ["part"]
         case .pinAll: ["min", "max"]
         case .add: ["local", "shard", "no-pin", "wrap", "raw", "v1", "trickle", "bytes", "min", "max", "name", "chunk", "break-off", "direct", "alloc", "expire", "meta"]
         case .status, .statuses, .recover, .recoverAll, .gc: ["local"]
@@ -140,6 +142,8 @@ extension Operation {
             if (kind == .pin || kind == .unpin), choices.chance(bursts, in: 8) { one.peers = options.boots > 0 ? Array(choices.permuted(Array(0..<peers)).prefix(8)) : Array(0..<peers) }
             if kind == .add { adds.append(number) }
             drawn.append(one)
+            drawn += one.questions(options, tape)
+            if let parts = one.writesOfParts(options, tape) { drawn.append(parts) }
             var last = one
             for place in 1...3 {
                 var more = tape.stream(.workload, 1 << 41 | UInt64(number), UInt64(place))
@@ -184,6 +188,35 @@ extension Operation {
         var removal = Operation(number: number, at: at + choices.span(.seconds(1), .seconds(60)), peers: peers, kind: .unpin, contents: [self.number])
         if choices.chance(1, in: 2) { removal.peers = [choices.below(options.peers)] }
         return removal.at < options.workloadLength ? removal : nil
+    }
+
+    /// What becomes of it is asked about while it is under way; most where it takes long, and where the tracker is told late.
+    private func questions(_ options: RunOptions, _ tape: Tape) -> [Operation] {
+        var choices = tape.stream(.workload, 1 << 43 | UInt64(number))
+        let isSlow = options.ipfsPace > 1 || options.limits.trackedMax > 0 || options.limits.toldPerStep > 0
+        guard kind.isWrite, kind != .add, !contents.isEmpty, choices.chance(isSlow ? 4 : 1, in: 8) else { return [] }
+        return (0..<1 + choices.below(3)).compactMap { place in
+            let kinds: [OperationKind] = [.status, .status, .statusAll, .recover]
+            var question = Operation(number: 50_000 + 1000 * place + number, at: at, peers: [choices.below(options.peers)], kind: kinds[choices.below(kinds.count)])
+            if choices.chance(2, in: 3) { question.peers = [peers[0]] }
+            if question.kind != .statusAll { question.contents = [contents[choices.below(contents.count)]] }
+            if choices.chance(2, in: 3) { question.words = ["local"] }
+            // Some are asked before it, and answered after.
+            let early = choices.span(.zero, .milliseconds(isSlow ? 1000 : 20)), late = choices.span(.zero, .seconds(4))
+            question.at = choices.chance(1, in: 2) ? Span(nanoseconds: max(0, at.nanoseconds - early.nanoseconds)) : at + late
+            return question.at < options.workloadLength ? question : nil
+        }
+    }
+
+    /// The parts of what was added in shards are pins, and nobody's to remove or to copy.
+    private func writesOfParts(_ options: RunOptions, _ tape: Tape) -> Operation? {
+        var choices = tape.stream(.workload, 1 << 42 | UInt64(number))
+        guard kind == .add, words.contains("shard"), choices.chance(1, in: 2) else { return nil }
+        let isUpdate = choices.chance(1, in: 3)
+        var write = Operation(number: 40_000 + number, at: at + choices.span(.seconds(1), .seconds(60)), peers: [choices.below(options.peers)], kind: isUpdate ? .pin : .unpin)
+        write.contents = [isUpdate ? 1900 : number]
+        write.words = (isUpdate ? ["name=n\(write.number)", "update=c\(number)"] : []) + ["part=\(choices.below(6))"]
+        return write.at < options.workloadLength ? write : nil
     }
 
     private mutating func goHome(_ options: RunOptions) {

@@ -21,6 +21,8 @@ struct Asked {
     var before: [PeerID] = []
     /// What must come of it.
     var expected: Expected?
+    /// What was held since then of what it asks about.
+    var views = Views()
 }
 
 extension Run {
@@ -56,7 +58,11 @@ extension Run {
         }
         if let failed = oracles.cleansUp[index], world.now - failed < Span.minutes(2).nanoseconds { oracles.leavesShards = true }
         oracles.downSince[index] = world.now
+        oracles.health.remove(index)
+        checkManifest(index)
+        if let merged = oracles.seen[index]?.blocks { oracles.mergedBefore[index] = (merged, world.peers[index].losses.count) }
         oracles.failedPins.remove(index)
+        oracles.underWay.remove(index)
         oracles.failedAt.remove(index)
         oracles.stale.remove(index)
         oracles.opened.remove(index)
@@ -173,6 +179,7 @@ extension Run {
             judgeTrust(name, asked, "that \(info.cid) is \(said.status.text)")
         }
         judgeNamed(info, asked)
+        defer { judgeFields(info, asked) }
         guard !options.isEmbedded else { return }
         for (name, said) in info.peers {
             guard let index = world.indexes[name] else { continue }
@@ -193,9 +200,11 @@ extension Run {
     /// ANSWER: who was asked is named, and be it as one that does not answer. In a listing those are that could not say anything.
     func judgeNamed(_ info: GlobalPinInfo, _ asked: Asked) {
         guard asked.peer != outsider, asked.request.isForAll, !plan.has(.clock) else { return }
-        var isListing = false
-        if case .statusAll = asked.request { isListing = true }
-        for name in asked.members {
+        let isListing = asked.request.askedCIDs.isEmpty
+        // One after another is asked about, and a member that has gone meanwhile is none any more.
+        var members = asked.members
+        if case .statuses = asked.request, let now = world.peers[asked.peer].process?.machine.members { members.removeAll { !now.contains($0) } }
+        for name in members {
             guard let index = world.indexes[name], index != outsider, !info.peers.contains(where: { $0.key == name }) else { continue }
             if isListing, oracles.downSince[index].map({ $0 >= asked.at }) ?? true { continue }
             return world.fail(.answer, "\(world.name(asked.peer)) tells what its members do with \(info.cid), and leaves out \(world.name(index))")
@@ -382,7 +391,7 @@ extension ClientRequest {
     /// Whoever is asked asks all members.
     var isForAll: Bool {
         switch self {
-        case .status(_, isLocal: false), .statusAll(.undefined, isLocal: false): true
+        case .status(_, isLocal: false), .statuses(_, isLocal: false), .recover(_, isLocal: false), .statusAll(_, isLocal: false), .recoverAll(isLocal: false): true
         default: false
         }
     }

@@ -15,6 +15,8 @@ struct BlockState {
     /// Who has written about a key, and of which keys a value was ever to be pinned with all below it.
     var authors: [String: Set<Int>] = [:]
     var everRecursive: Set<CID> = []
+    /// All that was ever written of a content.
+    var written: [CID: [Pin]] = [:]
     /// With which options a content was written by whom a client had asked.
     var asked: [CID: Set<PinOptions>] = [:]
     var logs = SortedMap<Int, LogState>()
@@ -71,6 +73,7 @@ extension Run {
         for key in block.delta.elements.map(\.key) + block.delta.tombstones.map(\.key) { blocks.authors[key, default: []].insert(index) }
         for element in block.delta.elements {
             guard let cid = CID(stateKey: element.key), let pin = try? Pin(protobuf: element.value, cid: cid) else { continue }
+            blocks.written[cid, default: []].append(pin)
             if pin.options.mode == .recursive { blocks.everRecursive.insert(cid) }
             if !judgeRepin(pin, of: index) { return }
             let keys = pin.options.metadata?.pairs.map { Bytes($0.key.utf8) } ?? []

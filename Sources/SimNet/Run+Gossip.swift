@@ -394,7 +394,8 @@ extension Run {
         let settings = process.peer.settings.gossip
         if let from = step.from, let heard = step.heard, !(heard.announced.isEmpty && heard.wanted.isEmpty) {
             // What an outsider makes up may be anything (seed 990206 with disk faults): it is owed nothing.
-            let isHeedful = from != outsider && isHeedful(from, log, process)
+            // Whose clock stands still numbers its messages as in its life before, and takes those for its own of now (seed 2200057).
+            let isHeedful = from != outsider && !plan.has(.clockFreeze, at: step.index) && isHeedful(from, log, process)
             for (_, ids) in heard.announced {
                 log.partners[from]?.announcements += 1
                 if log.partners[from]?.announcements ?? 0 > settings.announcementsPerHeartbeatMaximum + 1, ids.contains(where: { id in !log.asked.contains(id) && step.says(to: from) { $0.wanted.contains(id) } }) {

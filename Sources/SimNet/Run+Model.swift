@@ -12,8 +12,8 @@ import Seams
 
 /// What must come of a write.
 enum Expected {
-    /// Why it must be refused.
-    case refusal(String)
+    /// Why it must be refused, and in which words.
+    case refusal(String, says: String)
     /// The pin as it must be answered, but for its allocations.
     case pin(Pin, AllocationRule)
 }
@@ -38,8 +38,20 @@ extension Run {
         "should not", "must pin", "bad replication factors",
     ]
 
+    private static let notThere = "pin is not part of the pinset"
+
+    /// CLU-03, CFG-083: in this order.
+    private static func faultOfFactors(_ least: Int, _ most: Int) -> String? {
+        if least == 0 || most == 0 { return "min and max must be set" }
+        if least > most { return "min is larger than max" }
+        if least < -1 { return "min is wrong" }
+        if most < -1 { return "max is wrong" }
+        return (least == -1) != (most == -1) ? "min and max must be -1 when one of them is" : nil
+    }
+
     /// Just before the request is taken up.
     func noteExpected(_ client: ClientID, _ request: ClientRequest, _ process: Process) {
+        noteViews(client, request)
         guard oracles.asked[client] != nil, process.machine.replica.isOpen else { return }
         do throws(LogFault) { oracles.asked[client]?.expected = try expected(request, process) } catch {}
     }
@@ -53,10 +65,11 @@ extension Run {
             if path.options.mode == .direct { pin.maxDepth = 0 }
             return try expected(pin, process)
         case .unpin(let cid):
-            guard let held = try held(cid, process) else { return .refusal("is not in the pinset") }
+            guard let held = try held(cid, process) else { return .refusal("is not in the pinset", says: Run.notThere) }
             switch held.type {
             case .data: return .pin(held, AllocationRule(kept: held.allocations ?? [], count: (held.allocations ?? []).count))
-            case .shard, .clusterDAG: return .refusal("is a part of other content")
+            case .shard: return .refusal("is a part of other content", says: "cannot unpin a shard directly. Unpin content root CID instead")
+            case .clusterDAG: return .refusal("is a list of parts of other content", says: "cannot unpin a Cluster DAG directly. Unpin content root CID instead")
             case .meta, .bad: return nil
             }
         default: return nil
@@ -70,16 +83,22 @@ extension Run {
         if pin.options.replicationFactorMin == 0 { pin.options.replicationFactorMin = settings.factors.min }
         if pin.options.replicationFactorMax == 0 { pin.options.replicationFactorMax = settings.factors.max }
         let (least, most) = (pin.options.replicationFactorMin, pin.options.replicationFactorMax)
-        if least > most || least < -1 || least == 0 || most == 0 || (least == -1) != (most == -1) { return .refusal("has factors that make no sense") }
-        if !isUnset(pin.options.expireAt), pin.options.expireAt < now.wall { return .refusal("has expired before it is pinned") }
+        if let fault = Run.faultOfFactors(least, most) { return .refusal("has factors that make no sense", says: "cluster.replication_factor_\(fault)") }
+        if !isUnset(pin.options.expireAt), pin.options.expireAt < now.wall { return .refusal("has expired before it is pinned", says: "pin.ExpireAt set before current time") }
         let existing = try held(pin.cid, process)
         if let existing {
-            if existing.type != .data { return .refusal("is in the pinset as another type") }
-            if existing.options.mode == .recursive, pin.options.mode == .direct { return .refusal("is pinned recursively, and is to be direct") }
+            if existing.type != .data {
+                let says = "cannot repin CID with different tracking method, clear state with pin rm to proceed. New: \(PinType.data.text). Was: \(existing.type.text)"
+                return .refusal("is in the pinset as another type", says: says)
+            }
+            if existing.options.mode == .recursive, pin.options.mode == .direct {
+                let says = "cannot repin a CID which is already pinned in recursive mode (new pin is pinned as direct). Unpin it first."
+                return .refusal("is pinned recursively, and is to be direct", says: says)
+            }
         }
         pin.timestamp = now.wall
         guard least > 0 else { return .pin(pin, AllocationRule()) }
-        guard let rule = rule(for: pin, existing?.allocations ?? [], process, now) else { return .refusal("has fewer candidates than it needs") }
+        guard let rule = rule(for: pin, existing?.allocations ?? [], process, now) else { return .refusal("has fewer candidates than it needs", says: "not enough peers to allocate CID. Needed at least: ") }
         return .pin(pin, rule)
     }
 
@@ -87,8 +106,8 @@ extension Run {
     private func expectedUpdate(
         of source: CID, _ asked: Pin, _ now: Now, _ held: (CID) throws(LogFault) -> Pin?
     ) throws(LogFault) -> Expected {
-        guard var pin = try held(source) else { return .refusal("updates a pin that is not there") }
-        if pin.type != .data { return .refusal("updates what is no plain pin") }
+        guard var pin = try held(source) else { return .refusal("updates a pin that is not there", says: Run.notThere) }
+        if pin.type != .data { return .refusal("updates what is no plain pin", says: "this pin type cannot be updated") }
         pin.cid = asked.cid
         pin.options.pinUpdate = source
         pin.timestamp = now.wall
@@ -137,7 +156,7 @@ extension Run {
     func judge(_ answer: Pin, expected: Expected, at index: Int) {
         oracles.judged += 1
         switch expected {
-        case .refusal(let why): world.fail(.answer, "\(world.name(index)) has written \(answer.cid), which \(why)")
+        case .refusal(let why, _): world.fail(.answer, "\(world.name(index)) has written \(answer.cid), which \(why)")
         case .pin(let pin, let rule):
             if let difference = difference(answer, pin) {
                 return world.fail(.answer, "\(world.name(index)) has written \(pin.cid), and \(difference)")
@@ -146,10 +165,15 @@ extension Run {
         }
     }
 
-    /// ANSWER: a write that may be is not refused as one that may not.
+    /// ANSWER: a write that may be is not refused as one that may not; and one that may not is refused for that, in upstream's words.
     func judge(_ failure: ClientFailure, expected: Expected, _ cid: CID?, at index: Int) {
-        guard case .pin = expected, Run.refusals.contains(where: failure.message.contains) else { return }
+        guard Run.refusals.contains(where: failure.message.contains) else { return }
         oracles.judged += 1
+        if case .refusal(let why, let says) = expected {
+            let isRight = says.hasSuffix(": ") ? failure.message.hasPrefix(says) : failure.message == says
+            if isRight, (failure.kind == .notFound) == (says == Run.notThere) { return }
+            return world.fail(.answer, "\(world.name(index)) refuses to write \(cid?.description ?? "something"), which \(why), and says: \(failure.message)")
+        }
         world.fail(.answer, "\(world.name(index)) refuses to write \(cid?.description ?? "something"), which may be: \(failure.message)")
     }
 

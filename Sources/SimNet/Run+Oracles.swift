@@ -36,11 +36,17 @@ struct OracleState {
     var tracked = SortedMap<Int, Int>()
     /// Requests that have not ended.
     var asked = SortedMap<ClientID, Asked>()
+    /// Of these, those that ask about some pins: what is held of them is noted when it changes.
+    var viewed = SortedSet<ClientID>()
     /// Clients that have hung up.
     var gone = SortedSet<ClientID>()
     /// When each peer went down last; nothing while it is up.
     var downSince = SortedMap<Int, Int64>()
     var startedAt = SortedMap<Int, Int64>()
+    var health = SortedMap<Int, HealthState>()
+    var manifests = SortedMap<Int, Manifests>()
+    /// What a peer that is down had merged, and how often it had lost its disk.
+    var mergedBefore = SortedMap<Int, (blocks: Int, losses: Int)>()
     /// The pinset of each peer when it was looked at last; where somebody watches.
     var states = SortedMap<Int, SortedSet<CID>>()
     /// What clients asked to be written.
@@ -52,6 +58,7 @@ struct OracleState {
     var dialledMax = 0
     /// Failures of pins that were looked at last, by the peer.
     var failedPins = SortedMap<Int, [CID: PinInfo]>()
+    var underWay = SortedMap<Int, [CID: Attempt]>()
     /// How many blocks a peer had merged then.
     var failedAt = SortedMap<Int, Int>()
     var stale = SortedMap<Int, [CID: Stale]>()
@@ -108,6 +115,7 @@ extension Run {
         noteDials(index, input, effects)
         noteAppended(index, effects)
         guard let process = world.peers[index].process else { oracles.seen[index] = nil; return }
+        noteHealth(index, input, effects)
         noteRequests(index, input, effects, process)
         watchGossip(index, input, effects, process)
         watchExchange(index, input, effects, process)
@@ -127,6 +135,7 @@ extension Run {
             if now.absent > 0 { checkNewHeads(index, process) }  // what is given up makes heads without a merge
             return
         }
+        if !oracles.viewed.isEmpty { noteViews(of: index) }
         checkNewHeads(index, process)
         now.heads = process.machine.replica.heads.map(\.cid)
         oracles.seen[index] = now
@@ -309,9 +318,14 @@ extension Run {
         checkOutsider(blocks)
         if !options.isBatching && !options.isSkewed { checkTombstones(blocks) }
         checkStatus()
-        guard world.failure == nil else { return }
         let began = world.now
-        world.run(for: .minutes(3))
+        // Each recovers once, and who has just come back may not have been heard yet.
+        for beat in 1...36 where world.failure == nil {
+            world.run(for: .seconds(5))
+            if beat >= 12, beat % 3 == 0 { checkHeard() }
+        }
+        guard world.failure == nil else { return }
+        checkRecovered()
         checkRequests()
         checkBounds()
         checkCalm(since: began)
@@ -401,13 +415,26 @@ extension Run {
     func checkStatus() {
         for index in present where world.failure == nil {
             var isOver = false
-            world.ask(index, .statusAll(.undefined, isLocal: true)) { [unowned self] world, reply in
+            ask(index, Operation(number: 0, at: .zero, peers: [index], kind: .statusAll), .statusAll(.undefined, isLocal: true)) { [unowned self] reply in
                 if case .item(.infos(let infos)) = reply { for info in infos { check(info, by: index) } } else { isOver = true }
             }
             // A piece may hold one status, and its reader take its time.
             let count = world.peers[index].process.map { pins(of: $0.machine).count } ?? 0
             _ = world.run(until: { _ in isOver }, within: .seconds(30) + world.readerPause * Int64(count), every: .milliseconds(100))
             if !isOver { world.fail(.live, "\(world.name(index)) does not answer a question for its status") }
+        }
+        askForSome()
+    }
+
+    /// ANSWER: asked by their CIDs, pins of each kind are what they are in a listing; each peer is asked, and one for all.
+    private func askForSome() {
+        for (place, index) in present.enumerated() where world.failure == nil {
+            guard let process = world.peers[index].process else { continue }
+            let pins = pins(of: process.machine)
+            let cids = PinType.allCases.flatMap { type in pins.filter { $0.type == type }.prefix(3).map(\.cid) } + [content(999)].compactMap { $0 }
+            let isLocal = place > 0
+            ask(index, Operation(number: 0, at: .zero, peers: [index], kind: .statuses), .statuses(cids, isLocal: isLocal))
+            world.run(for: .seconds(1))
         }
     }
 

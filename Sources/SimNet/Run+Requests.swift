@@ -21,6 +21,12 @@ struct Stale {
     let since: Int64
 }
 
+/// An attempt to pin that was under way when it was looked at.
+struct Attempt {
+    let number: Int64
+    let seenAt: WallTime
+}
+
 /// A pin that is asked for.
 struct Pinning: Equatable {
     let cid: CID
@@ -32,7 +38,11 @@ extension Run {
 
     /// INTENT: nothing is pinned or unpinned by a pinset that has not been read, and nothing is begun anew that goes on.
     func noteRequests(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>, _ process: Process) {
-        if !oracles.opened.contains(index), process.machine.replica.isOpen { oracles.opened.insert(index) }
+        if !oracles.opened.contains(index), process.machine.replica.isOpen {
+            oracles.opened.insert(index)
+            noteViews(of: index)
+            checkRestart(index, process)
+        }
         var ended: [Pinning] = []
         for case .exchange(let effect) in effects {
             switch effect {
@@ -97,6 +107,7 @@ extension Run {
             else { continue }
             if isTold, !judgeTracked(info, index, process) { return }
             if !isTold { oracles.stale[index]?[cid] = nil }
+            judgeFailureTime(info, index, reading.wall)
             // Of this very pin: another that came between the two is tried anew, and so is this one after it (seed 952453).
             let before = isSame ? oracles.failedPins[index]?[cid].flatMap { $0.created == info.created && $0.allocations == info.allocations ? $0 : nil } : nil
             if let before {
@@ -114,6 +125,16 @@ extension Run {
             if info.short.status == .pinError { failed[cid] = info } else if let before { failed[cid] = before }
         }
         oracles.failedPins[index] = failed
+    }
+
+    /// COUNT: what was still under way when it was looked at last has failed since.
+    func judgeFailureTime(_ info: PinInfo, _ index: Int, _ now: WallTime) {
+        let before = oracles.underWay[index]?[info.cid]
+        oracles.underWay[index, default: [:]][info.cid] = info.short.status == .pinning ? Attempt(number: info.short.attemptCount, seenAt: now) : nil
+        guard info.short.status == .pinError, let before, before.number == info.short.attemptCount, !plan.has(.clock) else { return }
+        oracles.judged += 1
+        guard info.short.timestamp < before.seenAt else { return }
+        world.fail(.count, "\(world.name(index)) has failed to pin \(info.cid) at \(info.short.timestamp.unixNanoseconds), and was still at it later")
     }
 
     /// TRUTH: what the tracker has been told of is what it works on. A block may be merged in several steps, and told of after them.
@@ -158,6 +179,8 @@ extension Run {
         world.after(Run.look) { [unowned self] _ in
             checkWants()
             checkAsked()
+            looks += 1
+            if looks % 2 == 0 { checkHealth() }
             watchWants()
         }
     }

@@ -25,6 +25,13 @@ extension Run {
         return CID(v1: Codec.raw, Multihash(code: HashCode.identity, digest: bytes))
     }
 
+    /// One of the shards that an `add` has made, or the list of them; the content where there are none.
+    private func part(_ number: Int, _ words: Words) -> CID? {
+        guard let root = content(number), let place = words.number("part") else { return content(number) }
+        let parts = oracles.shardsOf.filter { $0.value.contains(root) }.keys.sorted()
+        return parts.isEmpty ? root : parts[max(0, place) % parts.count]
+    }
+
     func perform(_ operation: Operation) {
         for peer in operation.peers {
             let count = world.peers.count
@@ -36,7 +43,7 @@ extension Run {
 
     private func perform(_ operation: Operation, at index: Int) {
         let words = Words(operation.words)
-        let cids = operation.contents.compactMap(content)
+        let cids = operation.contents.compactMap { operation.kind == .unpin ? part($0, words) : content($0) }
         let isLocal = words.has("local")
         if operation.kind.isWrite { for cid in cids { oracles.askedWrites.append((index, cid, world.now)) } }
         func first(_ request: (CID) -> ClientRequest) { if let cid = cids.first { ask(index, operation, request(cid)) } }
@@ -82,7 +89,7 @@ extension Run {
         if let max = words.number("max") { options.replicationFactorMax = max }
         if words.has("direct") { options.mode = .direct }
         if let seconds = words.number("expire") { options.expireAt = world.peers[index].clock.reading(world.now).wall + .seconds(Int64(seconds)) }
-        if let from = words.text("update"), from.hasPrefix("c"), let number = Int(from.dropFirst()) { options.pinUpdate = content(number) }
+        if let from = words.text("update"), from.hasPrefix("c"), let number = Int(from.dropFirst()) { options.pinUpdate = part(number, words) }
         if let names = words.text("alloc") {
             options.userAllocations = names.split(separator: "+").compactMap { Int(peer: $0) }.compactMap { world.peers.indices.contains($0) ? world.peers[$0].id : nil }
         }

@@ -39,6 +39,8 @@ extension Run {
             writes.writers.insert(asked.peer)
             writes.lastAsked = asked.at
             writes.open[client] = isPlain
+            // A part of other content goes with it.
+            if oracles.shardsOf[cid] != nil { writes.isDoubtful = true }
             if asked.request.updates { writes.isDoubtful = true }
             if mayHaveExpired(writes.last, at: world.now) { writes.isDoubtful = true }
             oracles.writes[cid] = writes

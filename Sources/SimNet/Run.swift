@@ -46,6 +46,8 @@ package final class Run {
     var exchangeLogs: [ExchangeLog?] = []
     /// Frames of gossip that were read lately.
     var gossipRead: [UInt64: GossipSaid] = [:]
+    /// How often was looked at what goes on all the time.
+    var looks = 0
     /// What the numbers of contents stand for.
     var contents: [Int: CID] = [:]
     private var settledAfter: Span?
@@ -94,6 +96,7 @@ package final class Run {
             peer.replica.replayBytesAtOpen = options.replayBytesAtOpen
             if options.indexEntries < 100 { (peer.replica.replayBytesPerStep, peer.replica.mergedPerStep) = (1, 1) }
             peer.tracker.concurrentPins = max(1, options.concurrentPins)
+            peer.informers.pinQueue?.bucketSize = 1
             var kubo = KuboSettings()
             // What hangs is to be over before the run is.
             (kubo.pinTimeout, kubo.unpinTimeout, kubo.repoGCTimeout) = (options.pinTimeout, options.pinTimeout, .minutes(2))
@@ -148,6 +151,7 @@ package final class Run {
     // MARK: The storm
 
     private func storm() {
+        checkIntroduced()
         for operation in plan.operations { world.after(operation.at) { [unowned self] _ in perform(operation) } }
         for fault in plan.faults where !fault.isLate { world.after(fault.at) { [unowned self] world in strike(fault, world) } }
         for fault in plan.faults where fault.kind == .rollback {
@@ -252,6 +256,7 @@ package final class Run {
             guard world.failure == nil else { return }
             let before = trusted.first.flatMap { world.peers[$0].process?.machine.replica }.map(history) ?? []
             world.strike(fault)
+            awaitRepins(of: fault.peers[0])
             awaitAgreement()
             if world.failure == nil { checkRepins(since: before) }
         case .rot:

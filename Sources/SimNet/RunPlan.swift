@@ -71,6 +71,7 @@ extension RunPlan {
         }
         plan.operations = Operation.workload(plan.options, tape, count: plan.options.boots > 0 ? 10 + choices.below(20) : 20 + choices.below(60))
         plan.drawFaults(drawing)
+        plan.drawRecoveries()
         plan.round()
         return plan
     }
@@ -173,6 +174,23 @@ extension RunOptions {
         limits.meshFactor = [0, 0, 1, 2][choices.below(4)]
         healersOff.removeAll { $0 == .rebroadcast }
         if stepCrashOneIn > 0 { stepCrashOneIn = RunOptions.crowdStepsPerCrash }
+    }
+}
+
+extension RunPlan {
+    /// What an IPFS daemon has failed with is to be tried again, while it still fails or soon after.
+    private mutating func drawRecoveries() {
+        for fault in faults where fault.kind.row.family == .ipfs && !fault.isLate && !options.isEmbedded {
+            var choices = tape.stream(.workload, 1 << 44 | UInt64(fault.number))
+            guard choices.chance(1, in: 2), let peer = fault.peers.first else { continue }
+            for place in 0..<1 + choices.below(3) {
+                var recovery = Operation(number: 60_000 + 4 * fault.number + place, at: fault.at + choices.span(.seconds(1), fault.length + .seconds(5)), peers: [peer], kind: .recover)
+                if choices.chance(1, in: 3) { recovery.peers = [choices.below(options.peers)] }
+                recovery.contents = [1 + choices.below(options.contents)]
+                if choices.chance(2, in: 3) { recovery.words = ["local"] }
+                if recovery.at < options.workloadLength { operations.append(recovery) }
+            }
+        }
     }
 }
 

@@ -116,7 +116,7 @@ package struct SimIPFS: Sendable {
         let arguments = query.filter { $0.first == "arg" }.compactMap { $0.count > 1 ? $0[1] : nil }
         let options = query.reduce(into: [String: String]()) { $0[$1[0]] = $1.count > 1 ? $1[1] : "" }
         switch parts[0] {
-        case "/api/v0/id": return Answer(body: "{\"ID\":\"\(id)\",\"Addresses\":[\"/ip4/10.0.0.1/tcp/4001/p2p/\(id)\"]}\n")
+        case "/api/v0/id": return Answer(body: "{\"ID\":\"\(id)\",\"Addresses\":[\(SimIPFS.addresses(of: id).map { "\"\($0)\"" }.joined(separator: ","))]}\n")
         case "/api/v0/repo/stat": return hidesSpace ? SimIPFS.error("repo is locked") : Answer(body: "{\"RepoSize\":\(isAboveLimit ? storageMax + 1_000_000 : claimedFree.map { storageMax - min($0, storageMax) } ?? repoSize),\"StorageMax\":\(storageMax)}\n")
         case "/api/v0/pin/ls": return list(arguments.first, options["type"] ?? "all")
         case "/api/v0/pin/add": return add(arguments, isRecursive: options["recursive"] != "false", now)
@@ -126,7 +126,7 @@ package struct SimIPFS: Sendable {
             let peers = neighbours.map { "{\"Peer\":\"\($0)\"}" }.joined(separator: ",")
             return Answer(body: "{\"Peers\":[\(peers)]}\n")
         case "/api/v0/swarm/connect":
-            guard let other = SimIPFS.peer(in: arguments.first), neighbours.contains(other) else {
+            guard let (other, leads) = SimIPFS.peer(in: arguments.first), leads, neighbours.contains(other) else {
                 return SimIPFS.error("connect failure: no good addresses")
             }
             return Answer(body: "{\"Strings\":[\"connect \(other) success\"]}\n")
@@ -135,10 +135,14 @@ package struct SimIPFS: Sendable {
         }
     }
 
+    /// Where it says that it can be reached: at one that leads nowhere, and at one that does.
+    static func addresses(of id: PeerID) -> [Multiaddr] { [nowhere, "/ip4/10.0.0.1/tcp/4001"].compactMap { try? Multiaddr(text: "\($0)/p2p/\(id)") } }
+    static let nowhere = "/ip4/198.51.100.1/tcp/4001"
+
     /// Whom an escaped address names.
-    static func peer(in argument: String?) -> PeerID? {
+    static func peer(in argument: String?) -> (id: PeerID, leads: Bool)? {
         let address = argument.flatMap { URLText.unescaped($0.utf8, isQuery: true) }.flatMap { try? Multiaddr(text: $0) }
-        return address?.peerID
+        return address.flatMap { address in address.peerID.map { ($0, !address.description.hasPrefix(nowhere)) } }
     }
 
     static func error(_ message: String) -> Answer {
@@ -216,7 +220,7 @@ extension World {
     /// Connects two daemons that both run, if that is what is asked for.
     private func introduce(_ index: Int, _ target: String) {
         let prefix = "/api/v0/swarm/connect?arg="
-        guard target.hasPrefix(prefix), let asked = SimIPFS.peer(in: String(target.dropFirst(prefix.count))),
+        guard target.hasPrefix(prefix), let (asked, leads) = SimIPFS.peer(in: String(target.dropFirst(prefix.count))), leads,
             let other = peers.firstIndex(where: { $0.ipfs.id == asked }), !peers[other].ipfs.isDown
         else { return }
         peers[index].ipfs.neighbours.insert(asked)

@@ -12,7 +12,7 @@ import Seams
 import Testing
 
 /// A small run that has come to rest.
-private final class Rest {
+final class Rest {
     let run: Run
     var world: World { run.world }
     init(_ lines: String = "at 5s p0 pin c1 name=n1 min=-1 max=-1\nat 8s p1 pin c2 name=n2", options: String = "") throws {
@@ -467,7 +467,7 @@ private final class Rest {
         #expect(try !isRefused(9) { $0.options.pinUpdate = Stage.content(2) })
         #expect(try isRefused(1) { $0.options.mode = .direct })
         if case .refusal? = try expected(.unpin(Stage.content(9))) {} else { Issue.record("an unpin of nothing is expected") }
-        rest.run.judge(Pin(cid: Stage.content(9)), expected: .refusal("has expired"), at: 0)
+        rest.run.judge(Pin(cid: Stage.content(9)), expected: .refusal("has expired", says: "no"), at: 0)
         rest.expect(.answer)
     }
     @Test func whatMayBeIsNotRefused() throws {
@@ -476,6 +476,22 @@ private final class Rest {
         #expect(rest.world.failure == nil)
         rest.run.judge(ClientFailure("not enough peers to allocate CID"), expected: .pin(Pin(cid: Stage.content(9)), AllocationRule()), nil, at: 0)
         rest.expect(.answer)
+    }
+    /// In upstream's words, and for the right reason.
+    @Test(arguments: ["pin is not part of the pinset", "cannot unpin a shard directly. Unpin content root CID instead"]) func whatIsRefusedInOtherWords(words: String) throws {
+        let rest = try Rest()
+        let expected = Expected.refusal("is a part of other content", says: "cannot unpin a shard directly. Unpin content root CID instead")
+        rest.run.judge(ClientFailure("the disk is full"), expected: expected, nil, at: 0)
+        rest.run.judge(ClientFailure(words), expected: expected, nil, at: 0)
+        if words.hasPrefix("cannot") { return #expect(rest.world.failure == nil) }
+        rest.expect(.answer)
+    }
+    /// The parts of what was added in shards can be asked for, and are nobody's to remove or to copy.
+    @Test func partsAreRefused() throws {
+        let add = "at 2s p0 add bytes=100000 chunk=512 shard min=-1 max=-1 #7"
+        let rest = try Rest("\(add)\nat 15s p0 unpin c7 part=0\nat 16s p0 unpin c7 part=5\nat 17s p0 pin c1900 update=c7 part=1 name=n3", options: " embedded=yes")
+        let held = rest.run.pins(of: try #require(rest.world.peers[0].machine))
+        #expect(held.contains { $0.type == .shard } && held.contains { $0.type == .meta } && !held.contains { $0.options.name == "n3" })
     }
     @Test func aShardOfNothing() throws {
         let rest = try Rest("at 2s p0 add bytes=100000 shard min=-1 max=-1", options: " embedded=yes")

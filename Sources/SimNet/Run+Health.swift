@@ -1,0 +1,275 @@
+// What a peer does by itself: it tells the others how it is, looks after what its daemon has lost, comes back to what it had, and makes
+// good what has failed. spec/tracker-allocator-monitor.md INF-01..12, CLU-14, TRK-49.
+
+import Cluster
+import Gossip
+import IPFSConnector
+import Kernel
+import MerkleCRDT
+import Monitoring
+import Multiformats
+import Pinset
+import Seams
+import Tracking
+
+/// What is known of a peer's life.
+struct HealthState {
+    /// When it became ready, and when it listed what its daemon pins.
+    var readyAt: Int64?
+    var listedAt: Int64?
+    /// Metrics that were judged last, by when they were told.
+    var judged: [String: Int64] = [:]
+    /// It has told others who its daemon is.
+    var hasNamedDaemon = false
+    /// What it waits for its daemon to answer, since when.
+    var asked = SortedMap<ExchangeID, (target: String, at: Int64)>()
+}
+
+/// The manifests of a peer's index that are being synced, and the newest that is durable.
+struct Manifests {
+    var syncing: [SyncTicket: String] = [:]
+    var durable: String?
+}
+
+extension Run {
+    private static let slack = Span.seconds(10)
+
+    func noteHealth(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>) {
+        switch input {
+        case .connection(.introduced): expectGreeting(index)
+        case .exchange(.end(let id, _)), .exchange(.failed(let id, _)): oracles.health[index]?.asked.remove(id)
+        case .disk(.synced(let ticket)):
+            if let durable = oracles.manifests[index]?.syncing.removeValue(forKey: ticket) { oracles.manifests[index]?.durable = durable }
+        default: break
+        }
+        for effect in effects {
+            switch effect {
+            case .disk(.sync(let name, let ticket)) where name.hasSuffix(".manifest"): oracles.manifests[index, default: Manifests()].syncing[ticket] = name
+            case .ready: oracles.health[index, default: HealthState()].readyAt = world.now
+            case .exchange(.start(let id, let request)):
+                oracles.health[index, default: HealthState()].asked[id] = (request.target, world.now)
+                if request.target.hasPrefix("/api/v0/pin/ls?stream=true&type=") { oracles.health[index, default: HealthState()].listedAt = world.now }
+            case .exchange(.cancel(let id)): oracles.health[index]?.asked.remove(id)
+            case .log(let line) where line.level >= .warning: judge(line, of: index)
+            default: break
+            }
+        }
+        if input == .start { oracles.manifests[index] = nil }  // what it has opened it takes for durable
+    }
+
+    // MARK: Disks
+
+    private static let damages = ["damage", "checksum", "made anew", "cannot be used", "cannot be read", "could not be written", "was lost", "holds no block", "unknown kind"]
+
+    /// START: a crash damages nothing, wherever it comes.
+    func judge(_ line: LogLine, of index: Int) {
+        guard !plan.has(.disk), ["crdt", "embedded", "dht"].contains(line.component), Run.damages.contains(where: line.message.contains),
+            !line.message.contains("an announcement cannot be read")
+        else { return }
+        // One that was being written when the crash came; the one before is there.
+        if line.message.contains("the manifest does not match its checksum"), oracles.manifests[index]?.durable.map({ !line.message.contains($0) }) ?? true { return }
+        world.fail(.start, "\(world.name(index)) says that its disk is not as it has left it: \(line.message)")
+    }
+
+    /// START: what a peer is to open, instead of reading its whole log, stays until there is another. When it goes down.
+    func checkManifest(_ index: Int) {
+        guard let durable = oracles.manifests[index]?.durable, !plan.has(.disk) else { return }
+        oracles.judged += 1
+        guard let files = try? world.peers[index].disk.list("crdt/"), !files.contains(durable) else { return }
+        world.fail(.start, "\(world.name(index)) had \(durable), and has removed it before another was durable")
+    }
+
+    /// START: what was merged is on the disk.
+    func checkRestart(_ index: Int, _ process: Process) {
+        let merged = process.machine.merged().blocks
+        guard let before = oracles.mergedBefore.remove(index), before.losses == process.peer.losses.count, !plan.has(.disk) else { return }
+        oracles.judged += 1
+        guard merged < before.blocks else { return }
+        world.fail(.start, "\(world.name(index)) had merged \(before.blocks) blocks when it went down, and has \(merged) when it has read its log")
+    }
+
+    // MARK: Metrics
+
+    /// LIVE, TRUTH: now and then.
+    func checkHealth() {
+        for peer in world.peers where world.failure == nil {
+            guard let process = peer.process, process.suspended == nil, process.machine.isReady else { continue }
+            checkOwnMetrics(peer.index, process)
+            checkListing(peer.index, process)
+            checkPatience(peer.index, process)
+        }
+    }
+
+    /// What a peer runs undisturbed since then.
+    private func undisturbedSince(_ index: Int, _ process: Process) -> Int64? {
+        guard let ready = oracles.health[index]?.readyAt else { return nil }
+        return max(ready, process.peer.sleeps.last?.to ?? 0)
+    }
+
+    func checkOwnMetrics(_ index: Int, _ process: Process) {
+        let peer = process.peer, informers = peer.settings.informers, monitor = process.machine.monitor
+        guard let since = undisturbedSince(index, process) else { return }
+        var all: [(name: String, ttl: Span, isPrompt: Bool)] = [("ping", informers.pingInterval * 2, !plan.troublesIPFS)]
+        if let disk = informers.disk { all.append((disk.metric.rawValue, disk.ttl, !plan.troublesIPFS && !plan.has(.metrics))) }
+        if let tags = informers.tags { all += tags.tags.map { ("tag:" + $0.name, tags.ttl, true) } }
+        if let queue = informers.pinQueue { all.append(("pinqueue", queue.ttl, true)) }
+        for (name, ttl, isPrompt) in all {
+            guard let metric = monitor.latest(name, of: peer.id) else {
+                if isPrompt, world.now - since > Run.slack.nanoseconds { return world.fail(.live, "\(world.name(index)) has been ready for \(Span(nanoseconds: world.now - since).seconds), and has told nobody its \(name)") }
+                continue
+            }
+            oracles.judged += 1
+            if oracles.health[index]?.judged[name] != metric.receivedAt, let fault = fault(of: metric, ttl, index) { return world.fail(.truth, "\(world.name(index)) tells the \(name) \(metric.value), which \(fault)") }
+            oracles.health[index]?.judged[name] = metric.receivedAt
+            guard isPrompt, !plan.has(.clock) else { continue }
+            let told = world.now - (peer.clock.reading(world.now).wall - WallTime(unixNanoseconds: metric.receivedAt)).nanoseconds
+            if world.now - max(told, since) > (ttl / 2 + Run.slack).nanoseconds {
+                return world.fail(.live, "\(world.name(index)) has told its \(name) \(Span(nanoseconds: world.now - told).seconds) ago")
+            }
+        }
+    }
+
+    /// TRUTH: what a metric says goes together, and with what its peer is.
+    func fault(of metric: Metric, _ ttl: Span, _ index: Int) -> String? {
+        let peer = world.peers[index]
+        let (weight, isPartitionable): (Int64?, Bool)
+        switch metric.name {
+        case "freespace": (weight, isPartitionable) = (Int64(metric.value), false)
+        case "reposize": (weight, isPartitionable) = (Int64(metric.value).map { -$0 }, false)
+        case "pinqueue":
+            let bucket = max(1, peer.settings.informers.pinQueue?.bucketSize ?? 1)
+            (weight, isPartitionable) = (Int64(metric.value).map { -($0 / bucket) }, false)
+        case "ping": (weight, isPartitionable) = (0, false)
+        default: (weight, isPartitionable) = (0, true)
+        }
+        if metric.weight != weight { return "weighs \(metric.weight)" }
+        if metric.isPartitionable != isPartitionable { return "is\(isPartitionable ? " not" : "") to part the peers by" }
+        if !metric.isValid { return "is not valid" }
+        if metric.expire - metric.receivedAt != ttl.nanoseconds { return "is valid for \(Span(nanoseconds: metric.expire - metric.receivedAt).seconds)" }
+        if metric.name.hasPrefix("tag:"), peer.settings.informers.tags?.tags.contains(where: { "tag:" + $0.name == metric.name && $0.value == metric.value }) != true { return "is none of its tags" }
+        return metric.name == "ping" ? faultOfPing(metric.value, index) : nil
+    }
+
+    /// INF-02: who its daemon is it does not forget.
+    private func faultOfPing(_ value: String, _ index: Int) -> String? {
+        let peer = world.peers[index], daemon = options.isEmbedded ? peer.id : peer.ipfs.id
+        let (name, named, addresses, _) = Informers.readPing(value)
+        if name != peer.settings.peerName { return "calls it \(name)" }
+        guard let named else { return oracles.health[index]?.hasNamedDaemon == true ? "does not name its daemon any more" : nil }
+        oracles.health[index, default: HealthState()].hasNamedDaemon = true
+        if named != daemon { return "names another daemon" }
+        return options.isEmbedded || addresses == SimIPFS.addresses(of: daemon) ? nil : "names other addresses of its daemon"
+    }
+
+    // MARK: Introductions
+
+    /// LIVE: who comes is told at once how the others are: when the next heartbeat has taken it into the meshes.
+    func expectGreeting(_ index: Int) {
+        guard let process = world.peers[index].process, let tag = process.peer.settings.informers.tags?.tags.first, !plan.has(.clock) else { return }
+        let came = world.now
+        world.after(process.peer.settings.gossip.heartbeatInterval + .milliseconds(1500)) { [unowned self] world in
+            guard process.isCurrent, process.suspended == nil, process.machine.isReady, process.peer.sleeps.last.map({ $0.to < came }) ?? true else { return }
+            oracles.judged += 1
+            let told = process.machine.monitor.latest("tag:" + tag.name, of: process.peer.id)?.receivedAt ?? 0
+            guard told < process.peer.clock.reading(came).wall.unixNanoseconds else { return }
+            world.fail(.live, "\(world.name(index)) has not told its metrics since somebody came at \(Span(nanoseconds: came).seconds)")
+        }
+    }
+
+    /// LIVE: half a minute after the start all daemons know of each other (IPFS-07). Nothing has gone wrong so far.
+    func checkIntroduced() {
+        guard !options.isEmbedded, !isCrowd else { return }
+        let there = (0..<options.peers).filter { !options.latecomers.contains($0) }
+        for a in there {
+            for b in there where a != b {
+                oracles.judged += 1
+                if world.peers[a].ipfs.neighbours.contains(world.peers[b].ipfs.id) { continue }
+                return world.fail(.live, "the IPFS daemons of \(world.name(a)) and \(world.name(b)) have not been introduced to each other")
+            }
+        }
+    }
+
+    // MARK: Losses
+
+    /// REPIN: when everybody has noticed that one is gone, and nothing else goes wrong, what it had is somebody else's at once.
+    func awaitRepins(of lost: Int) {
+        guard options.heals(.repin), !options.isBatching, !options.isSkewed, !isCrowd, !plan.has(.clock), !plan.has(.disk) else { return }
+        let (id, since) = (world.peers[lost].id, world.now)
+        func haveNoticed(_ world: World) -> Bool {
+            trusted.allSatisfy { index in
+                let peer = world.peers[index]
+                return peer.process?.machine.monitor.alertsNewestFirst.contains {
+                    $0.metric.name == "ping" && $0.metric.peer == id && $0.triggeredAt >= peer.clock.reading(since).wall
+                } ?? false
+            }
+        }
+        guard world.run(until: haveNoticed, within: .minutes(2), every: .seconds(1)) else { return }
+        world.run(for: .seconds(8))
+        guard world.failure == nil, let machine = trusted.first.flatMap({ world.peers[$0].process?.machine }), let endangered = endangered(pins(of: machine)) else { return }
+        world.fail(.repin, endangered.text)
+    }
+
+    /// LIVE: nobody's metrics run out, where nothing goes wrong.
+    func checkHeard() {
+        guard !isCrowd, !plan.has(.clock) else { return }
+        for index in present {
+            guard let process = world.peers[index].process else { continue }
+            let monitor = process.machine.monitor, now = process.peer.clock.reading(world.now).wall
+            for other in present {
+                let informers = world.peers[other].settings.informers
+                var names = ["ping"]
+                if let disk = informers.disk { names.append(disk.metric.rawValue) }
+                if let tags = informers.tags { names += tags.tags.map { "tag:" + $0.name } }
+                if informers.pinQueue != nil { names.append("pinqueue") }
+                for name in names where monitor.latest(name, of: world.peers[other].id)?.counts(at: now) != true {
+                    return world.fail(.live, "\(world.name(index)) does not know the \(name) of \(world.name(other)), where nothing goes wrong")
+                }
+            }
+        }
+        oracles.judged += present.count
+    }
+
+    // MARK: Recovery
+
+    /// LIVE: what the daemon has lost is looked for as soon as the peer is ready, and again and again.
+    func checkListing(_ index: Int, _ process: Process) {
+        guard !options.isEmbedded, options.heals(.recover), !plan.troublesIPFS, !plan.spoilsDisks, process.machine.replica.isOpen, let since = undisturbedSince(index, process) else { return }
+        let listed = oracles.health[index]?.listedAt.flatMap { $0 >= since ? $0 : nil }
+        // One that is under way when another is due stands for both.
+        let limit = listed == nil && since == oracles.health[index]?.readyAt ? Run.slack : process.peer.settings.recoverInterval * 2 + .minutes(1)
+        oracles.judged += 1
+        guard world.now - (listed ?? since) > limit.nanoseconds else { return }
+        world.fail(.live, "\(world.name(index)) has not asked in \(limit.seconds) what its daemon pins")
+    }
+
+    /// LIVE: for each thing that the daemon is asked for there is a time after which it is given up (IPFS-05).
+    func checkPatience(_ index: Int, _ process: Process) {
+        let woke = process.peer.sleeps.last?.to ?? 0
+        for (_, (target, at)) in oracles.health[index]?.asked ?? SortedMap() {
+            // An update has no time of its own (IPFS-29).
+            if target.hasPrefix("/api/v0/pin/update") { continue }
+            let isWork = ["pin/add", "pin/rm"].contains { target.hasPrefix("/api/v0/" + $0) }
+            let limit = isWork ? options.pinTimeout : target.hasPrefix("/api/v0/repo/gc") ? .minutes(2) : KuboSettings().requestTimeout
+            oracles.judged += 1
+            guard world.now - max(at, woke) > (limit + Run.slack).nanoseconds else { continue }
+            return world.fail(.live, "\(world.name(index)) has been waiting for \(Span(nanoseconds: world.now - at).seconds) for the answer of its IPFS daemon to \(target)")
+        }
+    }
+
+    /// SETTLE: what has failed has been tried again, and nothing tells of a failure any more.
+    func checkRecovered() {
+        guard options.heals(.recover) else { return }
+        for index in present {
+            guard let process = world.peers[index].process else { continue }
+            for info in process.machine.tracker.operations(matching: [.pinError, .unpinError, .remote]) where !info.short.error.isEmpty {
+                // What nobody has cannot be pinned; and a short queue takes one after another.
+                if options.isEmbedded, info.short.status == .pinError, !isWhole(info.cid, depth: -1) { continue }
+                // Nor can what is pinned with all below it be pinned alone.
+                if pinned(by: index)[info.cid] == .recursive, (try? process.machine.readPin(info.cid))?.options.mode == .direct { continue }
+                if options.limits.queueMax > 0, info.short.attemptCount == 0 { continue }
+                return world.fail(.settle, "\(world.name(index)) still says of \(info.cid) that it is \(info.short.status.text) after \(info.short.attemptCount) attempts: \(info.short.error)")
+            }
+        }
+        oracles.judged += present.count
+    }
+}
