@@ -119,6 +119,7 @@ extension Run {
         noteRequests(index, input, effects, process)
         watchGossip(index, input, effects, process)
         watchExchange(index, input, effects, process)
+        watchGarbage(index, input, process)
         checkWaiting(index, process.machine.waitsForNothing())
         // TRAP, COUNT: where anything may have changed.
         let (busy, queued) = process.machine.tracked(), tracked = busy << 20 | queued
@@ -317,6 +318,7 @@ extension Run {
         checkShards(machine: world.peers[trusted[0]].process?.machine)
         checkOutsider(blocks)
         if !options.isBatching && !options.isSkewed { checkTombstones(blocks) }
+        collectGarbage()
         checkStatus()
         let began = world.now
         // Each recovers once, and who has just come back may not have been heard yet.

@@ -44,6 +44,7 @@ package final class Run {
     /// By the index of the peer.
     var gossipLogs: [GossipLog?] = []
     var exchangeLogs: [ExchangeLog?] = []
+    var garbageLogs: [GarbageLog?] = []
     /// Frames of gossip that were read lately.
     var gossipRead: [UInt64: GossipSaid] = [:]
     /// How often was looked at what goes on all the time.
@@ -69,6 +70,7 @@ package final class Run {
         addPeers()
         gossipLogs = Array(repeating: nil, count: world.peers.count)
         exchangeLogs = Array(repeating: nil, count: world.peers.count)
+        garbageLogs = Array(repeating: nil, count: world.peers.count)
         introduceFew()
         drawClocks()
         for peer in world.peers { peer.disk.writesLate = options.writesLate }

@@ -186,6 +186,8 @@ package struct ClusterPeer: Sendable {
         wideDHT.checkInvariants()
         autoNAT.checkInvariants()
     }
+    /// What the embedded node is dropping as garbage.
+    package mutating func collected() -> [CID] { ipfs.collected }
     package var bookCount: Int { book.count }
     /// What the peerstore file is to hold: other peers and their addresses, the most important first.
     package var knownPeers: [(peer: PeerID, addresses: [Multiaddr])] { book.known }

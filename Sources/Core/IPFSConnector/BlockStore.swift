@@ -116,6 +116,11 @@ struct BlockStore: Sendable {
         unsynced.append((sequence, .unpin(cid)))
     }
 
+    /// Pins that do not count yet.
+    var awaitedPins: [(cid: CID, depth: PinDepth)] {
+        unsynced.compactMap { if case .pin(let cid, let depth) = $0.what { (cid, depth) } else { nil } }
+    }
+
     // MARK: Durability
 
     var lastSequence: UInt64 { log.appended }

@@ -71,7 +71,7 @@ package struct EmbeddedNode: Sendable {
     private var wanted: [Multihash: SortedSet<IPFSCallID>] = [:]
     /// Calls that are done once their records are durable.
     private var finishing: [Finishing] = []
-    private var collections: [IPFSCallID: [CID]] = [:]
+    private var collections = SortedMap<IPFSCallID, [CID]>()
     /// Walks with more to read than one step should.
     private var busy = SortedSet<IPFSCallID>()
     /// When blocks were put last; and what was put before this life is as young as it.
@@ -100,6 +100,10 @@ package struct EmbeddedNode: Sendable {
     package var pinCount: Int { store.pins.count }
     package var storedBytes: Int { store.liveBytes }
     package var pins: SortedMap<CID, PinDepth> { store.pins }
+    /// Roots that are kept, and how much below them: also where the record of the pin is not durable yet.
+    var pinnedBlocks: [(cid: CID, depth: PinDepth)] { store.pins.map { ($0.key, $0.value) } + store.awaitedPins }
+    /// What collections under way have dropped.
+    var collected: [CID] { collections.flatMap(\.value) }
     package var nextDeadline: Instant? {
         busy.isEmpty ? walks.values.map(\.deadline).min() : Instant(nanoseconds: .min)
     }
@@ -219,7 +223,7 @@ package struct EmbeddedNode: Sendable {
         let done = finishing.filter { $0.sequence <= sequence }
         finishing.removeAll { $0.sequence <= sequence }
         for entry in done {
-            let garbage = collections.removeValue(forKey: entry.call) ?? []
+            let garbage = collections.remove(entry.call) ?? []
             for cid in garbage {
                 effects.append(.item(entry.call, .collected(IPFSRepoGC(key: cid))))
             }
@@ -436,7 +440,8 @@ package struct EmbeddedNode: Sendable {
     /// Drops every block that no pin needs and that is not young; nothing at all in the first minutes of a life.
     private mutating func collect(_ id: IPFSCallID, _ now: Now, _ effects: inout [IPFSEffect]) {
         var needed: Set<Multihash> = []
-        var pending: [(CID, Int)] = store.pins.map { ($0.key, $0.value < 0 ? Int.max : $0.value) }
+        // What was walked for a pin that the disk has not got yet may have been here for long.
+        var pending: [(CID, Int)] = pinnedBlocks.map { ($0.cid, $0.depth < 0 ? Int.max : $0.depth) }
         var seen: [CID: Int] = [:]
         while let (cid, depth) = pending.popLast() {
             if let known = seen[cid], known >= depth { continue }

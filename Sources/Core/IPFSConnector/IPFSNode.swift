@@ -71,6 +71,9 @@ package struct IPFSNode: Sendable {
     package func blockSize(_ cid: CID) -> Int? { embedded?.blockSize(cid) }
     /// The bytes that the embedded node stores; nil where a daemon does.
     package var embeddedBytes: Int? { embedded?.storedBytes }
+    /// What it is dropping as garbage; and roots that it keeps, and how much below them, also where their pins are not durable yet.
+    package var collected: [CID] { embedded?.collected ?? [] }
+    package var pinnedBlocks: [(cid: CID, depth: PinDepth)] { embedded?.pinnedBlocks ?? [] }
     /// What the embedded node pins; nil where a daemon does.
     package var embeddedPins: SortedMap<CID, PinDepth>? { embedded?.pins }
 }

@@ -79,6 +79,20 @@ private struct Node {
         node.now.monotonic = node.now.monotonic + grace
         #expect(collected() == 1)
     }
+    /// It has been here for long, and its pin is on its way to the disk.
+    @Test func whatIsJustBeingPinnedIsNoGarbage() throws {
+        var node = try Node(EmbeddedSettings())
+        let block = CID(v1: Codec.raw, .sha2_256(of: Bytes(repeating: 1, count: 600)))
+        _ = node.act { $0.start(.blockPut, IPFSCallID(1), now: $1, effects: &$2) }
+        _ = node.put(IPFSCallID(1), 1)
+        _ = node.act { $0.endPut(IPFSCallID(1), effects: &$2) } + node.endSyncs()
+        node.now.monotonic = node.now.monotonic + EmbeddedSettings().gracePeriod
+        _ = node.act { $0.start(.pin(Pin(cid: block)), IPFSCallID(2), now: $1, effects: &$2) }
+        _ = node.act { $0.start(.repoGC, IPFSCallID(3), now: $1, effects: &$2) }
+        while !node.syncs.isEmpty { _ = node.endSyncs() }
+        #expect(node.machine.pins.keys == [block])
+        #expect(try node.machine.block(block) != nil)
+    }
     @Test func whoeverPutsFasterThanTheDiskSyncsWaits() throws {
         var settings = EmbeddedSettings()
         settings.unsyncedBytesMax = 1000

@@ -1,0 +1,62 @@
+// What the embedded node collects as garbage, against what it is to keep.
+
+import Cluster
+import IPFSConnector
+import Kernel
+import Multiformats
+import Pinset
+import Seams
+import UnixFS
+
+/// What is known of one peer's blocks in one life of it.
+struct GarbageLog {
+    let life: UInt64
+    /// By the peer's own clock.
+    let begun: Instant
+    var bytes: Int
+}
+
+extension Run {
+    /// ADD: after each step of a peer that lives on. It has fewer blocks than before where it has collected, or the disk has lost some.
+    func watchGarbage(_ index: Int, _ input: PeerInput, _ process: Process) {
+        guard options.isEmbedded, !world.isStepCut, let bytes = process.machine.ipfs.embeddedBytes else { return }
+        let before = garbageLogs[index]
+        guard before?.life == process.peer.lives else {
+            garbageLogs[index] = GarbageLog(life: process.peer.lives, begun: process.peer.clock.reading(world.now).monotonic, bytes: bytes)
+            return
+        }
+        guard let before, bytes != before.bytes else { return }
+        garbageLogs[index]?.bytes = bytes
+        if case .disk = input { return }
+        if bytes < before.bytes { judgeGarbage(index, process.machine.collected(), process, begun: before.begun) }
+    }
+
+    /// Nothing goes that a pin needs, or one that is on its way into the log; and nothing at all while pins of the life before may be.
+    func judgeGarbage(_ index: Int, _ garbage: [CID], _ process: Process, begun: Instant) {
+        guard let first = garbage.first, case .embedded(let settings) = process.peer.settings.ipfs else { return }
+        oracles.judged += garbage.count
+        let age = process.peer.clock.reading(world.now).monotonic - begun
+        if age < settings.gracePeriod { return world.fail(.add, "\(world.name(index)) collects \(first) as garbage \(age.seconds) after its start") }
+        let gone = Set(garbage.map(\.multihash))
+        var seen: [CID: Int] = [:]
+        var pending = process.machine.ipfs.pinnedBlocks.map { ($0.cid, $0.depth < 0 ? Int.max : Int($0.depth)) }
+        while let (cid, depth) = pending.popLast() {
+            if let known = seen[cid], known >= depth { continue }
+            seen[cid] = depth
+            if gone.contains(cid.multihash) { return world.fail(.add, "\(world.name(index)) collects \(cid) as garbage, which it pins") }
+            guard depth > 0, let block = try? process.machine.ipfs.block(cid), let below = try? links(of: block, cid: cid) else { continue }
+            for link in below { pending.append((link, depth == .max ? depth : depth - 1)) }
+        }
+    }
+
+    /// At rest everybody collects what is left.
+    func collectGarbage() {
+        guard options.isEmbedded else { return }
+        for index in present {
+            var isOver = false
+            world.ask(index, .repoGC(isLocal: true)) { _, reply in if case .item = reply {} else { isOver = true } }
+            _ = world.run(until: { _ in isOver }, within: .seconds(30), every: .milliseconds(100))
+            if !isOver { world.fail(.live, "\(world.name(index)) does not end its collection of garbage") }
+        }
+    }
+}
