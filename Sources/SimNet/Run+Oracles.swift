@@ -119,6 +119,7 @@ extension Run {
         noteRequests(index, input, effects, process)
         watchGossip(index, input, effects, process)
         watchExchange(index, input, effects, process)
+        watchCalls(index, input, effects, process)
         watchGarbage(index, input, process)
         checkWaiting(index, process.machine.waitsForNothing())
         // TRAP, COUNT: where anything may have changed.

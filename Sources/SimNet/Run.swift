@@ -44,6 +44,7 @@ package final class Run {
     /// By the index of the peer.
     var gossipLogs: [GossipLog?] = []
     var exchangeLogs: [ExchangeLog?] = []
+    var callLogs: [CallLog?] = []
     var garbageLogs: [GarbageLog?] = []
     /// Frames of gossip that were read lately.
     var gossipRead: [UInt64: GossipSaid] = [:]
@@ -70,6 +71,7 @@ package final class Run {
         addPeers()
         gossipLogs = Array(repeating: nil, count: world.peers.count)
         exchangeLogs = Array(repeating: nil, count: world.peers.count)
+        callLogs = Array(repeating: nil, count: world.peers.count)
         garbageLogs = Array(repeating: nil, count: world.peers.count)
         introduceFew()
         drawClocks()

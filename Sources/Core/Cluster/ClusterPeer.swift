@@ -186,6 +186,15 @@ package struct ClusterPeer: Sendable {
         wideDHT.checkInvariants()
         autoNAT.checkInvariants()
     }
+    /// Calls to other peers, and those of them that wait until their peer is found; calls of others, and those that are worked on.
+    package mutating func calls() -> (made: Int, sought: Int, served: Int, answered: Int) {
+        var sought = 0
+        calling.each { stream, call in if call.failure != nil, stream.owner == Owner.rpc { sought += 1 } }
+        let open = rpc.openCalls
+        return (open.made, sought, open.served, served.count)
+    }
+    /// Requests to the IPFS daemon that somebody waits for, and those that are held back; nil for the embedded node.
+    package mutating func requestsToIPFS() -> (sent: Int, held: Int)? { ipfs.requestsToDaemon }
     /// What the embedded node is dropping as garbage.
     package mutating func collected() -> [CID] { ipfs.collected }
     package var bookCount: Int { book.count }

@@ -66,6 +66,8 @@ package struct IPFSNode: Sendable {
             if let connected { $0.connectedPeers = connected }
         })
     }
+    /// Those of open calls, and those that are held back; nil where there is no daemon.
+    package var requestsToDaemon: (sent: Int, held: Int)? { kubo?.requestCounts }
     /// A block of the embedded node's.
     package func block(_ cid: CID) throws(LogError) -> Bytes? { try embedded?.block(cid) }
     package func blockSize(_ cid: CID) -> Int? { embedded?.blockSize(cid) }

@@ -59,7 +59,7 @@ package struct KuboConnector: Sendable {
 
     let settings: KuboSettings
     var calls: [IPFSCallID: Call] = [:]
-    var requests: [ExchangeID: Request] = [:]
+    var requests = SortedMap<ExchangeID, Request>()
     private var deadlines = SortedMap<Deadline, Void>()
     private(set) var lastExchangeNumber: UInt64 = 0
 
@@ -78,6 +78,12 @@ package struct KuboConnector: Sendable {
     }
 
     package var callCount: Int { calls.count }
+    /// Requests of open calls that were sent, and those of any that were not.
+    var requestCounts: (sent: Int, held: Int) {
+        var (sent, held) = (0, 0)
+        requests.each { if $1.held != nil { held += 1 } else if calls[$1.call] != nil { sent += 1 } }
+        return (sent, held)
+    }
     package var nextDeadline: Instant? { earliest(deadlines.first?.key.at, waiting.isEmpty ? nil : nextTicket) }
 
     // MARK: Calls
@@ -208,7 +214,7 @@ package struct KuboConnector: Sendable {
     @discardableResult
     mutating func remove(_ exchange: ExchangeID) -> Request? {
         rearm(exchange, nil)
-        guard let request = requests.removeValue(forKey: exchange) else { return nil }
+        guard let request = requests.remove(exchange) else { return nil }
         if request.held != nil { waiting.removeAll { $0 == exchange } }
         calls[request.call]?.requests.removeAll { $0 == exchange }
         return request

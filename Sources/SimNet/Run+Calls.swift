@@ -1,0 +1,282 @@
+// Calls between peers and requests to IPFS, read off the wire: each says at once what it wants, goes on for as long as somebody waits for
+// it and it has time, and ends at both ends. spec/wire-rpc.md part 1; IPFS-04 for a daemon that fails.
+
+import Cluster
+import Encoding
+import IPFSConnector
+import Kernel
+import Multiformats
+import RPC
+import Seams
+
+/// What is known of one peer's calls in one life of it. Times are those of its own clock.
+struct CallLog {
+    struct Made {
+        let to: Int
+        let since: Instant
+        var method: RPCMethodEntry?
+        /// The other side has ended it: only the end is to be said.
+        var isOver = false
+    }
+    struct Served {
+        let from: Int
+        /// What has come before it was known which method is wanted.
+        var head: Bytes = []
+        var method: RPCMethodEntry?
+        var hasCallerLeft = false
+    }
+    struct Request {
+        let target: String
+        /// When it was sent, or made progress last.
+        var since: Instant
+        let limit: Span?
+        var hasAnswer = false
+    }
+    let life: UInt64
+    var made = SortedMap<StreamID, Made>()
+    var served = SortedMap<StreamID, Served>()
+    /// Others' calls that are over.
+    var past: Set<StreamID> = []
+    /// Who has asked for everybody's statuses, or adds something.
+    var surveyors = SortedSet<ClientID>()
+    var adders = SortedSet<ClientID>()
+    var requests = SortedMap<ExchangeID, Request>()
+    /// Requests to IPFS that failed in a row: so many for certain, and so many at most, since who is cancelled may be late or not.
+    var failures = (least: 0, most: 0)
+    /// When a request was sent last although the daemon fails.
+    var triedAt: Instant?
+}
+
+extension RPCMethodEntry {
+    /// RPC-21: how long callers wait. Nil for what takes as long as there is something to say.
+    fileprivate var limit: Span? {
+        switch method.text {
+        case "Cluster.ID", "Cluster.IDStream", "PinTracker.Status", "PinTracker.Recover", "Cluster.RecoverLocal": .seconds(15)
+        case "Cluster.Peers", "IPFSConnector.SwarmPeers": .seconds(30)
+        default: nil
+        }
+    }
+    /// Asked for the sake of a client that asks for the same of all.
+    fileprivate var isSurvey: Bool { method.name == "StatusAll" || method.name == "RecoverAllLocal" }
+    fileprivate var isUpload: Bool { method.name == "BlockStream" }
+
+    /// What a stream begins with; nil where it has not come, or is none.
+    fileprivate init?(_ bytes: Bytes) {
+        var reader = MessagePackReader(bytes), service = "", name = ""
+        do {
+            for _ in 0..<(try reader.map()) {
+                switch try reader.string() {
+                case "Name": service = try reader.string()
+                case "Method": name = try reader.string()
+                default: try reader.skip()
+                }
+            }
+        } catch { return nil }
+        guard let entry = RPCTable.entry(RPCMethod(service, name)) else { return nil }
+        self = entry
+    }
+}
+
+extension Run {
+    /// CALLS, MIN: after each step of a peer that lives on.
+    func watchCalls(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>, _ process: Process) {
+        if callLogs[index]?.life != process.peer.lives { callLogs[index] = CallLog(life: process.peer.lives) }
+        guard !world.isStepCut, var log = callLogs[index].take() else { return }
+        let now = process.peer.clock.reading(world.now).monotonic
+        var isTouched = hearOfCalls(input, process, now, &log)
+        for effect in effects {
+            switch effect {
+            case .stream(let effect): if noteCall(index, effect, now, &log) { isTouched = true }
+            case .exchange(let effect): noteRequest(index, effect, isWake: input == .wake, process, now, &log); isTouched = true
+            case .reply(let client, .end), .reply(let client, .failed): log.leave(client)
+            default: break
+            }
+        }
+        if isTouched || input == .wake || process.peer.steps % 16 == 0 { judgeCalls(index, process, &log) }
+        if input == .wake {
+            judgeTime(index, now, log)
+            if log.triedAt != nil, let held = process.machine.requestsToIPFS()?.held { judgeTurns(index, held, process, now, log) }
+        }
+        callLogs[index] = log
+    }
+
+    // MARK: Heard
+
+    /// True where a call or a request may have ended.
+    private func hearOfCalls(_ input: PeerInput, _ process: Process, _ now: Instant, _ log: inout CallLog) -> Bool {
+        switch input {
+        case .stream(.incoming(let id, let peer, RPC.protocolID)):
+            log.served[id] = CallLog.Served(from: world.indexes[peer] ?? process.index)
+        case .stream(.received(let id, let bytes)):
+            guard id.owner == 0, var call = log.served[id], call.method == nil else { return false }
+            call.head += bytes
+            call.method = RPCMethodEntry(call.head)
+            log.served[id] = call
+        case .stream(.remoteClosed(let id)):
+            if id.owner == 0 { log.served[id]?.hasCallerLeft = true } else { log.made[id]?.isOver = true }
+        case .stream(.reset(let id)), .stream(.failed(let id, _)):
+            if log.served.remove(id) != nil { log.past.insert(id) }
+            log.made.remove(id)
+        case .exchange(let event): hearOfRequest(event, now, &log)
+        case .client(let client, .statusAll(_, isLocal: false)), .client(let client, .recoverAll(isLocal: false)): log.surveyors.insert(client)
+        case .client(let client, .add): log.adders.insert(client)
+        case .clientGone(let client): log.leave(client)
+        default: return false
+        }
+        return true
+    }
+
+    private func hearOfRequest(_ event: ExchangeEvent, _ now: Instant, _ log: inout CallLog) {
+        guard let request = log.requests[event.id] else { return }
+        switch event {
+        case .head(let id, _):
+            log.requests[id]?.hasAnswer = true
+            log.failures = (0, 0)
+        case .body(let id, _): log.requests[id]?.since = now
+        case .end(let id, _): log.requests.remove(id)
+        case .failed(let id, _):
+            log.requests.remove(id)
+            if !request.hasAnswer { log.failures = (log.failures.least + 1, log.failures.most + 1) }
+        case .drained: break
+        }
+    }
+
+    // MARK: Said
+
+    /// True where it has to do with a call.
+    private func noteCall(_ index: Int, _ effect: StreamEffect, _ now: Instant, _ log: inout CallLog) -> Bool {
+        switch effect {
+        case .open(let id, let peer, let protocols):
+            guard protocols.first == RPC.protocolID else { return false }
+            log.made[id] = CallLog.Made(to: world.indexes[peer] ?? index, since: now)
+        case .send(let id, let bytes):
+            guard judgeEnd(index, id, "says something", log) else { return false }
+            if let call = log.made[id] {
+                if call.isOver { world.fail(.calls, "\(world.name(index)) says something to \(world.name(call.to)) in a call that has ended") }
+                if call.method == nil { log.made[id]?.method = RPCMethodEntry(bytes) }
+            }
+        case .closeWrite(let id):
+            guard judgeEnd(index, id, "says that it has said all", log) else { return false }
+            // A unary call is closed when it has been answered, and not before (RPC-11).
+            if log.made[id]?.method?.kind == .unary { log.made.remove(id) }
+            if log.served.remove(id) != nil { log.past.insert(id) }
+        case .reset(let id):
+            guard judgeEnd(index, id, "breaks off", log) else { return false }
+            log.made.remove(id)
+            guard let call = log.served.remove(id) else { break }
+            log.past.insert(id)
+            if let method = call.method, !call.hasCallerLeft {
+                world.fail(.calls, "\(world.name(index)) breaks off \(method.method.text), which \(world.name(call.from)) waits for")
+            }
+        }
+        return true
+    }
+
+    /// Nobody is answered on a stream that has ended. False for what is no call.
+    private func judgeEnd(_ index: Int, _ id: StreamID, _ what: String, _ log: CallLog) -> Bool {
+        guard id.owner == 0 else { return log.made[id] != nil }
+        if log.past.contains(id) { world.fail(.calls, "\(world.name(index)) \(what) in a call whose stream has ended") }
+        return log.served[id] != nil
+    }
+
+    private func noteRequest(_ index: Int, _ effect: ExchangeEffect, isWake: Bool, _ process: Process, _ now: Instant, _ log: inout CallLog) {
+        guard case .kubo(let settings) = process.peer.settings.ipfs else { return }
+        switch effect {
+        case .start(let id, let request):
+            log.requests[id] = CallLog.Request(target: request.target, since: now, limit: limit(request.target, settings))
+            // Uploads do not wait.
+            guard request.body != nil, log.failures.least > settings.failuresMax else { return }
+            if let last = log.triedAt, now < last + settings.retryInterval {
+                world.fail(.min, "\(world.name(index)) asks IPFS for \(request.target) \((now - last).seconds) after its last question, although \(log.failures.least) in a row have failed")
+            }
+            log.triedAt = now
+        case .cancel(let id):
+            guard let request = log.requests.remove(id) else { return }
+            if isWake, !request.hasAnswer { log.failures.most += 1 }
+        case .body, .endOfBody: break
+        }
+    }
+
+    /// IPFS-01, IPFS-22.
+    private func limit(_ target: String, _ settings: KuboSettings) -> Span? {
+        switch target.dropFirst("/api/v0/".count).prefix(while: { $0 != "?" }) {
+        case "pin/add": settings.pinTimeout
+        case "pin/rm": settings.unpinTimeout
+        case "repo/gc": settings.repoGCTimeout
+        case "pin/update", "swarm/connect", "block/put": nil
+        default: settings.requestTimeout
+        }
+    }
+
+    // MARK: Judged
+
+    /// What goes on at the other end is what is waited for here, and what somebody has asked for.
+    func judgeCalls(_ index: Int, _ process: Process, _ log: inout CallLog) {
+        for (id, call) in log.made {
+            if call.isOver { log.made.remove(id) } else if call.method == nil {
+                return world.fail(.calls, "\(world.name(index)) opens a call to \(world.name(call.to)), and does not say what it wants")
+            }
+        }
+        if log.surveyors.isEmpty, let call = log.made.values.first(where: { $0.method?.isSurvey == true }) {
+            return world.fail(.calls, "\(world.name(index)) asks \(world.name(call.to)) for all its statuses, and nobody is left who wants them")
+        }
+        if log.adders.isEmpty, let call = log.made.values.first(where: { $0.method?.isUpload == true }) {
+            return world.fail(.calls, "\(world.name(index)) goes on sending blocks to \(world.name(call.to)), and nobody adds anything")
+        }
+        let calls = process.machine.calls()
+        oracles.judged += 1
+        if log.made.count != calls.made - calls.sought {
+            return world.fail(.calls, "\(world.name(index)) waits for \(calls.made - calls.sought) calls, and \(log.made.count) go on: \(names(log.made.values.map(\.method)))")
+        }
+        judgeServed(index, calls.served, calls.answered, log)
+        if let requests = process.machine.requestsToIPFS() { judgeRequests(index, requests.sent, requests.held, process, log) }
+    }
+
+    func judgeServed(_ index: Int, _ served: Int, _ answered: Int, _ log: CallLog) {
+        if log.served.count != served {
+            world.fail(.calls, "\(world.name(index)) has \(served) calls of others, and \(log.served.count) go on: \(names(log.served.values.map(\.method)))")
+        } else if answered > served {
+            world.fail(.calls, "\(world.name(index)) works on \(answered) calls of others, of whom \(served) still wait")
+        }
+    }
+
+    /// IPFS-04: any answer is one.
+    func judgeRequests(_ index: Int, _ sent: Int, _ held: Int, _ process: Process, _ log: CallLog) {
+        guard case .kubo(let settings) = process.peer.settings.ipfs else { return }
+        if log.requests.count != sent {
+            world.fail(.calls, "\(world.name(index)) waits for \(sent) answers of IPFS, which works on \(log.requests.count): \(log.requests.values.prefix(4).map(\.target))")
+        } else if held > 0, log.failures.most <= settings.failuresMax {
+            world.fail(.min, "\(world.name(index)) holds back \(held) requests to IPFS, of which no more than \(log.failures.most) in a row have failed")
+        }
+    }
+
+    private func names(_ methods: [RPCMethodEntry?]) -> String {
+        let all = methods.map { $0?.method.text ?? "one that has not said what it wants" }
+        return all.prefix(4).joined(separator: ", ") + (all.count > 4 ? " and others" : "")
+    }
+
+    /// Whatever is late has ended.
+    func judgeTime(_ index: Int, _ now: Instant, _ log: CallLog) {
+        for call in log.made.values {
+            guard let method = call.method, let limit = method.limit, call.since + limit <= now else { continue }
+            return world.fail(.calls, "\(world.name(index)) still waits for \(method.method.text) of \(world.name(call.to)) after \((now - call.since).seconds)")
+        }
+        for request in log.requests.values {
+            guard let limit = request.limit, request.since + limit <= now else { continue }
+            return world.fail(.calls, "\(world.name(index)) still waits for \(request.target) of IPFS after \((now - request.since).seconds)")
+        }
+    }
+
+    /// Whoever waits has his turn.
+    func judgeTurns(_ index: Int, _ held: Int, _ process: Process, _ now: Instant, _ log: CallLog) {
+        guard held > 0, case .kubo(let settings) = process.peer.settings.ipfs, let last = log.triedAt, last + settings.retryInterval * 2 <= now else { return }
+        world.fail(.min, "\(world.name(index)) has held back \(held) requests to IPFS for \((now - last).seconds), and tries none of them")
+    }
+}
+
+extension CallLog {
+    fileprivate mutating func leave(_ client: ClientID) {
+        surveyors.remove(client)
+        adders.remove(client)
+    }
+}

@@ -1,0 +1,139 @@
+// What is read off the wire of calls, of requests to IPFS, of searches and of lists can be found wrong: steps are made up that no
+// peer takes.
+
+import Cluster
+import DHT
+import DagList
+import Encoding
+import IPFSConnector
+import Kernel
+import Multiformats
+import RPC
+import Seams
+@testable import SimNet
+import Testing
+
+/// A small run at rest, of which peer 0 is looked at.
+private final class Calls {
+    let run: Run
+    var world: World { run.world }
+    let process: Process
+    /// A call that it makes, and one that peer 1 makes.
+    let made = StreamID(owner: 1, number: 1 << 40), served = StreamID(owner: 0, number: 1 << 40)
+    let now: Instant
+    init(_ plan: String = "at 5s p0 pin c1 name=n1 min=-1 max=-1", options: String = "") throws {
+        run = Run(try RunPlan(text: "run seed=5\noptions peers=3 storm=20s factor-max=2\(options)\n\(plan)\n"))
+        let verdict = run.execute()
+        try #require(verdict.failure == nil, "\(verdict.failure ?? "")")
+        process = try #require(run.world.peers[0].process)
+        now = process.peer.clock.reading(run.world.now).monotonic
+    }
+    func expect(_ oracle: Oracle?, _ words: String = "", _ location: SourceLocation = #_sourceLocation) {
+        #expect(world.failedOracle == oracle, "\(world.failure ?? "nothing failed")", sourceLocation: location)
+        #expect(words.isEmpty || world.failure?.contains(words) == true, "\(world.failure ?? "nothing failed")", sourceLocation: location)
+    }
+    func look(_ input: PeerInput, _ effects: [PeerEffect] = []) { run.watchCalls(0, input, effects[...], process) }
+    var open: PeerEffect { .stream(.open(made, to: world.peers[1].id, protocols: [RPC.protocolID])) }
+    /// {"Name": …, "Method": …}
+    func head(_ service: String, _ name: String) -> Bytes {
+        func text(_ word: String) -> Bytes { [0xa0 | UInt8(word.utf8.count)] + Bytes(word.utf8) }
+        return [0x82] + text("Name") + text(service) + text("Method") + text(name)
+    }
+    var incoming: PeerInput { .stream(.incoming(served, from: world.peers[1].id, protocol: RPC.protocolID)) }
+    func log(_ body: (inout CallLog) -> Void) -> CallLog {
+        var log = CallLog(life: process.peer.lives)
+        body(&log)
+        return log
+    }
+    func request(_ target: String, _ since: Instant, _ limit: Span?) -> CallLog.Request { CallLog.Request(target: target, since: since, limit: limit) }
+    func method(_ service: String, _ name: String) -> RPCMethodEntry? { RPCTable.entry(RPCMethod(service, name)) }
+}
+
+@Suite struct CallOracleTests {
+    @Test func whatIsRightIsLeftAlone() throws {
+        let calls = try Calls()
+        calls.look(.wake, [calls.open, .stream(.send(calls.made, calls.head("Cluster", "ID"))), .stream(.reset(calls.made))])
+        calls.look(.wake)
+        calls.expect(nil)
+    }
+    @Test func aCallThatSaysNothing() throws {
+        let calls = try Calls()
+        calls.look(.wake, [calls.open])
+        calls.expect(.calls, "does not say what it wants")
+    }
+    @Test func aCallThatGoesOn() throws {
+        let calls = try Calls()
+        calls.look(.wake, [calls.open, .stream(.send(calls.made, calls.head("Cluster", "ID")))])
+        calls.expect(.calls, "waits for 0 calls, and 1 go on: Cluster.ID")
+    }
+    @Test func aSurveyForNobody() throws {
+        let calls = try Calls()
+        calls.look(.wake, [calls.open, .stream(.send(calls.made, calls.head("PinTracker", "StatusAll")))])
+        calls.expect(.calls, "nobody is left who wants them")
+    }
+    @Test func anUploadForNobody() throws {
+        let calls = try Calls()
+        calls.look(.wake, [calls.open, .stream(.send(calls.made, calls.head("IPFSConnector", "BlockStream")))])
+        calls.expect(.calls, "nobody adds anything")
+    }
+    @Test func wordsInACallThatHasEnded() throws {
+        let calls = try Calls()
+        calls.run.callLogs[0]?.made[calls.made] = CallLog.Made(to: 1, since: calls.now, method: calls.method("Cluster", "ID"))
+        calls.look(.stream(.remoteClosed(calls.made)), [.stream(.send(calls.made, [0x80]))])
+        calls.expect(.calls, "in a call that has ended")
+    }
+    @Test func anAnswerOnAStreamThatWasReset() throws {
+        let calls = try Calls()
+        calls.run.callLogs[0]?.served[calls.served] = CallLog.Served(from: 1)
+        calls.look(.stream(.reset(calls.served)), [.stream(.send(calls.served, [0x80]))])
+        calls.expect(.calls, "in a call whose stream has ended")
+    }
+    @Test func aCallThatIsBrokenOff() throws {
+        let calls = try Calls()
+        calls.run.callLogs[0]?.served[calls.served] = CallLog.Served(from: 1)
+        calls.look(.stream(.received(calls.served, calls.head("Cluster", "ID"))), [.stream(.reset(calls.served))])
+        calls.expect(.calls, "breaks off Cluster.ID, which p1 waits for")
+    }
+    @Test func aCallThatIsNotKnown() throws {
+        let calls = try Calls()
+        calls.look(calls.incoming)
+        calls.expect(.calls, "has 0 calls of others, and 1 go on")
+    }
+    @Test func workForACallerThatHasLeft() throws {
+        let calls = try Calls()
+        calls.run.judgeServed(0, 0, 1, calls.log { _ in })
+        calls.expect(.calls, "works on 1 calls of others, of whom 0 still wait")
+    }
+    @Test func aCallThatIsLate() throws {
+        let calls = try Calls()
+        calls.run.judgeTime(0, calls.now, calls.log { $0.made[calls.made] = CallLog.Made(to: 1, since: calls.now + .seconds(-15), method: calls.method("Cluster", "ID")) })
+        calls.expect(.calls, "still waits for Cluster.ID of p1 after 15")
+    }
+    @Test func aRequestThatIsLate() throws {
+        let calls = try Calls()
+        calls.run.judgeTime(0, calls.now, calls.log { $0.requests[ExchangeID(1 << 40)] = calls.request("/api/v0/pin/rm?arg=x", calls.now + .seconds(-9), .seconds(9)) })
+        calls.expect(.calls, "still waits for /api/v0/pin/rm?arg=x of IPFS")
+    }
+    @Test func aRequestThatNobodyWaitsFor() throws {
+        let calls = try Calls()
+        calls.look(.wake, [.exchange(.start(ExchangeID(1 << 40), ExchangeRequest(target: "/api/v0/id")))])
+        calls.expect(.calls, "waits for 0 answers of IPFS, which works on 1")
+    }
+    @Test func requestsHeldBackForNothing() throws {
+        let calls = try Calls()
+        calls.run.judgeRequests(0, 0, 1, calls.process, calls.log { $0.failures = (10, 10) })
+        calls.expect(.min, "holds back 1 requests to IPFS")
+    }
+    @Test func requestsThatAreNeverTried() throws {
+        let calls = try Calls()
+        calls.run.judgeTurns(0, 1, calls.process, calls.now, calls.log { $0.triedAt = calls.now + .seconds(-2) })
+        calls.expect(.min, "tries none of them")
+    }
+    @Test func aFailingDaemonThatIsAskedAtOnce() throws {
+        let calls = try Calls()
+        calls.run.callLogs[0]?.failures = (11, 11)
+        let start = (1...2).map { PeerEffect.exchange(.start(ExchangeID(1 << 40 + $0), ExchangeRequest(target: "/api/v0/id"))) }
+        calls.look(.wake, start)
+        calls.expect(.min, "although 11 in a row have failed")
+    }
+}
