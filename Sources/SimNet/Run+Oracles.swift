@@ -120,6 +120,7 @@ extension Run {
         watchGossip(index, input, effects, process)
         watchExchange(index, input, effects, process)
         watchCalls(index, input, effects, process)
+        watchLookups(index, input, effects, process)
         watchGarbage(index, input, process)
         checkWaiting(index, process.machine.waitsForNothing())
         // TRAP, COUNT: where anything may have changed.

@@ -3,6 +3,7 @@
 import Allocation
 import Cluster
 import Crypto
+import DHT
 import DagList
 import IPFSConnector
 import Kernel
@@ -45,7 +46,10 @@ package final class Run {
     var gossipLogs: [GossipLog?] = []
     var exchangeLogs: [ExchangeLog?] = []
     var callLogs: [CallLog?] = []
+    var lookupLogs: [LookupLog?] = []
     var garbageLogs: [GarbageLog?] = []
+    /// Where peers are in the DHT.
+    var positions: [PeerID: Position] = [:]
     /// Frames of gossip that were read lately.
     var gossipRead: [UInt64: GossipSaid] = [:]
     /// How often was looked at what goes on all the time.
@@ -72,6 +76,7 @@ package final class Run {
         gossipLogs = Array(repeating: nil, count: world.peers.count)
         exchangeLogs = Array(repeating: nil, count: world.peers.count)
         callLogs = Array(repeating: nil, count: world.peers.count)
+        lookupLogs = Array(repeating: nil, count: world.peers.count)
         garbageLogs = Array(repeating: nil, count: world.peers.count)
         introduceFew()
         drawClocks()

@@ -137,3 +137,106 @@ private final class Calls {
         calls.expect(.min, "although 11 in a row have failed")
     }
 }
+
+// MARK: The DHT
+
+extension Calls {
+    var p1: PeerID { world.peers[1].id }
+    /// Somebody that nobody knows.
+    var stranger: PeerID { SimPeer.identity(99, world.tape) }
+    var line: StreamID { StreamID(owner: 7, number: 1 << 40) }
+    func search(_ input: PeerInput = .wake, _ effects: [PeerEffect] = [], _ body: (inout LookupLog) -> Void = { _ in }) {
+        if var log = run.lookupLogs[0] { body(&log); run.lookupLogs[0] = log }
+        run.watchLookups(0, input, effects[...], process)
+    }
+    func lookups(_ body: (inout LookupLog) -> Void = { _ in }) -> LookupLog {
+        var log = LookupLog(life: process.peer.lives, begun: now)
+        body(&log)
+        return log
+    }
+    func asking(_ key: Bytes, known: [PeerID]) -> LookupLog.Search {
+        var search = LookupLog.Search(target: Position(of: key))
+        for peer in known { search.known[run.position(peer).distance(to: search.target)] = peer }
+        return search
+    }
+}
+
+@Suite struct LookupOracleTests {
+    @Test func whatIsRightIsLeftAlone() throws {
+        let calls = try Calls()
+        calls.search()
+        calls.run.judgeTold(0, calls.stranger.bytes, calls.p1, DHTMessage(.findNode), [calls.p1], calls.lookups())
+        calls.expect(nil)
+    }
+    @Test func whoHasGone() throws {
+        let calls = try Calls()
+        calls.search(.wake, [.stream(.open(calls.line, to: calls.p1, protocols: DHT.protocols))]) { $0.contacts.remove(calls.p1) }
+        calls.expect(.lookup, "asks p1, which has gone")
+    }
+    @Test func whoIsNearAndNotTold() throws {
+        let calls = try Calls()
+        let log = calls.lookups { $0.contacts[calls.p1] = LookupLog.Contact(since: calls.now) }
+        calls.run.judgeTold(0, calls.stranger.bytes, calls.world.peers[2].id, DHTMessage(.findNode), [calls.p1], log)
+        calls.expect(.lookup, "does not tell p2 of p1")
+    }
+    @Test func whoDoesNotAnswer() throws {
+        let calls = try Calls()
+        let isTabled = calls.process.machine.isTabled(calls.p1)
+        try #require(isTabled)
+        calls.search(.stream(.reset(calls.line))) { $0.lines[calls.line] = LookupLog.Line(peer: calls.p1, asked: [1]) }
+        calls.expect(.lookup, "keeps p1 in its table")
+    }
+    @Test func whoHasAnswered() throws {
+        let calls = try Calls()
+        calls.search(.stream(.received(calls.line, DHTMessage(.findNode).frame))) {
+            $0.contacts[calls.stranger] = LookupLog.Contact(since: calls.now, serves: true)
+            $0.lines[calls.line] = LookupLog.Line(peer: calls.stranger, asked: calls.stranger.bytes)
+        }
+        calls.expect(.lookup, "does not take it into its table")
+    }
+    @Test func whoIsNearerAndPassedOver() throws {
+        let calls = try Calls()
+        let log = calls.lookups { $0.contacts[calls.stranger] = LookupLog.Contact(since: calls.now, serves: true) }
+        let search = calls.asking(calls.stranger.bytes, known: [calls.stranger])
+        calls.run.judgeNext(0, calls.p1, search, busy: SortedSet([calls.stranger]), calls.now, DHTSettings(), log)
+        calls.expect(nil)
+        calls.run.judgeNext(0, calls.p1, search, busy: SortedSet(), calls.now, DHTSettings(), log)
+        calls.expect(.lookup, "asks p1, and passes over")
+    }
+    @Test func tooManyAtATime() throws {
+        let calls = try Calls()
+        calls.search {
+            $0.searches[[1]] = calls.asking([1], known: [])
+            for number in 0..<11 { $0.lines[StreamID(owner: 7, number: 1 << 40 + UInt64(number))] = LookupLog.Line(peer: calls.p1, asked: [1]) }
+        }
+        calls.expect(.lookup, "asks 11 for the same at a time")
+    }
+    @Test func whoIsNotSought() throws {
+        let calls = try Calls()
+        calls.search(.stream(.failed(calls.made, reason: "not connected"))) { $0.calls[calls.made] = (calls.stranger, 10) }
+        calls.expect(.lookup, "does not reach it, and does not ask")
+    }
+    @Test func noRefresh() throws {
+        let calls = try Calls()
+        let log = calls.lookups {
+            $0.refreshedAt = calls.now + .minutes(-13)
+            $0.contacts[calls.p1] = LookupLog.Contact(since: calls.now + .minutes(-13), serves: true)
+        }
+        calls.run.judgeRefresh(0, calls.process, calls.now, log)
+        calls.expect(.lookup, "has not looked for those around it for 780")
+    }
+}
+
+// MARK: Garbage
+
+@Suite struct GarbageOracleTests {
+    @Test(arguments: [0, 9, 11]) func whatIsPinned(minutes: Int64) throws {
+        let calls = try Calls("at 2s p0 add bytes=3000 chunk=512 min=-1 max=-1", options: " embedded=yes")
+        let root = try #require(calls.process.machine.ipfs.embeddedPins?.keys.first)
+        calls.run.judgeGarbage(0, [], calls.process, begun: calls.now)
+        calls.run.judgeGarbage(0, [calls.stranger].map { CID(v1: Codec.raw, .sha2_256(of: $0.bytes)) }, calls.process, begun: calls.now + .minutes(-11))
+        calls.expect(nil)
+        calls.run.judgeGarbage(0, [root], calls.process, begun: calls.now + .minutes(-minutes))
+        calls.expect(.add, minutes < 10 ? "as garbage \(minutes * 60)" : "which it pins")
+    }
+}

@@ -195,6 +195,12 @@ package struct ClusterPeer: Sendable {
     }
     /// Requests to the IPFS daemon that somebody waits for, and those that are held back; nil for the embedded node.
     package mutating func requestsToIPFS() -> (sent: Int, held: Int)? { ipfs.requestsToDaemon }
+    /// Of the local DHT: who is in the table, a search that is under way, and who was looked for a moment ago in vain.
+    package mutating func tabled() -> [PeerID] { dht.table.peers }
+    package mutating func isTabled(_ peer: PeerID) -> Bool { dht.table.contains(peer) }
+    package mutating func isFinishing(_ key: Bytes) -> Bool? { dht.isFinishing(key) }
+    package mutating func searchesBegun() -> UInt64 { dht.lookupNumber }
+    package mutating func isMissing(_ peer: PeerID, at now: Instant) -> Bool { dht.isMissing(peer, at: now) }
     /// What the embedded node is dropping as garbage.
     package mutating func collected() -> [CID] { ipfs.collected }
     package var bookCount: Int { book.count }

@@ -64,7 +64,7 @@ package struct DHT: Sendable {
 
     // Whom we look for. See DHT+Lookups.
     var lookups = SortedMap<UInt64, Lookup>()
-    var lookupNumber: UInt64 = 0
+    package internal(set) var lookupNumber: UInt64 = 0
     var dialling = SortedMap<PeerID, Dialling>()
     var unreachable = SortedMap<PeerID, Instant>()
     var missing = SortedMap<PeerID, Instant>()
@@ -91,6 +91,11 @@ package struct DHT: Sendable {
     package var checkCount: Int { checks.count }
     package var lookupCount: Int { lookups.count }
     package var dialCount: Int { dialling.count }
+    /// Of a search for that key, if one is under way: it asks those only who are around the closest.
+    package func isFinishing(_ key: Bytes) -> Bool? {
+        lookups.first { $0.value.key == key }.map { $0.value.isFinishing }
+    }
+    package func isMissing(_ peer: PeerID, at now: Instant) -> Bool { missing[peer].map { $0 > now } ?? false }
 
     var protocols: [String] { network == .local ? DHT.protocols : DHT.wideProtocols }
     package func isLooking(for peer: PeerID) -> Bool { lookups.contains { $0.value.aim == .peer(peer) } }
