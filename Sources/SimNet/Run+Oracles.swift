@@ -121,6 +121,7 @@ extension Run {
         watchExchange(index, input, effects, process)
         watchCalls(index, input, effects, process)
         watchLookups(index, input, effects, process)
+        watchLists(index, input, effects, process)
         watchGarbage(index, input, process)
         checkWaiting(index, process.machine.waitsForNothing())
         // TRAP, COUNT: where anything may have changed.

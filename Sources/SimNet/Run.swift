@@ -47,6 +47,7 @@ package final class Run {
     var exchangeLogs: [ExchangeLog?] = []
     var callLogs: [CallLog?] = []
     var lookupLogs: [LookupLog?] = []
+    var listLogs: [ListLog?] = []
     var garbageLogs: [GarbageLog?] = []
     /// Where peers are in the DHT.
     var positions: [PeerID: Position] = [:]
@@ -77,6 +78,7 @@ package final class Run {
         exchangeLogs = Array(repeating: nil, count: world.peers.count)
         callLogs = Array(repeating: nil, count: world.peers.count)
         lookupLogs = Array(repeating: nil, count: world.peers.count)
+        listLogs = Array(repeating: nil, count: world.peers.count)
         garbageLogs = Array(repeating: nil, count: world.peers.count)
         introduceFew()
         drawClocks()

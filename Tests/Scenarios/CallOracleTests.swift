@@ -240,3 +240,50 @@ extension Calls {
         calls.expect(.add, minutes < 10 ? "as garbage \(minutes * 60)" : "which it pins")
     }
 }
+
+// MARK: Lists
+
+@Suite struct ListOracleTests {
+    private static let cids = (0..<2).map { CID(v1: Codec.dagPB, .sha2_256(of: [$0])) }
+    private func log(_ calls: Calls) -> ListLog {
+        var log = ListLog(life: calls.process.peer.lives)
+        log.pages[calls.p1] = ([1], Self.cids[0])
+        return log
+    }
+    @Test func whatIsRightIsLeftAlone() throws {
+        let calls = try Calls()
+        calls.run.judgePage(0, calls.p1, [], Self.cids, [1], known: [], log(calls))
+        calls.run.judgePage(0, calls.p1, [1], [Self.cids[1]], [], known: [], log(calls))
+        calls.run.judgeFailed(0, false)
+        calls.expect(nil)
+    }
+    @Test func whatIsListedTwice() throws {
+        let calls = try Calls()
+        calls.run.judgePage(0, calls.p1, [1], Self.cids, [2], known: [], log(calls))
+        calls.expect(.wants, "on two pages")
+    }
+    @Test func aPageWithoutEnd() throws {
+        let calls = try Calls()
+        calls.run.judgePage(0, calls.p1, [2], [Self.cids[1]], [2], known: [], log(calls))
+        calls.expect(.wants, "is the one that it has asked for")
+    }
+    @Test func aListThatBeginsTooLate() throws {
+        let calls = try Calls()
+        calls.run.judgePage(0, calls.p1, [], [Self.cids[1]], [], known: Self.cids, log(calls))
+        calls.expect(.wants, "from what is newer than \(Self.cids[0])")
+    }
+    @Test func aListThatBeginsAtOnceAgain() throws {
+        let calls = try Calls()
+        calls.run.listLogs[0]?.endedAt = calls.now
+        var question = ProtobufWriter()
+        question.uint64(3, 10)
+        let effects: [PeerEffect] = [.stream(.open(calls.line, to: calls.p1, protocols: [DagList.protocolID])), .stream(.send(calls.line, framed(question.bytes)))]
+        calls.run.watchLists(0, .wake, effects[...], calls.process)
+        calls.expect(.wants, "begins a list of blocks 0")
+    }
+    @Test func aListThatFailedAndIsAwaited() throws {
+        let calls = try Calls()
+        calls.run.judgeFailed(0, true)
+        calls.expect(.wants, "and waits for it")
+    }
+}

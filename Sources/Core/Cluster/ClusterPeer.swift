@@ -203,6 +203,7 @@ package struct ClusterPeer: Sendable {
     package mutating func isMissing(_ peer: PeerID, at now: Instant) -> Bool { dht.isMissing(peer, at: now) }
     /// What the embedded node is dropping as garbage.
     package mutating func collected() -> [CID] { ipfs.collected }
+    package mutating func isCatchingUp() -> Bool { replica.isCatchingUp }
     package var bookCount: Int { book.count }
     /// What the peerstore file is to hold: other peers and their addresses, the most important first.
     package var knownPeers: [(peer: PeerID, addresses: [Multiaddr])] { book.known }

@@ -1,0 +1,148 @@
+// The lists of blocks that peers give each other page by page, read off the wire: each page once, to the end, from what is known on.
+
+import Cluster
+import DagList
+import Encoding
+import Kernel
+import MerkleCRDT
+import Multiformats
+import Seams
+
+/// What is known of one peer's lists in one life of it. Times are those of its own clock.
+struct ListLog {
+    struct Served {
+        let from: PeerID
+        var reader = FrameReader(limitBytes: .max)
+        var cursor: Bytes?
+        /// Of what the asker has, the blocks that are here too.
+        var known: [CID] = []
+    }
+    let life: UInt64
+    /// Questions that have no answer, and how much of it has come.
+    var asked = SortedMap<StreamID, FrameReader>()
+    var served = SortedMap<StreamID, Served>()
+    /// The last page that each was given: where it ended, and with what.
+    var pages = SortedMap<PeerID, (cursor: Bytes, last: CID)>()
+    /// When a list ended.
+    var endedAt: Instant?
+}
+
+/// A page, or a question for one: the first two fields of either are of the same kind.
+private struct Listed {
+    var cids: [CID] = []
+    var heads: [Multihash] = []
+    var cursor: Bytes = []
+
+    init?(question frame: ArraySlice<UInt8>) {
+        var reader = ProtobufReader(frame)
+        do {
+            while let field = try reader.next() {
+                switch field.number {
+                case 1: cursor = Bytes(try field.bytes())
+                case 2: heads.append(try Multihash(try field.bytes()))
+                default: break
+                }
+            }
+        } catch { return nil }
+    }
+    init?(page frame: ArraySlice<UInt8>) {
+        var reader = ProtobufReader(frame)
+        do {
+            while let field = try reader.next() {
+                switch field.number {
+                case 1:
+                    var entry = try field.message()
+                    while let part = try entry.next() { if part.number == 1 { cids.append(try CID(try part.bytes())) } }
+                case 2: cursor = Bytes(try field.bytes())
+                default: break
+                }
+            }
+        } catch { return nil }
+    }
+}
+
+extension Run {
+    /// WANTS: after each step of a peer that lives on.
+    func watchLists(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>, _ process: Process) {
+        if listLogs[index]?.life != process.peer.lives { listLogs[index] = ListLog(life: process.peer.lives) }
+        guard !world.isStepCut, var log = listLogs[index].take() else { return }
+        let now = process.peer.clock.reading(world.now).monotonic
+        var hasFailed = hearOfLists(input, process, now, &log)
+        for case .stream(let effect) in effects {
+            switch effect {
+            case .open(let id, _, let protocols) where protocols == [DagList.protocolID]: log.asked[id] = FrameReader(limitBytes: .max)
+            case .send(let id, let bytes):
+                var reader = FrameReader(limitBytes: .max)
+                guard log.asked[id] != nil || log.served[id] != nil else { continue }
+                reader.append(bytes)
+                guard let frame = try? reader.next() else { continue }
+                if log.served[id] != nil { notePage(index, id, frame, &log) } else { judgeBegun(index, input, frame, process, now, log) }
+            case .reset(let id):
+                log.served.remove(id)
+                if log.asked.remove(id) != nil { (hasFailed, log.endedAt) = (true, now) }
+            default: break
+            }
+        }
+        if hasFailed, log.asked.isEmpty { judgeFailed(index, process.machine.isCatchingUp()) }
+        listLogs[index] = log
+    }
+
+    /// True where a list has ended without an answer.
+    private func hearOfLists(_ input: PeerInput, _ process: Process, _ now: Instant, _ log: inout ListLog) -> Bool {
+        switch input {
+        case .stream(.incoming(let id, let peer, DagList.protocolID)): log.served[id] = ListLog.Served(from: peer)
+        case .stream(.received(let id, let bytes)):
+            if log.served[id] != nil {
+                log.served[id]?.reader.append(bytes)
+                guard let frame = try? log.served[id]?.reader.next(), let question = Listed(question: frame) else { break }
+                log.served[id]?.cursor = question.cursor
+                let heads = question.heads.prefix(100).map { CID(v1: Codec.dagPB, $0) }
+                if question.cursor.isEmpty { log.served[id]?.known = process.machine.merged(among: heads) }
+            } else if log.asked[id] != nil {
+                log.asked[id]?.append(bytes)
+                guard let frame = try? log.asked[id]?.next(), let page = Listed(page: frame) else { break }
+                log.asked.remove(id)
+                if page.cursor.isEmpty { log.endedAt = now }
+            }
+        case .stream(.reset(let id)), .stream(.failed(let id, _)), .stream(.remoteClosed(let id)):
+            if case .stream(.remoteClosed) = input {} else { log.served.remove(id) }
+            guard log.asked.remove(id) != nil else { break }
+            log.endedAt = now
+            return true
+        default: break
+        }
+        return false
+    }
+
+    private func notePage(_ index: Int, _ id: StreamID, _ frame: ArraySlice<UInt8>, _ log: inout ListLog) {
+        guard let served = log.served[id], let asked = served.cursor, let page = Listed(page: frame) else { return }
+        judgePage(index, served.from, asked, page.cids, page.cursor, known: served.known, log)
+        log.pages[served.from] = page.cids.last.map { (page.cursor, $0) }
+    }
+
+    // MARK: Judged
+
+    /// A page goes on where the last one ended; and the first begins with the oldest of what both have.
+    func judgePage(_ index: Int, _ to: PeerID, _ asked: Bytes, _ cids: [CID], _ cursor: Bytes, known: [CID], _ log: ListLog) {
+        oracles.judged += 1
+        if let last = log.pages[to], !asked.isEmpty, last.cursor == asked, cids.contains(last.last) {
+            return world.fail(.wants, "\(world.name(index)) lists \(last.last) to \(named(to)) on two pages")
+        }
+        if !cursor.isEmpty, cursor == asked { return world.fail(.wants, "\(world.name(index)) tells \(named(to)) that the next page is the one that it has asked for") }
+        guard asked.isEmpty, cursor.isEmpty, !plan.has(.disk), !plan.spoilsDisks, let head = known.first(where: { !cids.contains($0) }) else { return }
+        world.fail(.wants, "\(world.name(index)) lists its blocks to \(named(to)) from what is newer than \(head), which both have")
+    }
+
+    /// A list is begun once; after it has ended, or failed, another one begins after a pause, or with somebody who has just come.
+    private func judgeBegun(_ index: Int, _ input: PeerInput, _ frame: ArraySlice<UInt8>, _ process: Process, _ now: Instant, _ log: ListLog) {
+        // A state that is made anew begins without a pause.
+        if plan.has(.disk) || plan.spoilsDisks { return }
+        if case .connection(.introduced) = input { return }
+        guard let question = Listed(question: frame), question.cursor.isEmpty, let ended = log.endedAt, now < ended + process.peer.settings.replica.retryDelay else { return }
+        world.fail(.wants, "\(world.name(index)) begins a list of blocks \((now - ended).seconds) after the last one")
+    }
+
+    func judgeFailed(_ index: Int, _ isCatchingUp: Bool) {
+        if isCatchingUp { world.fail(.wants, "\(world.name(index)) has got no answer to its question for a list of blocks, and waits for it") }
+    }
+}
