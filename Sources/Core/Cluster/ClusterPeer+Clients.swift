@@ -116,7 +116,7 @@ extension ClusterPeer {
 
     private mutating func recover(_ cid: CID, _ isLocal: Bool, _ client: ClientID) {
         if isLocal {
-            guard storedPin(cid) != nil else { return reply(client, .failure(.notPinned)) }
+            do { _ = try requiredPin(cid) } catch { return reply(client, .failure(error)) }
             return localRecover(cid) { $0.reply(client, .success([.info(GlobalPinInfo($1.info))])) }
         }
         globalStatus(cid, method: RPCMethod("PinTracker", "Recover")) { cluster, then in

@@ -24,16 +24,26 @@ extension ClusterPeer {
 
     /// TRK-44: what this peer says of one CID.
     mutating func localStatus(_ cid: CID, then: @escaping Then<PinInfo>) {
-        let pin = storedPin(cid)
+        let pin: Pin?
+        do { pin = try knownPin(cid) } catch { return then(&self, unread(cid, error)) }
         if let info = tracker.settledStatus(of: cid, pin: pin, now: turn.now) { return then(&self, decorated(info)) }
         guard let pin else { unreachable("what is not pinned has a settled status") }
         askIPFS(.pinLsCid(pin)) { peer, result in
             // The world may have moved on while IPFS was asked: what the tracker knows now comes first.
-            let current = peer.storedPin(cid)
+            let current: Pin?
+            do throws(ClientFailure) { current = try peer.knownPin(cid) } catch { return then(&peer, peer.unread(cid, error)) }
             let settled = peer.tracker.settledStatus(of: cid, pin: current, now: peer.turn.now)
             let info = settled ?? peer.tracker.status(of: current ?? pin, ipfs: ClusterPeer.pinStatus(result))
             then(&peer, peer.decorated(peer.queued(info, try? peer.replica.address(of: cid))))
         }
+    }
+
+    /// Where the pinset cannot be read, only what is being worked on is known; not that there is no such pin.
+    private func unread(_ cid: CID, _ failure: ClientFailure) -> PinInfo {
+        if let info = tracker.settledStatus(of: cid, pin: nil, now: turn.now), info.short.status != .unpinned { return decorated(info) }
+        var info = blankInfo(cid, nil, id)
+        (info.short.status, info.short.error) = (.clusterError, failure.message)
+        return decorated(info)
     }
 
     /// What the tracker has not been told of yet, for there is much of it, waits for it in the log.
@@ -80,8 +90,16 @@ extension ClusterPeer {
         _ cid: CID, method: RPCMethod, here: @escaping @Sendable (inout ClusterPeer, @escaping Then<PinInfo>) -> Void,
         then: @escaping Then<GlobalPinInfo>
     ) {
-        let pin = storedPin(cid)
         let everyone = settings.isFollower ? [id] : members
+        let pin: Pin?
+        do { pin = try knownPin(cid) } catch {
+            var global = GlobalPinInfo(cid: cid)
+            global.add(unread(cid, error))
+            for peer in everyone where peer != id {
+                if let info = failed(peer, RPCFailure(.application, error.message), cid, nil) { global.add(info) }
+            }
+            return then(&self, global)
+        }
         let isAsked = { (peer: PeerID) in pin.map { !$0.isRemote(for: peer) } ?? false }
         let asked = pin == nil ? [] : (settings.isFollower ? [id] : everyone.filter(isAsked))
         let others = everyone.filter { !asked.contains($0) }
