@@ -148,8 +148,6 @@ struct GossipLog {
     var streams = SortedMap<StreamID, Int>()
     var inbound = SortedMap<StreamID, Int>()
     var mesh: [[Int]] = [[], []]
-    /// Topics whose meshes were at their upper bound after the last heartbeat.
-    var full: Set<Int> = []
     /// Authentic messages that have come or were published; and those that it has passed on, and when.
     var seen: Set<UInt64> = []
     var passed: [UInt64: Int64] = [:]
@@ -472,7 +470,7 @@ extension Run {
                 if heard.unsubscribed.contains(topic) { log.partners[from]?.topics.remove(topic) }
                 if heard.subscribed.contains(topic) { log.partners[from]?.topics.insert(topic) }
             }
-            if isHeartbeat { judgeTended(topic, &log, step, process) }
+            if isHeartbeat { judgeTended(topic, before.count, log, step, process) }
         }
     }
 
@@ -483,13 +481,11 @@ extension Run {
         log.partners[other]?.backOff[topic] = max(until, last)
     }
 
-    /// GS-25: a mesh that is too thin takes in whoever may come.
-    func judgeTended(_ topic: Int, _ log: inout GossipLog, _ step: GossipStep, _ process: Process) {
-        let settings = process.peer.settings.gossip, mesh = log.mesh[topic]
-        // Some that it chooses itself may come on top of a mesh that is nearly full (seed 700180): until the next heartbeat.
-        let isFull = mesh.count >= 12 * settings.meshFactor
-        if isFull, log.full.contains(topic) { return failGossip(step, "has \(mesh.count) members in a mesh after two heartbeats, which is its upper bound") }
-        if isFull { log.full.insert(topic) } else { log.full.remove(topic) }
+    /// GS-25: a mesh that is full is thinned, and one that is too thin takes in whoever may come.
+    func judgeTended(_ topic: Int, _ before: Int, _ log: GossipLog, _ step: GossipStep, _ process: Process) {
+        let settings = process.peer.settings.gossip, mesh = log.mesh[topic], most = 12 * settings.meshFactor
+        // Some that it chooses itself may come on top of a mesh that is nearly full (seeds 700180, 2500025): until the next heartbeat.
+        if before >= most, mesh.count >= most { return failGossip(step, "has \(mesh.count) members in a mesh, which is its upper bound, and sends none of them away") }
         guard mesh.count < 5 * settings.meshFactor else { return }
         let left = log.partners.indices.first { other in
             guard let partner = log.partners[other], !mesh.contains(other) else { return false }

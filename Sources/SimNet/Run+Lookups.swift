@@ -37,9 +37,9 @@ struct LookupLog {
     var lines = SortedMap<StreamID, Line>()
     var served = SortedMap<StreamID, Served>()
     var searches: [Bytes: Search] = [:]
-    /// Whom it is dialling, and whom it could not reach, when.
+    /// Whom it is dialling, and whom it could not reach.
     var dialling = SortedSet<PeerID>()
-    var unreached = SortedMap<PeerID, Instant>()
+    var unreached = SortedSet<PeerID>()
     /// How many searches it has begun.
     var begunCount: UInt64 = 0
     /// When it looked for itself last.
@@ -97,6 +97,8 @@ extension Run {
         case .connection(.connected(let peer, _, _)):
             log.contacts[peer] = log.contacts[peer] ?? LookupLog.Contact(since: now)
             log.dialling.remove(peer)
+            // Where it was its turn before, it was left out in silence (seed 1400052).
+            if log.unreached.contains(peer) { for key in log.searches.keys { log.searches[key]?.tried.insert(peer) } }
             log.unreached.remove(peer)
         case .connection(.introduced(let peer, let introduction)): log.contacts[peer]?.serves = introduction.protocols.contains(where: DHT.protocols.contains)
         case .connection(.disconnected(let peer)):
@@ -106,7 +108,7 @@ extension Run {
             return true
         case .connection(.dialFailed(let peer, _)):
             log.dialling.remove(peer)
-            log.unreached[peer] = now
+            log.unreached.insert(peer)
             return true
         case .stream(.incoming(let id, let peer, let name)):
             guard DHT.protocols.contains(name) else { return false }
@@ -234,7 +236,7 @@ extension Run {
         if case .connection = input { isDialled = true }
         for (peer, key) in fresh where !isDialled {
             guard let search = log.searches[key], process.machine.isFinishing(key) == false else { continue }
-            judgeNext(index, peer, search, busy: step.busy, now, settings, log)
+            judgeNext(index, peer, search, busy: step.busy, log)
         }
         for key in Array(log.searches.keys) {
             let underWay = log.lines.values.count { $0.asked == key }
@@ -243,18 +245,18 @@ extension Run {
         }
     }
 
-    func judgeNext(_ index: Int, _ peer: PeerID, _ search: LookupLog.Search, busy: SortedSet<PeerID>, _ now: Instant, _ settings: DHTSettings, _ log: LookupLog) {
+    func judgeNext(_ index: Int, _ peer: PeerID, _ search: LookupLog.Search, busy: SortedSet<PeerID>, _ log: LookupLog) {
         let distance = position(peer).distance(to: search.target)
         oracles.judged += 1
-        for (nearer, other) in search.known where nearer < distance && isPassedOver(other, search, busy, now, settings, log) {
+        for (nearer, other) in search.known where nearer < distance && isPassedOver(other, search, busy, log) {
             return world.fail(.lookup, "\(world.name(index)) asks \(named(peer)), and passes over \(named(other)), which is nearer to what it looks for")
         }
     }
 
     /// It may be asked, and was not.
-    private func isPassedOver(_ peer: PeerID, _ search: LookupLog.Search, _ busy: SortedSet<PeerID>, _ now: Instant, _ settings: DHTSettings, _ log: LookupLog) -> Bool {
+    private func isPassedOver(_ peer: PeerID, _ search: LookupLog.Search, _ busy: SortedSet<PeerID>, _ log: LookupLog) -> Bool {
         if search.tried.contains(peer) || log.isBusy(peer) || busy.contains(peer) || log.dialling.contains(peer) { return false }
-        guard let contact = log.contacts[peer] else { return log.unreached[peer].map { now > $0 + settings.unreachableFor } ?? true }
+        guard let contact = log.contacts[peer] else { return !log.unreached.contains(peer) }
         return contact.serves == true
     }
 

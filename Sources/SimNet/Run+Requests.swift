@@ -147,9 +147,15 @@ extension Run {
             return true
         }
         oracles.judged += 1
+        // What rot has taken out of a state comes back with its block, or the next recovery that the daemon answers sees to it (seed 175).
+        guard !plan.spoilsDisks || !plan.troublesIPFS && process.machine.replica.absentCount == 0 else {
+            oracles.stale[index]?[info.cid] = nil
+            return true
+        }
         let since = oracles.stale[index]?[info.cid].flatMap { $0.created == info.created ? $0.since : nil } ?? world.now
         oracles.stale[index, default: [:]][info.cid] = Stale(created: info.created, since: since)
-        guard world.now - since > Run.staleMax.nanoseconds else { return true }
+        let limit = plan.spoilsDisks ? Run.staleMax + process.peer.settings.recoverInterval : Run.staleMax
+        guard world.now - since > limit.nanoseconds else { return true }
         world.fail(.truth, "\(world.name(index)) tells of \(info.cid) that it is \(info.short.status.text) as \(info.name), and its pinset has long had it as \(pin.options.name)")
         return false
     }

@@ -156,9 +156,9 @@ extension Run {
         switch said.status {
         case .sharded: return pins.contains { $0?.type == .meta } ? nil : "it is not"
         case .remote:
-            if !isThere { return "there is no such pin" }
-            // What it has not been told of yet it does not know.
+            // What it has not been told of yet it does not know (seed 1510013).
             if isAsked, isBehind(cid, index) { return nil }
+            if !isThere { return "there is no such pin" }
             return pins.contains { $0.map { $0.type != .meta && !isAllocated($0, to: peer) } ?? false } ? nil : "it is its own"
         case .pinned, .unexpectedlyUnpinned: return pins.contains { $0.map { isAllocated($0, to: peer) } ?? false } ? faultOfUntold(said, cid, index, asked) : "it is none of its pins"
         case .unpinned: return !isAsked || pins.contains { $0 == nil } ? nil : "it is in the pinset"

@@ -198,9 +198,9 @@ extension Calls {
         let calls = try Calls()
         let log = calls.lookups { $0.contacts[calls.stranger] = LookupLog.Contact(since: calls.now, serves: true) }
         let search = calls.asking(calls.stranger.bytes, known: [calls.stranger])
-        calls.run.judgeNext(0, calls.p1, search, busy: SortedSet([calls.stranger]), calls.now, DHTSettings(), log)
+        calls.run.judgeNext(0, calls.p1, search, busy: SortedSet([calls.stranger]), log)
         calls.expect(nil)
-        calls.run.judgeNext(0, calls.p1, search, busy: SortedSet(), calls.now, DHTSettings(), log)
+        calls.run.judgeNext(0, calls.p1, search, busy: SortedSet(), log)
         calls.expect(.lookup, "asks p1, and passes over")
     }
     @Test func tooManyAtATime() throws {

@@ -221,19 +221,19 @@ private final class Wire {
         let wire = try Wire()
         var log = try #require(wire.run.gossipLogs[0])
         let step = GossipStep(index: 0, now: wire.process.peer.clock.reading(wire.world.now).monotonic)
-        wire.run.judgeTended(0, &log, step, wire.process)
+        wire.run.judgeTended(0, 0, log, step, wire.process)
         wire.expect(nil)
         log.mesh[0] = [2]
-        wire.run.judgeTended(0, &log, step, wire.process)
+        wire.run.judgeTended(0, 0, log, step, wire.process)
         wire.expect(.gossip, "does not take in p1")
     }
     @Test func aMeshThatIsFull() throws {
         let wire = try Wire()
         var log = try #require(wire.run.gossipLogs[0])
         log.mesh[0] = Array(0..<48)
-        wire.run.judgeTended(0, &log, GossipStep(index: 0, now: .init(nanoseconds: 0)), wire.process)
+        wire.run.judgeTended(0, 11, log, GossipStep(index: 0, now: .init(nanoseconds: 0)), wire.process)
         wire.expect(nil)
-        wire.run.judgeTended(0, &log, GossipStep(index: 0, now: .init(nanoseconds: 0)), wire.process)
+        wire.run.judgeTended(0, 12 * wire.process.peer.settings.gossip.meshFactor, log, GossipStep(index: 0, now: .init(nanoseconds: 0)), wire.process)
         wire.expect(.gossip, "upper bound")
     }
     @Test func newsThatNobodyHearsOf() throws {
