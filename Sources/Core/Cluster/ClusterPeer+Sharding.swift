@@ -106,12 +106,18 @@ extension ClusterPeer {
     /// The list is pinned everywhere, block by block; the content itself is an entry of the pinset that nobody pins.
     private mutating func pinList(_ list: ClusterDAG, _ parameters: AddParameters, _ client: ClientID) {
         turn.effects.append(.reply(client, .item(.added(list.output(parameters.options)))))
-        pinUnlessTold(list.pin(parameters.options), parameters) { cluster, outcome in
-            if case .failure(let failure) = outcome {
-                if cluster.adds[client] != nil { cluster.failAdding(client, failure) }
+        let pin = list.pin(parameters.options)
+        let isNew = storedPin(pin.cid) == nil && !isPending(pin.cid)
+        pinUnlessTold(pin, parameters) { cluster, outcome in
+            guard let created = cluster.adds[client]?.sharding?.created else {
+                if isNew, case .success = outcome { cluster.dropShard(pin.cid) }
                 return
             }
+            if case .failure(let failure) = outcome { return cluster.failAdding(client, failure) }
+            let parts = isNew ? created + [pin.cid] : created
+            cluster.adds[client]?.sharding?.created = []  // from here on they go with the content, whoever leaves
             cluster.pinUnlessTold(list.metaPin(parameters.options), parameters) { cluster, outcome in
+                if case .failure = outcome { for part in parts { cluster.dropShard(part) } }
                 guard cluster.adds[client] != nil else { return }
                 if case .failure(let failure) = outcome { return cluster.failAdding(client, failure) }
                 cluster.adds[client] = nil
