@@ -44,8 +44,6 @@ struct LookupLog {
     var begunCount: UInt64 = 0
     /// When it looked for itself last.
     var refreshedAt: Instant?
-    /// Calls to peers that are not connected.
-    var calls = SortedMap<StreamID, (peer: PeerID, bytes: Int)>()
 
     /// What is outstanding with a peer.
     func isBusy(_ peer: PeerID) -> Bool { lines.contains { $0.value.peer == peer && $0.value.asked != nil } }
@@ -82,7 +80,6 @@ extension Run {
             default: break
             }
         }
-        if case .stream(.failed(let id, _)) = input, let (peer, bytes) = log.calls.remove(id) { judgeSought(index, peer, bytes, process, now, log) }
         if isTouched {
             judgeTable(index, step, process, log)
             judgeSearches(index, input, step, process, now, &log)
@@ -155,12 +152,10 @@ extension Run {
     private func noteQuestion(_ index: Int, _ effect: StreamEffect, _ process: Process, _ log: inout LookupLog, _ step: inout LookupStep) -> Bool {
         switch effect {
         case .open(let id, let peer, let protocols):
-            if protocols.first == "/ipfscluster/1.0/rpc", log.contacts[peer] == nil { log.calls[id] = (peer, 0) }
             guard protocols == DHT.protocols else { return false }
             if log.contacts[peer] == nil { world.fail(.lookup, "\(world.name(index)) asks \(named(peer)), which has gone, for whom it knows") }
             log.lines[id] = LookupLog.Line(peer: peer)
         case .send(let id, let bytes):
-            if let call = log.calls[id] { log.calls[id] = (call.peer, call.bytes + bytes.count) }
             if log.lines[id] != nil {
                 var reader = FrameReader(limitBytes: .max)
                 reader.append(bytes)
@@ -178,7 +173,6 @@ extension Run {
             } else { return false }
         case .closeWrite(let id): return log.served.remove(id) != nil
         case .reset(let id):
-            log.calls.remove(id)
             guard log.lines[id] != nil else { return log.served.remove(id) != nil }
             breakLine(id, &log, &step)
         }
@@ -278,14 +272,6 @@ extension Run {
             search.known[position(told.id).distance(to: search.target)] = told.id
         }
         log.searches[key] = search
-    }
-
-    /// DIAL-05: a peer that cannot be reached where it was is looked for.
-    private func judgeSought(_ index: Int, _ peer: PeerID, _ bytes: Int, _ process: Process, _ now: Instant, _ log: LookupLog) {
-        // In a crowd others may be looked for already, as many as may be at a time (1500142, 2500025).
-        guard !isCrowd, log.contacts[peer] == nil, bytes < 100_000, process.machine.isFinishing(peer.bytes) == nil, !process.machine.isMissing(peer, at: now) else { return }
-        guard let other = process.machine.tabled().first(where: { $0 != peer && log.contacts[$0]?.serves == true }) else { return }
-        world.fail(.lookup, "\(world.name(index)) calls \(named(peer)), does not reach it, and does not ask \(named(other)) where it is")
     }
 
     /// DHT-15.

@@ -211,11 +211,6 @@ extension Calls {
         }
         calls.expect(.lookup, "asks 11 for the same at a time")
     }
-    @Test func whoIsNotSought() throws {
-        let calls = try Calls()
-        calls.search(.stream(.failed(calls.made, reason: "not connected"))) { $0.calls[calls.made] = (calls.stranger, 10) }
-        calls.expect(.lookup, "does not reach it, and does not ask")
-    }
     @Test func noRefresh() throws {
         let calls = try Calls()
         let log = calls.lookups {

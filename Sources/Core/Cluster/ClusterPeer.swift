@@ -200,7 +200,6 @@ package struct ClusterPeer: Sendable {
     package mutating func isTabled(_ peer: PeerID) -> Bool { dht.table.contains(peer) }
     package mutating func isFinishing(_ key: Bytes) -> Bool? { dht.isFinishing(key) }
     package mutating func searchesBegun() -> UInt64 { dht.lookupNumber }
-    package mutating func isMissing(_ peer: PeerID, at now: Instant) -> Bool { dht.isMissing(peer, at: now) }
     /// What the embedded node is dropping as garbage.
     package mutating func collected() -> [CID] { ipfs.collected }
     package mutating func isCatchingUp() -> Bool { replica.isCatchingUp }

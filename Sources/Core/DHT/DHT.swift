@@ -95,7 +95,6 @@ package struct DHT: Sendable {
     package func isFinishing(_ key: Bytes) -> Bool? {
         lookups.first { $0.value.key == key }.map { $0.value.isFinishing }
     }
-    package func isMissing(_ peer: PeerID, at now: Instant) -> Bool { missing[peer].map { $0 > now } ?? false }
 
     var protocols: [String] { network == .local ? DHT.protocols : DHT.wideProtocols }
     package func isLooking(for peer: PeerID) -> Bool { lookups.contains { $0.value.aim == .peer(peer) } }
