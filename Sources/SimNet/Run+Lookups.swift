@@ -228,7 +228,8 @@ extension Run {
         }
         var isDialled = false
         if case .connection = input { isDialled = true }
-        for (peer, key) in fresh where !isDialled {
+        // In a crowd some are left out in silence whose turn came while they could not be reached (62256498).
+        for (peer, key) in fresh where !isDialled && !isCrowd {
             guard let search = log.searches[key], process.machine.isFinishing(key) == false else { continue }
             judgeNext(index, peer, search, busy: step.busy, log)
         }
