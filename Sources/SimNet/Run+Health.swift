@@ -36,6 +36,8 @@ extension Run {
 
     func noteHealth(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>) {
         switch input {
+        case .start where world.peers[index].losses.isEmpty: oracles.manifests[index]?.syncing = [:]
+        case .start: oracles.manifests[index] = nil
         case .connection(.introduced): expectGreeting(index)
         case .exchange(.end(let id, _)), .exchange(.failed(let id, _)): oracles.health[index]?.asked.remove(id)
         case .disk(.synced(let ticket)):
@@ -54,7 +56,6 @@ extension Run {
             default: break
             }
         }
-        if input == .start { oracles.manifests[index] = nil }  // what it has opened it takes for durable
     }
 
     // MARK: Disks
@@ -66,8 +67,6 @@ extension Run {
         guard !plan.has(.disk), ["crdt", "embedded", "dht"].contains(line.component), Run.damages.contains(where: line.message.contains),
             !line.message.contains("an announcement cannot be read")
         else { return }
-        // The last that was written, where the index that knew how far it was durable is of no use: to be looked into (seed 1800385).
-        if line.message.contains("no sound record follows") { return }
         // One that was being written when the crash came; the one before is there.
         if line.message.contains("the manifest does not match its checksum"), oracles.manifests[index]?.durable.map({ !line.message.contains($0) }) ?? true { return }
         world.fail(.start, "\(world.name(index)) says that its disk is not as it has left it: \(line.message)")
@@ -207,7 +206,7 @@ extension Run {
         }
         guard world.run(until: haveNoticed, within: .minutes(2), every: .seconds(1)) else { return }
         world.run(for: .seconds(8))
-        guard world.failure == nil, let machine = trusted.first.flatMap({ world.peers[$0].process?.machine }), let endangered = endangered(pins(of: machine)) else { return }
+        guard world.failure == nil, let machine = trusted.first.flatMap({ world.peers[$0].process?.machine }), let endangered = endangered(pins(of: machine), by: lost) else { return }
         world.fail(.repin, endangered.text)
     }
 

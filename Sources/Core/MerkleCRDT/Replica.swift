@@ -222,6 +222,7 @@ package struct Replica: Sendable {
         let checkpoint = try index.open(faults: &faults, effects: &disk)
         let log = try Log(
             folder: settings.folder, owner: owner, reader: reader, settings: settings.log, start: checkpoint?.address, effects: &disk)
+        index.isHeld = !log.isFoundDurable
         store = ElementStore(log: log, index: index)
         rebroadcastAt = now.monotonic
         effects += disk.map(Effect.disk)
@@ -408,7 +409,9 @@ package struct Replica: Sendable {
         let outcome = store.log.onDisk(event, effects: &disk)
         effects += disk.map(Effect.disk)
         switch outcome {
-        case .durable: if mergeAt == nil { takeDurable(now, &effects) }
+        case .durable:
+            if store.index.isHeld { withIndex(&effects) { $0.release(&$1) } }
+            if mergeAt == nil { takeDurable(now, &effects) }
         case .lost(_, let error): lose(error, now, &effects)
         case nil: break
         }

@@ -54,6 +54,8 @@ package struct Index: Sendable {
     private var lastManifest: FileName?
     private var obsolete: [FileName] = []
     private var needsManifest = false
+    /// The log to which it belongs was found, and may not be durable yet: no checkpoint may say that it is.
+    package var isHeld = false
 
     static let manifestMagic: UInt64 = 0x316e_6d5f_6369_7673
 
@@ -76,10 +78,17 @@ package struct Index: Sendable {
         for file in manifests where found == nil {
             do throws(LogError) {
                 (found, kept) = try open(manifest: file)
-                lastManifest = file
+                manifest = (takeNumber(), file, [])
             } catch { faults.append("the index cannot be used: \(error)") }
         }
-        for file in files where !kept.contains(file) { effects.append(.remove(file)) }
+        let rest = files.filter { !kept.contains($0) }
+        guard let current = manifest else {
+            effects += rest.map(DiskEffect.remove)
+            return found
+        }
+        // Nobody knows whether it is durable: until then the one before it stays, with all that it names.
+        manifest?.obsolete = rest
+        effects.append(.sync(current.file, SyncTicket(owner: owner, number: current.number)))
         return found
     }
 
@@ -103,8 +112,10 @@ package struct Index: Sendable {
     package mutating func reset(effects: inout [Effect]) {
         obsolete += runs.map(\.file)
         if let checkpoint { obsolete.append(name(checkpoint.stateNumber, "state")) }
-        for file in [lastManifest, manifest?.file].compactMap({ $0 }) { effects.append(.disk(.remove(file))) }
         obsolete += manifest?.obsolete ?? []
+        let manifests = [lastManifest, manifest?.file].compactMap { $0 } + obsolete.filter { $0.hasSuffix(".manifest") }
+        for file in SortedSet(manifests).elements { effects.append(.disk(.remove(file))) }
+        obsolete.removeAll { $0.hasSuffix(".manifest") }
         table = MemTable(capacity: settings.tableEntries)
         generation += 1
         firstGeneration = generation
@@ -367,7 +378,7 @@ package struct Index: Sendable {
 
     private mutating func writeManifest(_ effects: inout [Effect]) {
         needsManifest = true
-        guard manifest == nil, let checkpoint else { return }
+        guard manifest == nil, !isHeld, let checkpoint else { return }
         needsManifest = false
         let number = takeNumber()
         var bytes = Bytes()
@@ -380,6 +391,12 @@ package struct Index: Sendable {
         obsolete = []
         effects.append(.disk(.append(file, bytes)))
         effects.append(.disk(.sync(file, SyncTicket(owner: owner, number: number))))
+    }
+
+    /// The log is as durable as it is read.
+    package mutating func release(_ effects: inout [Effect]) {
+        isHeld = false
+        if needsManifest { writeManifest(&effects) }
     }
 
     /// What the end of a sync means, if it is one of the index's. False: it was not.

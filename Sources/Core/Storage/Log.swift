@@ -128,10 +128,12 @@ package struct Log: Sendable {
     /// What has been appended and is not durable yet: reads may come before the disk has it.
     private var fresh: [LogPosition: Bytes] = [:]
 
-    /// The next record comes after an end of its segment that is durable, and says so by a mark before it. A mark tells
-    /// damage from a torn end: what lies before one was durable. Nothing is known of a segment before its first sync.
+    /// A sync of this segment has ended since the last record, and a mark before the next one says how much of it is durable:
+    /// that tells damage from a torn end. Nothing is known of a segment before its first sync.
     private var needsMark = false
     private var syncedSegment: UInt32?
+    /// What an earlier life has left, and nobody knows whether a sync of it ended: until the first one does.
+    private var found = SortedSet<UInt32>()
     /// The header of the first segment is on the disk.
     private var hasHeader = false
 
@@ -139,7 +141,7 @@ package struct Log: Sendable {
     /// Of earlier forms, whichever.
     static let oldMagics = [UInt8(1), 2].map { Bytes("ICLOG".utf8) + [$0] }
     /// Magic, where the segment before ends, and a checksum of that: what follows there was never durable.
-    static let headerBytes = 16
+    package static let headerBytes = 16
     static let markKind: UInt8 = 0
     package static let frameBytes = 9  // length, checksum, kind
     /// What is read at once when the log is read through.
@@ -162,19 +164,36 @@ package struct Log: Sendable {
         }
         firstSegment = segments.first ?? 1
         for number in segments { files.names[number] = files.makeName(number) }
-        guard let last = segments.last else {
+        guard !segments.isEmpty else {
             begin(1, &effects)
             return
         }
         for number in segments { if let end = try Log.endBefore(try header(number)), number > firstSegment { ends[number - 1] = end } }
-        let size = try reader.size(name(last))
-        let end = try soundEnd(of: last, from: start.flatMap { $0.segment == last && $0.offset <= size ? $0.offset : nil })
-        segment = last
-        if size > end { effects.append(.truncate(name(last), to: end)) }
-        segmentEnd = end
-        durableEnd = (last, segmentEnd)
+        try cutTornEnd(segments, start: start, &effects)
         hasHeader = true
-        unsynced.insert(last)
+    }
+
+    /// Back to the newest segment that has a mark, or to the start: what lies between may never have been durable. Where it is
+    /// torn the log ends, and what followed was never durable either.
+    private mutating func cutTornEnd(_ segments: [UInt32], start: LogAddress?, _ effects: inout [DiskEffect]) throws {
+        for number in segments.reversed() {
+            let (size, isStart) = (try size(number), start?.segment == number)
+            let sound = try soundEnd(of: number, from: isStart ? start.flatMap { $0.offset <= size ? $0.offset : nil } : nil)
+            found.insert(number)
+            if number == segments.last || sound.end < ends[number] ?? size { (segment, segmentEnd) = (number, sound.end) }
+            if sound.hasMark || isStart { break }
+        }
+        // Emptied durably, as in `lose`.
+        for number in segments where number > segment {
+            effects.append(.truncate(name(number), to: 0))
+            emptied.insert(number)
+            unsynced.insert(number)
+            found.remove(number)
+        }
+        ends[segment] = nil
+        if try reader.size(name(segment)) > segmentEnd { effects.append(.truncate(name(segment), to: segmentEnd)) }
+        durableEnd = (segment, segmentEnd)
+        sync(effects: &effects)
     }
 
     private func header(_ number: UInt32) throws -> Bytes { try reader.read(name(number), at: 0, count: Log.headerBytes) }
@@ -195,7 +214,7 @@ package struct Log: Sendable {
         let bytes = try reader.read(name(number), at: 0, count: try reader.size(name(number)))
         // What a crash has torn may look like an older version's first bytes (run 960641), but holds nothing, or goes on as this one's.
         let isOther = Log.oldMagics.contains { bytes.starts(with: $0) } && bytes.count > Log.headerBytes && Log.checkedEnd(bytes) == nil
-        if isOther || hasMark(in: bytes, after: 0) { throw LogError.notALog(name(number)) }
+        if isOther || wasDurable(0, in: bytes, from: 0) { throw LogError.notALog(name(number)) }
         return true
     }
 
@@ -212,6 +231,8 @@ package struct Log: Sendable {
 
     /// Where the first record is, if there is any.
     package var firstAddress: LogAddress { LogAddress(segment: firstSegment, offset: Log.headerBytes) }
+    /// All that was there at the opening is durable by now, so what is durable may refer to it.
+    package var isFoundDurable: Bool { found.isEmpty }
     /// Where the durable part ends.
     package var endAddress: LogAddress { LogAddress(segment: durableEnd.segment, offset: durableEnd.offset) }
 
@@ -260,7 +281,9 @@ package struct Log: Sendable {
         if segmentEnd + frame.count > settings.segmentBytes && segmentEnd > Log.headerBytes { begin(segment + 1, &effects) }
         if needsMark {
             needsMark = false
-            let mark = Log.frame(Log.markKind, [])
+            var end = Bytes()
+            Kernel.append(UInt32(durableEnd.offset), to: &end)
+            let mark = Log.frame(Log.markKind, end)
             effects.append(.append(name(segment), mark))
             segmentEnd += mark.count
         }
@@ -292,9 +315,9 @@ package struct Log: Sendable {
     /// next one, which then serves all of it (group commit).
     package mutating func sync(effects: inout [DiskEffect]) {
         guard waiting.isEmpty else { wantsSync = true; return }
-        guard appended > durable else { return }
+        guard appended > durable || !found.isEmpty else { return }
         appendedEndAtSync = (appended, segment, segmentEnd)
-        for number in unsynced {
+        for number in SortedSet(unsynced.elements + found.elements) {
             nextTicket += 1
             let ticket = SyncTicket(owner: owner, number: nextTicket)
             waiting.insert(ticket)
@@ -321,6 +344,7 @@ package struct Log: Sendable {
         durable = sequence
         durableEnd = (segment, offset)
         syncedSegment = segment
+        found = SortedSet()
         hasHeader = true
         needsMark = segment == self.segment
         forgetFresh()
@@ -520,36 +544,37 @@ package struct Log: Sendable {
         return offset + (next ?? rest.count)
     }
 
-    /// A crash tears what was not durable, and only that may be cut off in silence.
-    private func soundEnd(of number: UInt32, from start: Int?) throws -> Int {
-        let file = name(number)
+    /// A crash tears what was not durable, and only that may be cut off in silence. And whether a mark lies there: all before
+    /// it was durable.
+    private func soundEnd(of number: UInt32, from start: Int?) throws -> (end: Int, hasMark: Bool) {
         let from = start ?? 0
-        let bytes = try reader.read(file, at: from, count: try reader.size(file) - from)
-        var offset = 0
-        if start == nil { offset = Log.headerBytes }
+        let bytes = try reader.read(name(number), at: from, count: try size(number) - from)
+        var (offset, isMarked) = (start == nil ? Log.headerBytes : 0, false)
         while offset < bytes.count {
             if let record = Log.record(in: bytes, at: offset, limit: settings.recordBytesLimit) {
                 offset = record.end
+                if record.kind == Log.markKind { isMarked = true }
             } else {
-                guard hasMark(in: bytes, after: offset) else { break }
+                guard wasDurable(offset, in: bytes, from: from) else { break }
                 offset = soundRecord(in: bytes, after: offset) ?? bytes.count
             }
         }
-        return from + offset
+        return (from + offset, isMarked)
     }
 
-    private func hasMark(in bytes: Bytes, after offset: Int) -> Bool {
+    /// Whether a mark behind what is damaged there says that it was durable. The bytes are those of a segment from some place on.
+    private func wasDurable(_ offset: Int, in bytes: Bytes, from start: Int) -> Bool {
         var candidate = offset
         while let next = soundRecord(in: bytes, after: candidate) {
-            guard var record = Log.record(in: bytes, at: next, limit: settings.recordBytesLimit) else { break }
-            while true {
-                if record.kind == Log.markKind { return true }
-                candidate = record.end - 1
-                guard let following = Log.record(in: bytes, at: record.end, limit: settings.recordBytesLimit) else { break }
-                record = following
-            }
+            guard let record = Log.record(in: bytes, at: next, limit: settings.recordBytesLimit) else { break }
+            if record.kind == Log.markKind, Log.durableEnd(bytes[record.payload], at: start + next) > start + offset { return true }
+            candidate = record.end - 1
         }
         return false
+    }
+    /// Of the segment, by a mark in it. Older ones say nothing, and stood behind it.
+    private static func durableEnd(_ mark: ArraySlice<UInt8>, at place: Int) -> Int {
+        mark.count == 4 ? mark.reversed().reduce(0) { $0 << 8 | Int($1) } : place
     }
 
     private func soundRecord(in bytes: Bytes, after offset: Int) -> Int? {

@@ -15,15 +15,17 @@ private struct Rig {
     /// What was handed over with the last checkpoint that was opened.
     var opened: (address: LogAddress, state: Bytes)?
     var faults: [String] = []
+    /// What a sync has done is told.
+    var answers: Bool
 
-    init(_ disk: MemoryDisk, tableEntries: Int = 8) throws {
-        self.disk = disk
+    init(_ disk: MemoryDisk, tableEntries: Int = 8, answers: Bool = true) throws {
+        (self.disk, self.answers) = (disk, answers)
         settings = IndexSettings()
         settings.tableEntries = tableEntries
         index = Index(folder: "x", owner: 9, reader: disk, settings: settings)
         var effects: [DiskEffect] = []
         opened = try index.open(faults: &faults, effects: &effects)
-        for effect in effects { _ = disk.carryOut(effect) }
+        act { $1 = effects.map(Index.Effect.disk) }
     }
 
     mutating func act(_ body: (inout Index, inout [Index.Effect]) -> Void) {
@@ -32,7 +34,7 @@ private struct Rig {
         for effect in effects {
             switch effect {
             case .disk(let effect):
-                guard let event = disk.carryOut(effect) else { continue }
+                guard let event = disk.carryOut(effect), answers else { continue }
                 act { _ = $0.onDisk(event, effects: &$1) }
             case .job(let job): waiting.append(job)
             }
@@ -188,6 +190,43 @@ private typealias Model = [UInt64: Set<UInt64>]
             return
         }
         #expect(run.count == 41)
+    }
+
+    private func checkpoint(_ rig: inout Rig, _ number: UInt64, _ choices: inout Choices) {
+        rig.act { index, effects in
+            index.put(number, word(number))
+            index.freeze(at: LogAddress(raw: number), state: { [[UInt8(number)]] }, effects: &effects)
+        }
+        while !rig.waiting.isEmpty { rig.endOne(&choices) }
+    }
+
+    /// A manifest that was found may never have been synced: until it is, the one before it stays, with all that it names.
+    @Test func theManifestBeforeStaysUntilTheNewestIsDurable() throws {
+        let disk = MemoryDisk()
+        var (rig, choices) = (try Rig(disk), Choices(seed: 1))
+        checkpoint(&rig, 1, &choices)
+        let durable = try #require(try disk.list("x/").first { $0.hasSuffix(".manifest") })
+        // The crash comes after the second manifest was written, and before it was synced.
+        rig.answers = false
+        checkpoint(&rig, 2, &choices)
+        #expect(try disk.list("x/").filter { $0.hasSuffix(".manifest") }.count == 2)
+        var again = try Rig(disk, answers: false)
+        #expect(again.opened?.state == [2])
+        #expect(try disk.list("x/").contains(durable), "the power may be cut now")
+        again = try Rig(disk)
+        #expect(again.opened?.state == [2])
+        #expect(try !disk.list("x/").contains(durable))
+    }
+
+    /// No checkpoint says of a log that was found that it is durable, before it is.
+    @Test func aCheckpointWaitsForTheLog() throws {
+        let disk = MemoryDisk()
+        var (rig, choices) = (try Rig(disk), Choices(seed: 1))
+        rig.index.isHeld = true
+        checkpoint(&rig, 1, &choices)
+        #expect(try !disk.list("x/").contains { $0.hasSuffix(".manifest") })
+        rig.act { $0.release(&$1) }
+        #expect(try Rig(disk).opened?.state == [1])
     }
 
     @Test func damageOfWhatIsOpenedIsFound() throws {

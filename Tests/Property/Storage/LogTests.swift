@@ -13,10 +13,10 @@ private final class Opened {
     var damages: [LogDamage] = []
     var outcomes: [Log.Outcome] = []
     var carried: [DiskEffect] = []
+    var settings = LogSettings()
 
     init(_ disk: MemoryDisk, segmentBytes: Int = 1 << 20) throws {
         self.disk = disk
-        var settings = LogSettings()
         settings.segmentBytes = segmentBytes
         var effects: [DiskEffect] = []
         var records: [Bytes] = []
@@ -116,6 +116,52 @@ private final class Opened {
                 }
             }
         }
+    }
+
+    /// What is appended while a sync runs is not durable with it: the mark that follows says so (seed 5000627).
+    @Test func whatCameDuringASyncMayBeTorn() throws {
+        let disk = MemoryDisk()
+        let log = try Opened(disk)
+        var effects: [DiskEffect] = []
+        _ = try log.log.append(kind: 7, payload(1), effects: &effects)
+        log.log.sync(effects: &effects)
+        let answers = effects.compactMap(disk.carryOut)
+        let torn = try log.append(payload(2), sync: false)
+        for answer in answers { _ = log.log.onDisk(answer, effects: &effects) }
+        try log.append(payload(3), sync: false)
+        disk.flipBit("log/00000001.log", at: Int(torn.offset) + 12)
+        let again = try Opened(disk)
+        #expect(again.records == [payload(1)] && again.damages.isEmpty)
+    }
+
+    /// A crash may tear the end of one segment, and leave the next one that was begun behind it (seed 1800385).
+    @Test func aSegmentBehindATornOneWasNeverDurable() throws {
+        let disk = MemoryDisk()
+        let log = try Opened(disk, segmentBytes: 100)
+        try log.append(payload(1))
+        let torn = try log.append(payload(20), sync: false)
+        try log.append(payload(60), sync: false)
+        #expect(torn.segment == 1 && log.log.endAddress.segment == 1)
+        disk.flipBit("log/00000001.log", at: Int(torn.offset) + 12)
+        let again = try Opened(disk, segmentBytes: 100)
+        #expect(again.records == [payload(1)] && again.damages.isEmpty)
+        try again.append(payload(61))
+        try again.append(payload(62))
+        let last = try Opened(disk, segmentBytes: 100)
+        #expect(last.records == [1, 61, 62].map(payload) && last.damages.isEmpty)
+    }
+
+    /// What an earlier life has left is made durable before anything says so (seed 5001529), in all segments that may not be.
+    @Test func whatIsFoundIsSynced() throws {
+        let disk = MemoryDisk()
+        let first = try Opened(disk, segmentBytes: 100)
+        try first.append(payload(1))
+        for number in [60, 61] { try first.append(payload(number), sync: false) }
+        var effects: [DiskEffect] = []
+        let log = try Log(folder: "log", owner: 1, reader: disk, settings: first.settings, effects: &effects)
+        #expect(!log.isFoundDurable)
+        #expect(effects.compactMap { if case .sync(let file, _) = $0 { file } else { nil } } == (1...3).map { "log/0000000\($0).log" })
+        #expect(try Opened(disk, segmentBytes: 100).log.isFoundDurable)
     }
 
     /// A file that is shorter than it was: what is gone is damage, and reading ends.
