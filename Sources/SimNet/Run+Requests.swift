@@ -108,8 +108,8 @@ extension Run {
             if isTold, !judgeTracked(info, index, process) { return }
             if !isTold { oracles.stale[index]?[cid] = nil }
             judgeFailureTime(info, index, reading.wall)
-            // Of this very pin: another that came between the two is tried anew, and so is this one after it (seed 952453).
-            let before = isSame ? oracles.failedPins[index]?[cid].flatMap { $0.created == info.created && $0.allocations == info.allocations ? $0 : nil } : nil
+            // Of this very pin: another that came between the two is tried anew (seed 5001867), and so is this one after it (seed 952453).
+            let before = isSame ? oracles.failedPins[index]?[cid].flatMap { ($0.created, $0.name) == (info.created, info.name) && $0.allocations == info.allocations ? $0 : nil } : nil
             if let before {
                 oracles.judged += 1
                 let least = before.short.attemptCount + (info.short.status == .pinning ? 1 : 0)
@@ -164,6 +164,8 @@ extension Run {
     func checkHostileWants(_ index: Int, _ fault: Int) {
         guard let wants = world.hostileWants[fault], let machine = world.peers[index].machine else { return }
         world.hit(.hostileWanted)
+        // Whoever asks faster than it reads asks again (seed 2040062 --disk-faults).
+        guard machine.waitingAnswers(for: world.peers[wants.of].id) < world.peers[index].settings.exchange.wantsPerPeerMax else { return }
         oracles.judged += 1
         let ledger = machine.wants(of: world.peers[wants.of].id)
         guard ledger.contains(wants.last) else {

@@ -144,6 +144,8 @@ package struct ClusterPeer: Sendable {
     package var id: PeerID { settings.me }
     /// What a peer wants of this one, as far as it is kept in mind.
     package func wants(of peer: PeerID) -> [Multihash] { exchange.ledger(of: peer) }
+    /// What it has not been told yet of the blocks that it wants.
+    package func waitingAnswers(for peer: PeerID) -> Int { exchange.waitingAnswers(for: peer) }
     package var peerName: String { settings.peerName }
     package var isReady: Bool { phase == .ready }
     /// Uploads that have not ended: each is still to write a pin.

@@ -94,6 +94,8 @@ package struct Tracker: Sendable {
     package var pinQueueSize: Int { priorityQueue.count + pinQueue.count }
     /// What waits or runs.
     package var busyCount: Int { pinQueueSize + unpinQueue.count + work.count }
+    /// What is under way at IPFS.
+    package var running: [CID] { operations.compactMap { if case .running = $0.value.phase { $0.key } else { nil } } }
     /// Something is queued or under way for it.
     package func isBusy(with cid: CID) -> Bool {
         guard let operation = operations[cid] else { return false }
