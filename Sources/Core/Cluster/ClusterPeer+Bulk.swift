@@ -40,7 +40,7 @@ extension ClusterPeer {
         let due = loops.bulkAt
         loops.bulkAt = nil
         if let (client, write, question, isAskedAgain) = bulk.first, replica.isAnswered(question), !replica.isOverloaded, !replica.isMerging,
-            replica.elementsUnderWay <= settings.bulkUnderWayMax {
+            replica.elementsUnderWay <= settings.bulkUnderWayMax, !isChanging(write) {
             guard isDue, let due, due <= turn.now.monotonic else { return loops.bulkAt = due ?? turn.now.monotonic }
             if !isAskedAgain, replica.isOutOfDate(question) {
                 replica.forget(question)
@@ -64,6 +64,15 @@ extension ClusterPeer {
                     withReplica { $0.remove(removals, id, now: $1.now, effects: &$2) }
                 }
             } catch { reply(client, .failure(error)) }
+        }
+    }
+
+    /// What this peer changes by itself was read before: written later, it would undo what the client was told (seed 8000700).
+    private func isChanging(_ write: BulkWrite) -> Bool {
+        guard !loops.changing.isEmpty else { return false }
+        switch write {
+        case .pin(let batch): return (0..<batch.count).contains { (try? batch.pin($0)).map { loops.changing.contains($0.cid) } ?? false }
+        case .unpin(let cids): return cids.contains { loops.changing.contains($0) }
         }
     }
 

@@ -40,8 +40,8 @@ extension ClusterPeer {
         var unheardAt: Instant?
         /// A sweep for them alone is due; and they have had their time: whatever is swept, they count as silent.
         var sweepsUnheard = false, countsUnheard = false
-        /// Pins whose re-allocation is being written.
-        var repinning: Set<CID> = []
+        /// What it changes by itself, re-pinned or expired, until that is written: whoever asks for many at once comes after it.
+        var changing: Set<CID> = []
 
         /// The state is being made anew: what it lacks so far says nothing.
         mutating func holdSweeps(_ now: Instant) {
@@ -157,7 +157,9 @@ extension ClusterPeer {
         loops.stateSyncAt = turn.now.monotonic + (isDone ? settings.stateSyncInterval : .milliseconds(10))
         guard !settings.isFollower else { return }
         for cid in expired {
+            loops.changing.insert(cid)
             unpin(cid) { peer, outcome in
+                peer.loops.changing.remove(cid)
                 guard case .failure(let failure) = outcome else { return }
                 peer.note(.error, "cluster", "unpinning the expired \(cid): \(failure.message)")
             }
@@ -213,7 +215,7 @@ extension ClusterPeer {
                 !silent.contains($0) && !(countsUnheard && $0 != id && monitor.latest("ping", of: $0) == nil)
             }
             guard !pin.isPinnedEverywhere, alive.count < pin.options.replicationFactorMin, pin.type != .meta,
-                !loops.repinning.contains(pin.cid), !pending.contains(pin.cid.stateKey), isClosest(to: pin.cid, among: rivals)
+                !loops.changing.contains(pin.cid), !pending.contains(pin.cid.stateKey), isClosest(to: pin.cid, among: rivals)
             else { return }
             endangered.append(pin)
         }
@@ -238,9 +240,9 @@ extension ClusterPeer {
         request.allocations = []
         request.options.pinUpdate = nil
         let cid = pin.cid
-        loops.repinning.insert(cid)
+        loops.changing.insert(cid)
         self.pin(request, without: silent) { peer, outcome in
-            peer.loops.repinning.remove(cid)
+            peer.loops.changing.remove(cid)
             switch outcome {
             case .success: peer.note(.info, "cluster", "repinned \(cid) out of its silent peers")
             case .failure(let failure): peer.note(.warning, "cluster", "repinning \(cid): \(failure.message)")
