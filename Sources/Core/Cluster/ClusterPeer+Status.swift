@@ -33,6 +33,8 @@ extension ClusterPeer {
             let current: Pin?
             do throws(ClientFailure) { current = try peer.knownPin(cid) } catch { return then(&peer, peer.unread(cid, error)) }
             let settled = peer.tracker.settledStatus(of: cid, pin: current, now: peer.turn.now)
+            // It was asked for a mode that the pin no longer has (seed 7001432).
+            if settled == nil, let current, current.maxDepth != pin.maxDepth { return peer.localStatus(cid, then: then) }
             let info = settled ?? peer.tracker.status(of: current ?? pin, ipfs: ClusterPeer.pinStatus(result))
             then(&peer, peer.decorated(peer.queued(info, try? peer.replica.address(of: cid))))
         }
