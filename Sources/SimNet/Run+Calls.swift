@@ -32,7 +32,6 @@ struct CallLog {
         let limit: Span?
         var hasAnswer = false
     }
-    let life: UInt64
     var made = SortedMap<StreamID, Made>()
     var served = SortedMap<StreamID, Served>()
     /// Others' calls that are over.
@@ -79,10 +78,7 @@ extension RPCMethodEntry {
 
 extension Run {
     /// CALLS, MIN: after each step of a peer that lives on.
-    func watchCalls(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>, _ process: Process) {
-        if callLogs[index]?.life != process.peer.lives { callLogs[index] = CallLog(life: process.peer.lives) }
-        guard !world.isStepCut, var log = callLogs[index].take() else { return }
-        let now = process.peer.clock.reading(world.now).monotonic
+    func watchCalls(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>, _ process: Process, _ now: Instant, _ log: inout CallLog) {
         var isTouched = hearOfCalls(input, process, now, &log)
         for effect in effects {
             switch effect {
@@ -97,7 +93,6 @@ extension Run {
             judgeTime(index, now, log)
             if log.triedAt != nil, let held = process.machine.requestsToIPFS()?.held { judgeTurns(index, held, process, now, log) }
         }
-        callLogs[index] = log
     }
 
     // MARK: Heard
@@ -131,7 +126,7 @@ extension Run {
         switch event {
         case .head(let id, _):
             log.requests[id]?.hasAnswer = true
-            log.failures = (0, 0)
+            (log.failures, log.triedAt) = ((0, 0), nil)
         case .body(let id, _): log.requests[id]?.since = now
         case .end(let id, _): log.requests.remove(id)
         case .failed(let id, _):

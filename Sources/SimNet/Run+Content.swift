@@ -3,7 +3,6 @@
 import Cluster
 import IPFSConnector
 import Kernel
-import MerkleCRDT
 import Multiformats
 import Pinset
 import Seams
@@ -68,8 +67,7 @@ extension Run {
             if case .some(.some) = failure { oracles.cleansUp[asked.peer] = world.now }
         case .unpin(let cid):
             // What comes out of order brings the content before some of its shards: these are not there yet to be removed (seed 5001751).
-            let isBehind = (world.peers[asked.peer].process?.machine.replica.absentCount ?? 0) > 0
-            if failure != .some(nil) || isBehind { oracles.doubtfulRoots.insert(cid) }
+            if failure != .some(nil) || asked.wasBehind { oracles.doubtfulRoots.insert(cid) }
         // Who has not heard of the content yet may pin its root as it is: of two such pins one counts (seed 700019).
         case .pin, .pinPath: if failure == nil || failure == .some(nil) { oracles.doubtfulRoots.formUnion(asked.request.writtenCIDs) }
         default: break

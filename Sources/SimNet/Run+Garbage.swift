@@ -8,34 +8,20 @@ import Pinset
 import Seams
 import UnixFS
 
-/// What is known of one peer's blocks in one life of it.
-struct GarbageLog {
-    let life: UInt64
-    /// By the peer's own clock.
-    let begun: Instant
-    var bytes: Int
-}
-
 extension Run {
     /// ADD: after each step of a peer that lives on. It has fewer blocks than before where it has collected, or the disk has lost some.
-    func watchGarbage(_ index: Int, _ input: PeerInput, _ process: Process) {
-        guard options.isEmbedded, !world.isStepCut, let bytes = process.machine.ipfs.embeddedBytes else { return }
-        let before = garbageLogs[index]
-        guard before?.life == process.peer.lives else {
-            garbageLogs[index] = GarbageLog(life: process.peer.lives, begun: process.peer.clock.reading(world.now).monotonic, bytes: bytes)
-            return
-        }
-        guard let before, bytes != before.bytes else { return }
-        garbageLogs[index]?.bytes = bytes
+    func watchGarbage(_ index: Int, _ input: PeerInput, _ process: Process, _ now: Instant, _ log: inout LifeLog) {
+        guard options.isEmbedded, let bytes = process.machine.ipfs.embeddedBytes else { return }
+        let before = log.blockBytes
+        log.blockBytes = bytes
         if case .disk = input { return }
-        if bytes < before.bytes { judgeGarbage(index, process.machine.collected(), process, begun: before.begun) }
+        if let before, bytes < before { judgeGarbage(index, process.machine.collected(), process, age: now - log.begun) }
     }
 
     /// Nothing goes that a pin needs, or one that is on its way into the log; and nothing at all while pins of the life before may be.
-    func judgeGarbage(_ index: Int, _ garbage: [CID], _ process: Process, begun: Instant) {
+    func judgeGarbage(_ index: Int, _ garbage: [CID], _ process: Process, age: Span) {
         guard let first = garbage.first, case .embedded(let settings) = process.peer.settings.ipfs else { return }
         oracles.judged += garbage.count
-        let age = process.peer.clock.reading(world.now).monotonic - begun
         if age < settings.gracePeriod { return world.fail(.add, "\(world.name(index)) collects \(first) as garbage \(age.seconds) after its start") }
         let gone = Set(garbage.map(\.multihash))
         var seen: [CID: Int] = [:]

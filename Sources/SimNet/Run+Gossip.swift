@@ -139,7 +139,6 @@ struct GossipLog {
         var reader: FrameReader?
         var outbound: StreamID?
     }
-    let life: UInt64
     let topics: [String]
     let names: [Bytes]
     /// By the index of the peer; nil for whom nothing is known of.
@@ -157,8 +156,8 @@ struct GossipLog {
     var asked: Set<UInt64> = []
     var heartbeat = Instant(nanoseconds: 0)
 
-    init(life: UInt64, topics: [String], peers: Int) {
-        (self.life, self.topics, names) = (life, topics, topics.map { Bytes($0.utf8) })
+    init(topics: [String], peers: Int) {
+        (self.topics, names) = (topics, topics.map { Bytes($0.utf8) })
         partners = Array(repeating: nil, count: peers)
     }
 
@@ -192,17 +191,8 @@ extension Run {
     private static let gossipTopicCount = 2
 
     /// GOSSIP, TRUST: after each step of a peer that lives on.
-    func watchGossip(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>, _ process: Process) {
-        if gossipLogs[index]?.life != process.peer.lives {
-            gossipLogs[index] = GossipLog(life: process.peer.lives, topics: [process.peer.settings.replicaTopic, Monitor.topic], peers: world.peers.count)
-        }
-        guard !world.isStepCut, var log = gossipLogs[index].take() else { return }
-        watchGossip(index, input, effects, process, &log)
-        gossipLogs[index] = log
-    }
-
-    private func watchGossip(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>, _ process: Process, _ log: inout GossipLog) {
-        var step = GossipStep(index: index, now: process.peer.clock.reading(world.now).monotonic)
+    func watchGossip(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>, _ process: Process, _ now: Instant, _ log: inout GossipLog) {
+        var step = GossipStep(index: index, now: now)
         hear(input, process, &log, &step)
         listen(effects, process, &log, &step)
         let heartbeat = process.machine.nextHeartbeat(), isHeartbeat = heartbeat != log.heartbeat

@@ -31,8 +31,6 @@ struct LookupLog {
         let since: Instant
         var serves: Bool?
     }
-    let life: UInt64
-    let begun: Instant
     var contacts = SortedMap<PeerID, Contact>()
     var lines = SortedMap<StreamID, Line>()
     var served = SortedMap<StreamID, Served>()
@@ -42,8 +40,10 @@ struct LookupLog {
     var unreached = SortedSet<PeerID>()
     /// How many searches it has begun.
     var begunCount: UInt64 = 0
-    /// When it looked for itself last.
-    var refreshedAt: Instant?
+    /// When it looked for itself last, or began.
+    var refreshedAt: Instant
+
+    init(begun: Instant) { refreshedAt = begun }
 
     /// What is outstanding with a peer.
     func isBusy(_ peer: PeerID) -> Bool { lines.contains { $0.value.peer == peer && $0.value.asked != nil } }
@@ -60,15 +60,7 @@ private struct LookupStep {
 
 extension Run {
     /// LOOKUP: after each step of a peer that lives on.
-    func watchLookups(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>, _ process: Process) {
-        let now = process.peer.clock.reading(world.now).monotonic
-        if lookupLogs[index]?.life != process.peer.lives { lookupLogs[index] = LookupLog(life: process.peer.lives, begun: now) }
-        guard !world.isStepCut, var log = lookupLogs[index].take() else { return }
-        watchLookups(index, input, effects, process, now, &log)
-        lookupLogs[index] = log
-    }
-
-    private func watchLookups(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>, _ process: Process, _ now: Instant, _ log: inout LookupLog) {
+    func watchLookups(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>, _ process: Process, _ now: Instant, _ log: inout LookupLog) {
         var step = LookupStep()
         var isTouched = hearOfLookups(input, now, &log, &step)
         for effect in effects {
@@ -228,8 +220,9 @@ extension Run {
         }
         var isDialled = false
         if case .connection = input { isDialled = true }
-        // In a crowd some are left out in silence whose turn came while they could not be reached (62256498).
-        for (peer, key) in fresh where !isDialled && !isCrowd {
+        // In a crowd some are left out in silence whose turn came while they could not be reached (62256498), and so are some where
+        // somebody hostile makes up peers, or is one (8003107, 11000221).
+        for (peer, key) in fresh where !isDialled && !isCrowd && !plan.has(.hostile) {
             guard let search = log.searches[key], process.machine.isFinishing(key) == false else { continue }
             judgeNext(index, peer, search, busy: step.busy, log)
         }
@@ -278,8 +271,8 @@ extension Run {
     /// DHT-15.
     func judgeRefresh(_ index: Int, _ process: Process, _ now: Instant, _ log: LookupLog) {
         let least = process.peer.settings.dht.refreshInterval + .minutes(2)
-        guard (log.refreshedAt ?? log.begun) + least < now else { return }
+        guard log.refreshedAt + least < now else { return }
         guard let other = log.contacts.first(where: { $0.value.serves == true && $0.value.since + least < now && process.machine.isTabled($0.key) })?.key else { return }
-        world.fail(.lookup, "\(world.name(index)) has not looked for those around it for \((now - (log.refreshedAt ?? log.begun)).seconds), although \(named(other)) could be asked")
+        world.fail(.lookup, "\(world.name(index)) has not looked for those around it for \((now - log.refreshedAt).seconds), although \(named(other)) could be asked")
     }
 }

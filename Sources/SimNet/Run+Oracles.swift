@@ -117,12 +117,7 @@ extension Run {
         guard let process = world.peers[index].process else { oracles.seen[index] = nil; return }
         noteHealth(index, input, effects)
         noteRequests(index, input, effects, process)
-        watchGossip(index, input, effects, process)
-        watchExchange(index, input, effects, process)
-        watchCalls(index, input, effects, process)
-        watchLookups(index, input, effects, process)
-        watchLists(index, input, effects, process)
-        watchGarbage(index, input, process)
+        watchLife(index, input, effects, process)
         checkWaiting(index, process.machine.waitsForNothing())
         // TRAP, COUNT: where anything may have changed.
         let (busy, queued) = process.machine.tracked(), tracked = busy << 20 | queued

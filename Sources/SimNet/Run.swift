@@ -43,12 +43,7 @@ package final class Run {
     var blocks = BlockState()
     var crowd = CrowdState()
     /// By the index of the peer.
-    var gossipLogs: [GossipLog?] = []
-    var exchangeLogs: [ExchangeLog?] = []
-    var callLogs: [CallLog?] = []
-    var lookupLogs: [LookupLog?] = []
-    var listLogs: [ListLog?] = []
-    var garbageLogs: [GarbageLog?] = []
+    var lifeLogs: [LifeLog?] = []
     /// Where peers are in the DHT.
     var positions: [PeerID: Position] = [:]
     /// Frames of gossip that were read lately.
@@ -74,12 +69,7 @@ package final class Run {
         world = World(tape: plan.tape)
         world.log = log
         addPeers()
-        gossipLogs = Array(repeating: nil, count: world.peers.count)
-        exchangeLogs = Array(repeating: nil, count: world.peers.count)
-        callLogs = Array(repeating: nil, count: world.peers.count)
-        lookupLogs = Array(repeating: nil, count: world.peers.count)
-        listLogs = Array(repeating: nil, count: world.peers.count)
-        garbageLogs = Array(repeating: nil, count: world.peers.count)
+        lifeLogs = Array(repeating: nil, count: world.peers.count)
         introduceFew()
         drawClocks()
         for peer in world.peers { peer.disk.writesLate = options.writesLate }
@@ -256,7 +246,20 @@ package final class Run {
             absent.append(index)
             world.crash(index)
         }
+        // Whoever has joined by way of those alone finds nobody (seed 7004421).
+        for index in trusted where !absent.isEmpty && trusted.count > 1 && isCutOff(index) {
+            absent.append(index)
+            world.crash(index)
+        }
         if !absent.isEmpty { world.note(nil, "-- \(absent.map(world.name).joined(separator: " ")) stay away --") }
+    }
+
+    /// Nobody who is here knows where it is, nor does it know where any of them is.
+    private func isCutOff(_ index: Int) -> Bool {
+        guard let own = world.peers[index].process else { return false }
+        return present.allSatisfy { other in
+            other == index || !own.machine.knowsWay(to: world.peers[other].id) && world.peers[other].process?.machine.knowsWay(to: world.peers[index].id) != true
+        }
     }
 
     private func strikeLate(_ fault: Fault) {

@@ -5,6 +5,7 @@ import Cluster
 import DHT
 import DagList
 import Encoding
+import Gossip
 import IPFSConnector
 import Kernel
 import Multiformats
@@ -32,7 +33,7 @@ private final class Calls {
         #expect(world.failedOracle == oracle, "\(world.failure ?? "nothing failed")", sourceLocation: location)
         #expect(words.isEmpty || world.failure?.contains(words) == true, "\(world.failure ?? "nothing failed")", sourceLocation: location)
     }
-    func look(_ input: PeerInput, _ effects: [PeerEffect] = []) { run.watchCalls(0, input, effects[...], process) }
+    func look(_ input: PeerInput, _ effects: [PeerEffect] = []) { run.watchLife(0, input, effects[...], process) }
     var open: PeerEffect { .stream(.open(made, to: world.peers[1].id, protocols: [RPC.protocolID])) }
     /// {"Name": …, "Method": …}
     func head(_ service: String, _ name: String) -> Bytes {
@@ -41,7 +42,7 @@ private final class Calls {
     }
     var incoming: PeerInput { .stream(.incoming(served, from: world.peers[1].id, protocol: RPC.protocolID)) }
     func log(_ body: (inout CallLog) -> Void) -> CallLog {
-        var log = CallLog(life: process.peer.lives)
+        var log = CallLog()
         body(&log)
         return log
     }
@@ -78,19 +79,19 @@ private final class Calls {
     }
     @Test func wordsInACallThatHasEnded() throws {
         let calls = try Calls()
-        calls.run.callLogs[0]?.made[calls.made] = CallLog.Made(to: 1, since: calls.now, method: calls.method("Cluster", "ID"))
+        calls.run.lifeLogs[0]?.calls.made[calls.made] = CallLog.Made(to: 1, since: calls.now, method: calls.method("Cluster", "ID"))
         calls.look(.stream(.remoteClosed(calls.made)), [.stream(.send(calls.made, [0x80]))])
         calls.expect(.calls, "in a call that has ended")
     }
     @Test func anAnswerOnAStreamThatWasReset() throws {
         let calls = try Calls()
-        calls.run.callLogs[0]?.served[calls.served] = CallLog.Served(from: 1)
+        calls.run.lifeLogs[0]?.calls.served[calls.served] = CallLog.Served(from: 1)
         calls.look(.stream(.reset(calls.served)), [.stream(.send(calls.served, [0x80]))])
         calls.expect(.calls, "in a call whose stream has ended")
     }
     @Test func aCallThatIsBrokenOff() throws {
         let calls = try Calls()
-        calls.run.callLogs[0]?.served[calls.served] = CallLog.Served(from: 1)
+        calls.run.lifeLogs[0]?.calls.served[calls.served] = CallLog.Served(from: 1)
         calls.look(.stream(.received(calls.served, calls.head("Cluster", "ID"))), [.stream(.reset(calls.served))])
         calls.expect(.calls, "breaks off Cluster.ID, which p1 waits for")
     }
@@ -131,7 +132,7 @@ private final class Calls {
     }
     @Test func aFailingDaemonThatIsAskedAtOnce() throws {
         let calls = try Calls()
-        calls.run.callLogs[0]?.failures = (11, 11)
+        calls.run.lifeLogs[0]?.calls.failures = (11, 11)
         let start = (1...2).map { PeerEffect.exchange(.start(ExchangeID(1 << 40 + $0), ExchangeRequest(target: "/api/v0/id"))) }
         calls.look(.wake, start)
         calls.expect(.min, "although 11 in a row have failed")
@@ -146,11 +147,11 @@ extension Calls {
     var stranger: PeerID { SimPeer.identity(99, world.tape) }
     var line: StreamID { StreamID(owner: 7, number: 1 << 40) }
     func search(_ input: PeerInput = .wake, _ effects: [PeerEffect] = [], _ body: (inout LookupLog) -> Void = { _ in }) {
-        if var log = run.lookupLogs[0] { body(&log); run.lookupLogs[0] = log }
-        run.watchLookups(0, input, effects[...], process)
+        if var log = run.lifeLogs[0]?.lookups { body(&log); run.lifeLogs[0]?.lookups = log }
+        run.watchLife(0, input, effects[...], process)
     }
     func lookups(_ body: (inout LookupLog) -> Void = { _ in }) -> LookupLog {
-        var log = LookupLog(life: process.peer.lives, begun: now)
+        var log = LookupLog(begun: now)
         body(&log)
         return log
     }
@@ -222,16 +223,56 @@ extension Calls {
     }
 }
 
+// MARK: Attempts
+
+extension Calls {
+    func pace(_ effects: [PeerEffect] = [], _ body: (inout PaceLog) -> Void = { _ in }) {
+        guard var log = run.lifeLogs[0]?.pace else { return }
+        body(&log)
+        run.watchPace(0, .wake, effects[...], process, now, &log)
+    }
+    func waiting(_ until: Span, early: Int = 0) -> PaceLog.Dialled { PaceLog.Dialled(state: .waiting(until: now + until), failures: 2, early: early, since: now) }
+}
+
+@Suite struct PaceOracleTests {
+    @Test func whatIsRightIsLeftAlone() throws {
+        let calls = try Calls()
+        calls.pace()
+        calls.pace([.connection(.dial(calls.p1, []))]) { $0.dials[calls.p1] = calls.waiting(.zero) }
+        calls.expect(nil)
+    }
+    @Test func aDialTooSoon() throws {
+        let calls = try Calls()
+        calls.pace([.connection(.dial(calls.p1, []))]) { $0.dials[calls.p1] = calls.waiting(.seconds(5), early: 2) }
+        calls.expect(.min, "dials p1 5")
+    }
+    @Test func aDialThatDoesNotCome() throws {
+        let calls = try Calls()
+        calls.pace { $0.dials[calls.p1] = calls.waiting(.minutes(-13)) }
+        calls.expect(.live, "does not dial p1")
+    }
+    @Test func aStreamTooSoon() throws {
+        let calls = try Calls()
+        calls.pace([.stream(.open(calls.made, to: calls.p1, protocols: Gossip.protocols))]) { $0.streams[calls.p1] = PaceLog.Streamed(failures: 3, due: calls.now + .seconds(1)) }
+        calls.expect(.min, "opens a stream of gossip to p1 1")
+    }
+    @Test func aStreamThatIsNotOpenedAgain() throws {
+        let calls = try Calls()
+        calls.pace { $0.streams[calls.p1] = PaceLog.Streamed(failures: 3, due: calls.now + .seconds(-1)) }
+        calls.expect(.live, "does not open a stream of gossip to p1 again")
+    }
+}
+
 // MARK: Garbage
 
 @Suite struct GarbageOracleTests {
     @Test(arguments: [0, 9, 11]) func whatIsPinned(minutes: Int64) throws {
         let calls = try Calls("at 2s p0 add bytes=3000 chunk=512 min=-1 max=-1", options: " embedded=yes")
         let root = try #require(calls.process.machine.ipfs.embeddedPins?.keys.first)
-        calls.run.judgeGarbage(0, [], calls.process, begun: calls.now)
-        calls.run.judgeGarbage(0, [calls.stranger].map { CID(v1: Codec.raw, .sha2_256(of: $0.bytes)) }, calls.process, begun: calls.now + .minutes(-11))
+        calls.run.judgeGarbage(0, [], calls.process, age: .zero)
+        calls.run.judgeGarbage(0, [calls.stranger].map { CID(v1: Codec.raw, .sha2_256(of: $0.bytes)) }, calls.process, age: .minutes(11))
         calls.expect(nil)
-        calls.run.judgeGarbage(0, [root], calls.process, begun: calls.now + .minutes(-minutes))
+        calls.run.judgeGarbage(0, [root], calls.process, age: .minutes(minutes))
         calls.expect(.add, minutes < 10 ? "as garbage \(minutes * 60)" : "which it pins")
     }
 }
@@ -241,7 +282,7 @@ extension Calls {
 @Suite struct ListOracleTests {
     private static let cids = (0..<2).map { CID(v1: Codec.dagPB, .sha2_256(of: [$0])) }
     private func log(_ calls: Calls) -> ListLog {
-        var log = ListLog(life: calls.process.peer.lives)
+        var log = ListLog()
         log.pages[calls.p1] = ([1], Self.cids[0])
         return log
     }
@@ -269,11 +310,11 @@ extension Calls {
     }
     @Test func aListThatBeginsAtOnceAgain() throws {
         let calls = try Calls()
-        calls.run.listLogs[0]?.endedAt = calls.now
+        calls.run.lifeLogs[0]?.lists.endedAt = calls.now
         var question = ProtobufWriter()
         question.uint64(3, 10)
         let effects: [PeerEffect] = [.stream(.open(calls.line, to: calls.p1, protocols: [DagList.protocolID])), .stream(.send(calls.line, framed(question.bytes)))]
-        calls.run.watchLists(0, .wake, effects[...], calls.process)
+        calls.look(.wake, effects)
         calls.expect(.wants, "begins a list of blocks 0")
     }
     @Test func aListThatFailedAndIsAwaited() throws {

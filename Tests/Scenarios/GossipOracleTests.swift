@@ -57,12 +57,12 @@ private final class Wire {
     /// What peer 0 says, to peer 1 unless somebody else is named, in a step in which it has heard something of peer 2 or another.
     func step(hears heard: Bytes? = nil, from: Int = 2, says said: Bytes? = nil, to: Int = 1) throws {
         var input = PeerInput.wake, effects: [PeerEffect] = []
-        if let heard { input = .stream(.received(try #require(run.gossipLogs[0]?.partners[from]?.inbound), heard)) }
-        if let said { effects = [.stream(.send(try #require(run.gossipLogs[0]?.partners[to]?.outbound), said))] }
+        if let heard { input = .stream(.received(try #require(run.lifeLogs[0]?.gossip.partners[from]?.inbound), heard)) }
+        if let said { effects = [.stream(.send(try #require(run.lifeLogs[0]?.gossip.partners[to]?.outbound), said))] }
         look(input, effects)
     }
-    func look(_ input: PeerInput, _ effects: [PeerEffect] = []) { run.watchGossip(0, input, effects[...], process) }
-    func partner(_ other: Int, _ body: (inout GossipLog.Partner) -> Void) { if var partner = run.gossipLogs[0]?.partners[other] { body(&partner); run.gossipLogs[0]?.partners[other] = partner } }
+    func look(_ input: PeerInput, _ effects: [PeerEffect] = []) { run.watchLife(0, input, effects[...], process) }
+    func partner(_ other: Int, _ body: (inout GossipLog.Partner) -> Void) { if var partner = run.lifeLogs[0]?.gossip.partners[other] { body(&partner); run.lifeLogs[0]?.gossip.partners[other] = partner } }
     static let far = Instant(nanoseconds: .max / 2)
 }
 
@@ -169,7 +169,7 @@ private final class Wire {
         wire.world.run(for: .seconds(20))
         let waits = wire.process.machine.hasGossipWaiting(for: wire.world.peers[1].id)
         try #require(waits)
-        let stream = try #require(wire.run.gossipLogs[0]?.partners[1]?.outbound)
+        let stream = try #require(wire.run.lifeLogs[0]?.gossip.partners[1]?.outbound)
         wire.look(.stream(.drained(stream)))
         wire.expect(.gossip, "lets wait what p1 could have")
     }
@@ -193,13 +193,13 @@ private final class Wire {
     }
     @Test func aMemberThatIsNotAsked() throws {
         let wire = try Wire()
-        wire.run.gossipLogs[0]?.mesh[0] = [2]
+        wire.run.lifeLogs[0]?.gossip.mesh[0] = [2]
         try wire.step(says: wire.graft(1), to: 2)
         wire.expect(.gossip, "takes p1 into a mesh, and does not tell it")
     }
     @Test func aMemberThatWasSentAway() throws {
         let wire = try Wire()
-        wire.run.gossipLogs[0]?.mesh[0] = [1]
+        wire.run.lifeLogs[0]?.gossip.mesh[0] = [1]
         wire.partner(2) { $0.backOff[0] = Wire.far }
         try wire.step(hears: wire.graft())
         wire.expect(.gossip, "which it has just sent away")
@@ -219,7 +219,7 @@ private final class Wire {
     }
     @Test func aMeshThatStaysThin() throws {
         let wire = try Wire()
-        var log = try #require(wire.run.gossipLogs[0])
+        var log = try #require(wire.run.lifeLogs[0]?.gossip)
         let step = GossipStep(index: 0, now: wire.process.peer.clock.reading(wire.world.now).monotonic)
         wire.run.judgeTended(0, 0, log, step, wire.process)
         wire.expect(nil)
@@ -229,7 +229,7 @@ private final class Wire {
     }
     @Test func aMeshThatIsFull() throws {
         let wire = try Wire()
-        var log = try #require(wire.run.gossipLogs[0])
+        var log = try #require(wire.run.lifeLogs[0]?.gossip)
         log.mesh[0] = Array(0..<48)
         wire.run.judgeTended(0, 11, log, GossipStep(index: 0, now: .init(nanoseconds: 0)), wire.process)
         wire.expect(nil)
@@ -238,7 +238,7 @@ private final class Wire {
     }
     @Test func newsThatNobodyHearsOf() throws {
         let wire = try Wire()
-        var log = try #require(wire.run.gossipLogs[0])
+        var log = try #require(wire.run.lifeLogs[0]?.gossip)
         log.mesh[0] = [2]
         wire.run.judgeHeartbeat([], &log, GossipStep(index: 0, now: .init(nanoseconds: 0)), wire.process)
         wire.expect(nil)
@@ -306,15 +306,15 @@ extension Wire {
     }
     func hear(_ frame: Bytes) {
         let id = StreamID(owner: 0, number: 1 << 30)
-        run.watchExchange(0, .stream(.incoming(id, from: world.peers[1].id, protocol: Exchange.protocols[0])), [], process)
-        run.watchExchange(0, .stream(.received(id, frame)), [], process)
+        run.watchLife(0, .stream(.incoming(id, from: world.peers[1].id, protocol: Exchange.protocols[0])), [], process)
+        run.watchLife(0, .stream(.received(id, frame)), [], process)
     }
     func give() {
         let id = StreamID(owner: 3, number: 1 << 30)
         var message = BitswapMessage()
         message.blocks = [BitswapMessage.Block(cid: Wire.cid, data: Wire.block)]
         let effects: [PeerEffect] = [.stream(.open(id, to: world.peers[1].id, protocols: Exchange.protocols)), .stream(.send(id, message.frame))]
-        run.watchExchange(0, .wake, effects[...], process)
+        run.watchLife(0, .wake, effects[...], process)
     }
 }
 
@@ -328,7 +328,7 @@ extension Wire {
         let wire = try Wire()
         wire.run.checkAsked()
         wire.expect(nil)
-        wire.run.exchangeLogs[0]?.partners[1, default: ExchangeLog.Partner()].asked.insert(Wire.cid.multihash)
+        wire.run.lifeLogs[0]?.exchange.partners[1, default: ExchangeLog.Partner()].asked.insert(Wire.cid.multihash)
         wire.run.checkAsked()
         wire.expect(.wants, "in the belief that it does")
     }
@@ -353,7 +353,7 @@ extension Wire {
     @Test func whatIsHereAndNotGiven() throws {
         let wire = try Wire()
         let head = try #require(wire.process.machine.replica.heads.first?.cid)
-        wire.run.exchangeLogs[0]?.partners[1, default: ExchangeLog.Partner()].asks[head.multihash] = ExchangeLog.Asking(cid: head, hereSince: 0)
+        wire.run.lifeLogs[0]?.exchange.partners[1, default: ExchangeLog.Partner()].asks[head.multihash] = ExchangeLog.Asking(cid: head, hereSince: 0)
         wire.run.checkAsked()
         wire.expect(.wants, "which asked for it before")
     }

@@ -202,6 +202,9 @@ package struct ClusterPeer: Sendable {
     package mutating func isTabled(_ peer: PeerID) -> Bool { dht.table.contains(peer) }
     package mutating func isFinishing(_ key: Bytes) -> Bool? { dht.isFinishing(key) }
     package mutating func searchesBegun() -> UInt64 { dht.lookupNumber }
+    /// Dials under way for the sake of searches; and whether a peer could be dialled.
+    package mutating func searchDials() -> Int { dht.dialCount + wideDHT.dialCount }
+    package mutating func knowsWay(to peer: PeerID) -> Bool { !book.addresses(of: peer).isEmpty }
     /// What the embedded node is dropping as garbage.
     package mutating func collected() -> [CID] { ipfs.collected }
     package mutating func isCatchingUp() -> Bool { replica.isCatchingUp }

@@ -1,0 +1,39 @@
+// What is known of a peer from one start of it to the next, and who watches it.
+
+import Cluster
+import Kernel
+import Monitoring
+
+/// Of one life of a peer. Times are those of its own clock.
+struct LifeLog {
+    let life: UInt64
+    let begun: Instant
+    var gossip: GossipLog
+    var exchange = ExchangeLog()
+    var calls = CallLog()
+    var lookups: LookupLog
+    var lists = ListLog()
+    var pace = PaceLog()
+    /// What the blocks of its embedded node take.
+    var blockBytes: Int?
+}
+
+extension Run {
+    /// After each step of a peer that lives on.
+    func watchLife(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>, _ process: Process) {
+        let now = process.peer.clock.reading(world.now).monotonic
+        if lifeLogs[index]?.life != process.peer.lives {
+            let gossip = GossipLog(topics: [process.peer.settings.replicaTopic, Monitor.topic], peers: world.peers.count)
+            lifeLogs[index] = LifeLog(life: process.peer.lives, begun: now, gossip: gossip, lookups: LookupLog(begun: now))
+        }
+        guard !world.isStepCut, var log = lifeLogs[index].take() else { return }
+        watchGossip(index, input, effects, process, now, &log.gossip)
+        watchExchange(index, input, effects, process, &log.exchange)
+        watchCalls(index, input, effects, process, now, &log.calls)
+        watchLookups(index, input, effects, process, now, &log.lookups)
+        watchLists(index, input, effects, process, now, &log.lists)
+        watchPace(index, input, effects, process, now, &log.pace)
+        watchGarbage(index, input, process, now, &log)
+        lifeLogs[index] = log
+    }
+}

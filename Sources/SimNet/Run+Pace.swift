@@ -1,0 +1,128 @@
+// How soon what has failed is tried again: dials that back off, and begin anew at once when a connection is lost; streams of gossip that
+// are opened again, later each time. DIAL-04, GS-04.
+
+import Cluster
+import Gossip
+import Kernel
+import Multiformats
+import Seams
+
+/// What is known of one peer's attempts in one life of it. Times are those of its own clock.
+struct PaceLog {
+    struct Dialled {
+        enum State: Equatable { case waiting(until: Instant), dialling, connected }
+        var state: State
+        var failures: Int64 = 0
+        /// How often it was dialled too soon: now and then a search does that, whose end is not seen (seeds 8000915, 8001821).
+        var early = 0
+        /// Since when it has not been connected.
+        let since: Instant
+    }
+    struct Streamed {
+        var stream: StreamID?
+        var failures = 0
+        /// When it is due to be opened again.
+        var due: Instant?
+    }
+    /// Whom it has dialled, or been connected to.
+    var dials = SortedMap<PeerID, Dialled>()
+    /// Its own streams of gossip.
+    var streams = SortedMap<PeerID, Streamed>()
+    var owners = SortedMap<StreamID, PeerID>()
+}
+
+extension Run {
+    /// MIN, LIVE: after each step of a peer that lives on.
+    func watchPace(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>, _ process: Process, _ now: Instant, _ log: inout PaceLog) {
+        hearOfAttempts(input, process, now, &log)
+        for effect in effects {
+            switch effect {
+            case .connection(.dial(let peer, _)): noteDialled(index, peer, isWake: input == .wake, process, now, &log)
+            case .stream(.open(let id, let peer, let protocols)) where protocols == Gossip.protocols: noteOpened(index, id, peer, now, &log)
+            case .stream(.reset(let id)): log.owners.remove(id)
+            default: break
+            }
+        }
+        if input == .wake { judgePace(index, process, now, &log) }
+    }
+
+    // MARK: Heard
+
+    private func hearOfAttempts(_ input: PeerInput, _ process: Process, _ now: Instant, _ log: inout PaceLog) {
+        let settings = process.peer.settings
+        switch input {
+        case .connection(.connected(let peer, _, _)): log.dials[peer] = PaceLog.Dialled(state: .connected, since: now)
+        case .connection(.disconnected(let peer)):
+            log.dials[peer] = PaceLog.Dialled(state: .waiting(until: now + settings.book.redialAfter), since: now)
+            if let stream = log.streams.remove(peer)?.stream { log.owners.remove(stream) }
+        case .connection(.dialFailed(let peer, _)):
+            guard var dialled = log.dials[peer], dialled.state == .dialling else { return }
+            let pause = min(settings.book.backoffBase + .seconds(min(dialled.failures, 100) * min(dialled.failures, 100)), settings.book.backoffMax)
+            dialled.failures += 1
+            dialled.state = .waiting(until: now + pause)
+            log.dials[peer] = dialled
+        case .stream(.opened(let id, _)): if let peer = log.owners[id] { log.streams[peer]?.failures = 0 }
+        case .stream(.failed(let id, _)), .stream(.reset(let id)), .stream(.remoteClosed(let id)), .stream(.received(let id, _)):
+            guard let peer = log.owners.remove(id), var streamed = log.streams[peer], streamed.stream == id else { return }
+            streamed.stream = nil
+            streamed.due = now + min(settings.gossip.reopenAfter * (1 << Int64(min(streamed.failures, 10))), settings.gossip.reopenAfterMaximum)
+            streamed.failures += 1
+            log.streams[peer] = streamed
+        default: break
+        }
+    }
+
+    // MARK: Said
+
+    private func noteDialled(_ index: Int, _ peer: PeerID, isWake: Bool, _ process: Process, _ now: Instant, _ log: inout PaceLog) {
+        // For the sake of a search a peer is dialled whenever that needs it.
+        guard isWake, let dialled = log.dials[peer] else {
+            if isWake, process.machine.searchDials() == 0 { log.dials[peer] = PaceLog.Dialled(state: .dialling, since: now) }
+            return
+        }
+        guard case .waiting(let until) = dialled.state else { return }
+        // Whoever has not been met for long may have been forgotten.
+        if now > dialled.since + process.peer.settings.book.learntAddressTTL { return log.dials[peer] = PaceLog.Dialled(state: .dialling, since: now) }
+        if until > now, process.machine.searchDials() > 0 { return log.dials[peer] = nil }
+        log.dials[peer]?.state = .dialling
+        guard until > now, dialled.failures > 0 else { return }
+        log.dials[peer]?.early += 1
+        guard dialled.early + 1 >= Run.earlyMax else { return }
+        world.fail(.min, "\(world.name(index)) dials \(named(peer)) \((until - now).seconds) too soon, after \(dialled.failures) dials that failed")
+    }
+
+    private func noteOpened(_ index: Int, _ id: StreamID, _ peer: PeerID, _ now: Instant, _ log: inout PaceLog) {
+        var streamed = log.streams[peer] ?? PaceLog.Streamed()
+        if let due = streamed.due, due > now {
+            world.fail(.min, "\(world.name(index)) opens a stream of gossip to \(named(peer)) \((due - now).seconds) too soon, after \(streamed.failures) that failed")
+        }
+        (streamed.stream, streamed.due) = (id, nil)
+        log.streams[peer] = streamed
+        log.owners[id] = peer
+    }
+
+    // MARK: Judged
+
+    private static let earlyMax = 3
+    private static let dialSlack = Span.minutes(12)
+
+    /// Whatever is due is done.
+    func judgePace(_ index: Int, _ process: Process, _ now: Instant, _ log: inout PaceLog) {
+        oracles.judged += 1
+        for (peer, streamed) in log.streams {
+            guard let due = streamed.due, due <= now else { continue }
+            return world.fail(.live, "\(world.name(index)) does not open a stream of gossip to \(named(peer)) again, \((now - due).seconds) after it was due")
+        }
+        // Who is told of many that do not exist has no room for others.
+        for (peer, dialled) in log.dials where world.liars.isEmpty && world.indexes[peer] != nil {
+            guard case .waiting(let until) = dialled.state else { continue }
+            // Whoever has as many connections as it is to keep, or dials many others, comes to it later.
+            guard now - until > Run.dialSlack else { continue }
+            guard now <= dialled.since + process.peer.settings.book.learntAddressTTL, process.machine.knowsWay(to: peer) else {
+                log.dials.remove(peer)
+                continue
+            }
+            return world.fail(.live, "\(world.name(index)) does not dial \(named(peer)), \((now - until).seconds) after it was due")
+        }
+    }
+}
