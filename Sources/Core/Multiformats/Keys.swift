@@ -108,8 +108,8 @@ package struct IdentityKey: Sendable {
             throw .badKey("unusable \(type) private key")
         }
         self.init(signer: signer, publicKey: try PublicKey(type: type, data: shown), protobuf: bytes)
-        // Numbers that do not belong together make signatures that nobody accepts.
-        guard publicKey.verify(sign(shown), of: shown) else {
+        // Numbers that do not belong together make signatures that nobody accepts, or none at all.
+        guard let signature = signer.sign(shown), publicKey.verify(signature, of: shown) else {
             throw .badKey("the parts of the \(type) private key do not belong together")
         }
     }

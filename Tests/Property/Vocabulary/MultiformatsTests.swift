@@ -135,4 +135,12 @@ import Testing
         }
         #expect(refused > 50)
     }
+
+    /// Found by fuzzing: a change after which OpenSSL loads the key and cannot sign with it.
+    @Test func aKeyThatCannotSignIsRefused() throws {
+        let vector = try #require(try Golden.lines("vectors/identity/keys.ndjson").first { (decodeBase64($0["private_key"]?.text ?? "")?.count ?? 0) == 1196 })
+        var changed = try #require(decodeBase64(vector["private_key"]?.text ?? ""))
+        for (place, byte) in [(109, 0x50), (796, 0xb4), (797, 0x06), (798, 0xd0), (800, 0x4d), (801, 0x84)] as [(Int, UInt8)] { changed[place] = byte }
+        #expect(throws: MultiformatError.self) { try IdentityKey(protobuf: changed) }
+    }
 }
