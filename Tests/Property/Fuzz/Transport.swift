@@ -18,7 +18,9 @@ extension Target {
             while !rest.isEmpty {
                 let part = rest.prefix(1 + Int(first >> 1))
                 rest = rest.dropFirst(part.count)
-                guard let outcome = try? machine.receive(part, reply: &reply) else { continue }
+                let outcome: Multistream.Outcome?
+                do { outcome = try machine.receive(part, reply: &reply) } catch { return }  // the stream is reset
+                guard let outcome else { continue }
                 if case .agreed(let name, let more) = outcome {
                     require(["/noise", "/a", "/b"].contains(name) && more.count <= part.count, "\(name) with \(more.count) bytes")
                 }
