@@ -33,8 +33,9 @@ extension Run {
         guard asked.request.isWrite else { return }
         for cid in asked.request.writtenCIDs {
             var writes = oracles.writes[cid] ?? Writes()
-            // Two that overlap are carried out in their order only where both go straight into the queue.
-            let isPlain = asked.request.isPlainWrite
+            // Two that overlap are carried out in their order only where both go straight into the queue: what lies in shards does not, since
+            // the list of them is read first (seed 13000413).
+            let isPlain = asked.request.isPlainWrite && !oracles.shardsOf.values.contains { $0.contains(cid) }
             if !writes.open.isEmpty && (!isPlain || writes.open.values.contains(false)) || writes.lastAsked == asked.at { writes.isDoubtful = true }
             writes.writers.insert(asked.peer)
             writes.lastAsked = asked.at
