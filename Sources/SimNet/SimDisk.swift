@@ -149,9 +149,9 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
 
     /// A bit rots somewhere in the files of that ending. Where.
     package func rot(_ ending: String, _ choices: inout Choices) -> (file: FileName, offset: Int)? {
-        let names = files.keys.filter { $0.hasPrefix("crdt/") && $0.hasSuffix(ending) && (files[$0]?.bytes.count ?? 0) > 16 }
+        let names = files.keys.filter { $0.hasPrefix("crdt/") && $0.hasSuffix(ending) && (files[$0]?.bytes.count ?? 0) > 0 }
         guard !names.isEmpty, case let name = names[choices.below(names.count)], let count = files[name]?.bytes.count else { return nil }
-        let offset = 16 + choices.below(count - 16)  // the header of a log says what it is
+        let offset = choices.below(count)
         flipBit(name, at: offset)
         return (name, offset)
     }

@@ -157,42 +157,43 @@ package struct Log: Sendable {
         files = Files(folder: folder, reader: reader)
         self.owner = owner
         self.settings = settings
-        var segments = try existingSegments()
-        while let last = segments.last, try isTorn(last) {  // the crash took even the header, and all that followed
-            effects.append(.remove(name(last)))
-            segments.removeLast()
-        }
+        let segments = try existingSegments()
         firstSegment = segments.first ?? 1
-        for number in segments { files.names[number] = files.makeName(number) }
-        guard !segments.isEmpty else {
-            begin(1, &effects)
-            return
+        for number in segments {
+            files.names[number] = files.makeName(number)
+            if let end = try Log.endBefore(try header(number)), number > firstSegment { ends[number - 1] = end }
         }
-        for number in segments { if let end = try Log.endBefore(try header(number)), number > firstSegment { ends[number - 1] = end } }
         try cutTornEnd(segments, start: start, &effects)
-        hasHeader = true
     }
 
     /// Back to the newest segment that has a mark, or to the start: what lies between may never have been durable. Where it is
     /// torn the log ends, and what followed was never durable either.
     private mutating func cutTornEnd(_ segments: [UInt32], start: LogAddress?, _ effects: inout [DiskEffect]) throws {
+        var end: (segment: UInt32, offset: Int)?
         for number in segments.reversed() {
-            let (size, isStart) = (try size(number), start?.segment == number)
-            let sound = try soundEnd(of: number, from: isStart ? start.flatMap { $0.offset <= size ? $0.offset : nil } : nil)
+            let size = try size(number), known = start.flatMap { $0.segment == number && $0.offset <= size ? $0.offset : nil }
+            let sound = try soundEnd(of: number, from: known)
             found.insert(number)
-            if number == segments.last || sound.end < ends[number] ?? size { (segment, segmentEnd) = (number, sound.end) }
-            if sound.hasMark || isStart { break }
+            // Without a header nothing of a segment counts, and the log ends in the one before.
+            if sound.end < Log.headerBytes { end = nil } else if end == nil || sound.end < ends[number] ?? size { end = (number, sound.end) }
+            if sound.hasMark || known != nil { break }
         }
         // Emptied durably, as in `lose`.
-        for number in segments where number > segment {
+        for number in segments where number > end?.segment ?? firstSegment {
             effects.append(.truncate(name(number), to: 0))
             emptied.insert(number)
             unsynced.insert(number)
             found.remove(number)
         }
-        ends[segment] = nil
-        if try reader.size(name(segment)) > segmentEnd { effects.append(.truncate(name(segment), to: segmentEnd)) }
-        durableEnd = (segment, segmentEnd)
+        if let end {
+            (segment, segmentEnd, durableEnd, hasHeader) = (end.segment, end.offset, end, true)
+            ends[segment] = nil
+            if try reader.size(name(segment)) > segmentEnd { effects.append(.truncate(name(segment), to: segmentEnd)) }
+        } else {
+            if !segments.isEmpty { effects.append(.remove(name(firstSegment))) }
+            found.remove(firstSegment)
+            begin(firstSegment, &effects)
+        }
         sync(effects: &effects)
     }
 
@@ -208,14 +209,9 @@ package struct Log: Sendable {
         return mix(header[8..<12], seed: 1).low32 == check ? Int(end) : nil
     }
 
-    /// The segment has no header, and holds nothing that was ever durable.
-    private func isTorn(_ number: UInt32) throws -> Bool {
-        guard try Log.endBefore(try header(number)) == nil else { return false }
-        let bytes = try reader.read(name(number), at: 0, count: try reader.size(name(number)))
-        // What a crash has torn may look like an older version's first bytes (run 960641), but holds nothing, or goes on as this one's.
-        let isOther = Log.oldMagics.contains { bytes.starts(with: $0) } && bytes.count > Log.headerBytes && Log.checkedEnd(bytes) == nil
-        if isOther || wasDurable(0, in: bytes, from: 0) { throw LogError.notALog(name(number)) }
-        return true
+    /// What a crash has torn may look like an older version's first bytes (run 960641), but holds nothing, or goes on as this one's.
+    private static func isOlder(_ bytes: Bytes) -> Bool {
+        oldMagics.contains { bytes.starts(with: $0) } && bytes.count > headerBytes && checkedEnd(bytes) == nil
     }
 
     /// Opens it and hands every record to `visit` in order. Damage is stepped over and returned.
@@ -495,7 +491,9 @@ package struct Log: Sendable {
                 (number, offset) = (number + 1, Log.headerBytes)
                 continue
             }
-            if offset == Log.headerBytes, try Log.endBefore(try header(number)) == nil { throw LogError.notALog(name(number)) }
+            if offset == Log.headerBytes, try Log.endBefore(try header(number)) == nil {
+                damages.append(LogDamage(file: name(number), offset: 0, count: Log.headerBytes, reason: "the header does not match its checksum"))
+            }
             let end = try visitChunk(number, offset, limit, min(left, Log.chunkBytes), &damages, visit)
             left -= end - offset
             offset = end
@@ -544,12 +542,19 @@ package struct Log: Sendable {
         return offset + (next ?? rest.count)
     }
 
-    /// A crash tears what was not durable, and only that may be cut off in silence. And whether a mark lies there: all before
-    /// it was durable.
+    /// A crash tears what was not durable, and only that may be cut off in silence. And whether a mark lies there, which says up
+    /// to where it was. An end before that of the header: nothing of the segment was durable.
     private func soundEnd(of number: UInt32, from start: Int?) throws -> (end: Int, hasMark: Bool) {
         let from = start ?? 0
         let bytes = try reader.read(name(number), at: from, count: try size(number) - from)
-        var (offset, isMarked) = (start == nil ? Log.headerBytes : 0, false)
+        var (offset, isMarked) = (0, false)
+        if start == nil {
+            if try Log.endBefore(Bytes(bytes.prefix(Log.headerBytes))) == nil, !wasDurable(0, in: bytes, from: 0) {
+                if Log.isOlder(bytes) { throw LogError.notALog(name(number)) }
+                return (0, false)
+            }
+            offset = Log.headerBytes
+        }
         while offset < bytes.count {
             if let record = Log.record(in: bytes, at: offset, limit: settings.recordBytesLimit) {
                 offset = record.end

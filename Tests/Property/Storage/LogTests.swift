@@ -151,6 +151,37 @@ private final class Opened {
         #expect(last.records == [1, 61, 62].map(payload) && last.damages.isEmpty)
     }
 
+    /// It may take even the header of the one between, which leaves a file of no bytes, or of other ones.
+    @Test(arguments: [0, 5, 16, 50]) func whatFollowsASegmentWithoutAHeaderWasNeverDurable(left: Int) throws {
+        let disk = MemoryDisk()
+        let log = try Opened(disk, segmentBytes: 100)
+        try log.append(payload(1))
+        let between = try log.append(payload(60), sync: false)
+        let last = try log.append(payload(61), sync: false)
+        #expect(log.log.endAddress.segment == 1 && between.segment == 2 && last.segment == 3)
+        _ = disk.carryOut(.truncate("log/00000002.log", to: left))
+        if left > 0 { disk.flipBit("log/00000002.log", at: 1) }
+        let again = try Opened(disk, segmentBytes: 100)
+        #expect(again.records == [payload(1)] && again.damages.isEmpty)
+        for number in 62...65 { try again.append(payload(number)) }
+        let end = try Opened(disk, segmentBytes: 100)
+        #expect(end.records == [1, 62, 63, 64, 65].map(payload) && end.damages.isEmpty)
+    }
+
+    /// A header that has rotted is damage like any other: all that follows it is still read.
+    @Test(arguments: [1, 2, 3], [0, 9, 14]) func aHeaderThatHasRottedIsSteppedOver(segment: Int, at offset: Int) throws {
+        let disk = MemoryDisk()
+        let log = try Opened(disk, segmentBytes: 100)
+        for number in 1...12 { try log.append(payload(number)) }
+        #expect(log.log.endAddress.segment >= 3)
+        disk.flipBit("log/0000000\(segment).log", at: offset)
+        let again = try Opened(disk, segmentBytes: 100)
+        #expect(again.records == (1...12).map(payload))
+        #expect(again.damages.map(\.file) == ["log/0000000\(segment).log"] && again.damages[0].offset == 0 && again.damages[0].count == Log.headerBytes)
+        try again.append(payload(13))
+        #expect(try Opened(disk, segmentBytes: 100).records == (1...13).map(payload))
+    }
+
     /// What an earlier life has left is made durable before anything says so (seed 5001529), in all segments that may not be.
     @Test func whatIsFoundIsSynced() throws {
         let disk = MemoryDisk()
