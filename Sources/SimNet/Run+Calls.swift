@@ -79,17 +79,18 @@ extension RPCMethodEntry {
 extension Run {
     /// CALLS, MIN: after each step of a peer that lives on.
     func watchCalls(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>, _ process: Process, _ now: Instant, _ log: inout CallLog) {
+        let isWake = input.isWake
         var isTouched = hearOfCalls(input, process, now, &log)
         for effect in effects {
             switch effect {
             case .stream(let effect): if noteCall(index, effect, now, &log) { isTouched = true }
-            case .exchange(let effect): noteRequest(index, effect, isWake: input == .wake, process, now, &log); isTouched = true
+            case .exchange(let effect): noteRequest(index, effect, isWake: isWake, process, now, &log); isTouched = true
             case .reply(let client, .end), .reply(let client, .failed): log.leave(client)
             default: break
             }
         }
-        if isTouched || input == .wake || process.peer.steps % 16 == 0 { judgeCalls(index, process, &log) }
-        if input == .wake {
+        if isTouched || isWake || process.peer.steps % 16 == 0 { judgeCalls(index, process, &log) }
+        if isWake {
             judgeTime(index, now, log)
             if log.triedAt != nil, let held = process.machine.requestsToIPFS()?.held { judgeTurns(index, held, process, now, log) }
         }

@@ -209,7 +209,7 @@ extension Run {
                 guard !mayKeep, process.machine.replica.isOpen else { continue }
                 for (hash, asking) in partner.asks where process.machine.replica.has(asking.cid) {
                     let since = asking.hereSince ?? world.now
-                    lifeLogs[index]?.exchange.partners[other]?.asks[hash]?.hereSince = since
+                    if asking.hereSince == nil { log.exchange.partners[other]?.asks[hash]?.hereSince = since }
                     guard world.now - since >= Span.seconds(10).nanoseconds, !process.machine.hasAnswersWaiting(for: world.peers[other].id) else { continue }
                     return world.fail(.wants, "\(world.name(index)) has \(asking.cid), and does not give it to \(world.name(other)), which asked for it before")
                 }

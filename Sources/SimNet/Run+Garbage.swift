@@ -10,7 +10,7 @@ import UnixFS
 
 extension Run {
     /// ADD: after each step of a peer that lives on. It has fewer blocks than before where it has collected, or the disk has lost some.
-    func watchGarbage(_ index: Int, _ input: PeerInput, _ process: Process, _ now: Instant, _ log: inout LifeLog) {
+    func watchGarbage(_ index: Int, _ input: PeerInput, _ process: Process, _ now: Instant, _ log: LifeLog) {
         guard options.isEmbedded, let bytes = process.machine.ipfs.embeddedBytes else { return }
         let before = log.blockBytes
         log.blockBytes = bytes

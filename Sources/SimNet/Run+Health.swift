@@ -159,7 +159,7 @@ extension Run {
         guard let named else { return oracles.health[index]?.hasNamedDaemon == true ? "does not name its daemon any more" : nil }
         oracles.health[index, default: HealthState()].hasNamedDaemon = true
         if named != daemon { return "names another daemon" }
-        return options.isEmbedded || addresses == SimIPFS.addresses(of: daemon) ? nil : "names other addresses of its daemon"
+        return options.isEmbedded || addresses == peer.ipfs.addresses ? nil : "names other addresses of its daemon"
     }
 
     // MARK: Introductions

@@ -4,8 +4,8 @@ import Cluster
 import Kernel
 import Monitoring
 
-/// Of one life of a peer. Times are those of its own clock.
-struct LifeLog {
+/// Of one life of a peer. Times are those of its own clock. Changed in place, at every step, and so a class.
+final class LifeLog {
     let life: UInt64
     let begun: Instant
     var gossip: GossipLog
@@ -16,6 +16,16 @@ struct LifeLog {
     var pace = PaceLog()
     /// What the blocks of its embedded node take.
     var blockBytes: Int?
+
+    init(life: UInt64, begun: Instant, topics: [String], peers: Int) {
+        (self.life, self.begun) = (life, begun)
+        (gossip, lookups) = (GossipLog(topics: topics, peers: peers), LookupLog(begun: begun))
+    }
+}
+
+extension PeerInput {
+    /// Cheaper than to compare.
+    var isWake: Bool { if case .wake = self { true } else { false } }
 }
 
 extension Run {
@@ -23,17 +33,16 @@ extension Run {
     func watchLife(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>, _ process: Process) {
         let now = process.peer.clock.reading(world.now).monotonic
         if lifeLogs[index]?.life != process.peer.lives {
-            let gossip = GossipLog(topics: [process.peer.settings.replicaTopic, Monitor.topic], peers: world.peers.count)
-            lifeLogs[index] = LifeLog(life: process.peer.lives, begun: now, gossip: gossip, lookups: LookupLog(begun: now))
+            let topics = [process.peer.settings.replicaTopic, Monitor.topic]
+            lifeLogs[index] = LifeLog(life: process.peer.lives, begun: now, topics: topics, peers: world.peers.count)
         }
-        guard !world.isStepCut, var log = lifeLogs[index].take() else { return }
+        guard !world.isStepCut, let log = lifeLogs[index] else { return }
         watchGossip(index, input, effects, process, now, &log.gossip)
         watchExchange(index, input, effects, process, &log.exchange)
         watchCalls(index, input, effects, process, now, &log.calls)
         watchLookups(index, input, effects, process, now, &log.lookups)
         watchLists(index, input, effects, process, now, &log.lists)
         watchPace(index, input, effects, process, now, &log.pace)
-        watchGarbage(index, input, process, now, &log)
-        lifeLogs[index] = log
+        watchGarbage(index, input, process, now, log)
     }
 }

@@ -76,7 +76,7 @@ extension Run {
             judgeTable(index, step, process, log)
             judgeSearches(index, input, step, process, now, &log)
         }
-        if input == .wake, process.peer.steps % 8 == 0 { judgeRefresh(index, process, now, log) }
+        if input.isWake, process.peer.steps % 8 == 0 { judgeRefresh(index, process, now, log) }
     }
 
     // MARK: Heard

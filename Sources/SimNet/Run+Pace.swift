@@ -37,13 +37,13 @@ extension Run {
         hearOfAttempts(input, process, now, &log)
         for effect in effects {
             switch effect {
-            case .connection(.dial(let peer, _)): noteDialled(index, peer, isWake: input == .wake, process, now, &log)
+            case .connection(.dial(let peer, _)): noteDialled(index, peer, isWake: input.isWake, process, now, &log)
             case .stream(.open(let id, let peer, let protocols)) where protocols == Gossip.protocols: noteOpened(index, id, peer, now, &log)
             case .stream(.reset(let id)): log.owners.remove(id)
             default: break
             }
         }
-        if input == .wake { judgePace(index, process, now, &log) }
+        if input.isWake { judgePace(index, process, now, &log) }
     }
 
     // MARK: Heard

@@ -119,7 +119,7 @@ extension Run {
         let daemon = options.isEmbedded ? peer.id : peer.ipfs.id
         if let named = said.ipfsPeer {
             if named != daemon { return "names another daemon" }
-            let addresses = options.isEmbedded ? [] : SimIPFS.addresses(of: daemon)
+            let addresses = options.isEmbedded ? [] : peer.ipfs.addresses
             return said.ipfsAddresses == addresses ? nil : "names other addresses of its daemon: \(said.ipfsAddresses)"
         }
         // It may not have known it yet, or told nobody.

@@ -32,6 +32,10 @@ package struct SimIPFS: Sendable {
     }
 
     package let id: PeerID
+    /// Where it says that it can be reached: at one that leads nowhere, and at one that does.
+    let addresses: [Multiaddr]
+    /// What it answers to who asks for them.
+    private let introduction: String
     /// Other daemons that it is connected to.
     package internal(set) var neighbours = SortedSet<PeerID>()
     package internal(set) var pins = SortedMap<CID, IPFSPinStatus>()
@@ -73,8 +77,9 @@ package struct SimIPFS: Sendable {
     package var collectsOneIn = 0
 
     init(id: PeerID, storageMax: UInt64) {
-        self.id = id
-        self.storageMax = storageMax
+        (self.id, self.storageMax) = (id, storageMax)
+        addresses = [SimIPFS.nowhere, "/ip4/10.0.0.1/tcp/4001"].compactMap { try? Multiaddr(text: "\($0)/p2p/\(id)") }
+        introduction = "{\"ID\":\"\(id)\",\"Addresses\":[\(addresses.map { "\"\($0)\"" }.joined(separator: ","))]}\n"
     }
 
     /// Its repository was set up anew.
@@ -116,7 +121,7 @@ package struct SimIPFS: Sendable {
         let arguments = query.filter { $0.first == "arg" }.compactMap { $0.count > 1 ? $0[1] : nil }
         let options = query.reduce(into: [String: String]()) { $0[$1[0]] = $1.count > 1 ? $1[1] : "" }
         switch parts[0] {
-        case "/api/v0/id": return Answer(body: "{\"ID\":\"\(id)\",\"Addresses\":[\(SimIPFS.addresses(of: id).map { "\"\($0)\"" }.joined(separator: ","))]}\n")
+        case "/api/v0/id": return Answer(body: introduction)
         case "/api/v0/repo/stat": return hidesSpace ? SimIPFS.error("repo is locked") : Answer(body: "{\"RepoSize\":\(isAboveLimit ? storageMax + 1_000_000 : claimedFree.map { storageMax - min($0, storageMax) } ?? repoSize),\"StorageMax\":\(storageMax)}\n")
         case "/api/v0/pin/ls": return list(arguments.first, options["type"] ?? "all")
         case "/api/v0/pin/add": return add(arguments, isRecursive: options["recursive"] != "false", now)
@@ -135,9 +140,7 @@ package struct SimIPFS: Sendable {
         }
     }
 
-    /// Where it says that it can be reached: at one that leads nowhere, and at one that does.
-    static func addresses(of id: PeerID) -> [Multiaddr] { [nowhere, "/ip4/10.0.0.1/tcp/4001"].compactMap { try? Multiaddr(text: "\($0)/p2p/\(id)") } }
-    static let nowhere = "/ip4/198.51.100.1/tcp/4001"
+    private static let nowhere = "/ip4/198.51.100.1/tcp/4001"
 
     /// Whom an escaped address names.
     static func peer(in argument: String?) -> (id: PeerID, leads: Bool)? {

@@ -147,8 +147,9 @@ extension ClusterPeer {
         var expired: [CID] = []
         let pending = replica.pendingKeys  // may just be given a later expiry
         let rivals = trustedMembers(without: [])
-        let (cursor, damage) = sweep(from: loops.stateSyncCursor, if: { $1.expireAt != 0 }) { _, pin in
-            guard pin.isExpired(at: turn.now.wall), !pending.contains(pin.cid.stateKey), isClosest(to: pin.cid, among: rivals) else { return }
+        // A closure that saw all of the peer would make a copy of it.
+        let (cursor, damage) = sweep(from: loops.stateSyncCursor, if: { $1.expireAt != 0 }) { [wall = turn.now.wall, id] _, pin in
+            guard pin.isExpired(at: wall), !pending.contains(pin.cid.stateKey), isClosest(id, to: pin.cid, among: rivals) else { return }
             if pin.type == .data || pin.type == .meta { expired.append(pin.cid) }  // shards go with their content
         }
         mend(damage)
@@ -169,9 +170,6 @@ extension ClusterPeer {
     /// CLU-13: who may act for a pin. Looked up once a sweep, since members do not change within a step.
     private func trustedMembers(without dead: [PeerID]) -> [PeerID] {
         members.filter { settings.trust.trusts($0) && !dead.contains($0) }
-    }
-    private func isClosest(to cid: CID, among others: [PeerID]) -> Bool {
-        Allocation.isClosest(id, to: cid, among: others, hash: { blake2b($0, count: 32) })
     }
 
     // MARK: Alerts and re-pinning
@@ -210,12 +208,12 @@ extension ClusterPeer {
         let pending = replica.pendingKeys
         let rivals = trustedMembers(without: silent)
         let isSwept = !silent.isEmpty || loops.sweepsUnheard
-        let (cursor, damage) = !isSwept ? (nil, nil) : sweep(from: loops.repinCursor, if: { $1.factorMin >= 0 }) { _, pin in
+        let (cursor, damage) = !isSwept ? (nil, nil) : sweep(from: loops.repinCursor, if: { $1.factorMin >= 0 }) { [monitor, id, changing = loops.changing] _, pin in
             let alive = (pin.allocations ?? []).filter {
                 !silent.contains($0) && !(countsUnheard && $0 != id && monitor.latest("ping", of: $0) == nil)
             }
             guard !pin.isPinnedEverywhere, alive.count < pin.options.replicationFactorMin, pin.type != .meta,
-                !loops.changing.contains(pin.cid), !pending.contains(pin.cid.stateKey), isClosest(to: pin.cid, among: rivals)
+                !changing.contains(pin.cid), !pending.contains(pin.cid.stateKey), isClosest(id, to: pin.cid, among: rivals)
             else { return }
             endangered.append(pin)
         }
@@ -266,4 +264,9 @@ extension ClusterPeer {
         phase = .stopped
         turn.effects.append(.stopped)
     }
+}
+
+/// CLU-13: who acts for a pin.
+private func isClosest(_ id: PeerID, to cid: CID, among others: [PeerID]) -> Bool {
+    Allocation.isClosest(id, to: cid, among: others, hash: { blake2b($0, count: 32) })
 }
