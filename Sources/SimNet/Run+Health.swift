@@ -63,7 +63,7 @@ extension Run {
 
     /// START: a crash damages nothing, wherever it comes.
     func judge(_ line: LogLine, of index: Int) {
-        guard !plan.has(.disk), ["crdt", "embedded", "dht"].contains(line.component), Run.damages.contains(where: line.message.contains),
+        guard !plan.spoilsDisk(of: index), ["crdt", "embedded", "dht"].contains(line.component), Run.damages.contains(where: line.message.contains),
             !line.message.contains("an announcement cannot be read")
         else { return }
         // One that was being written when the crash came; the one before is there.
@@ -74,7 +74,7 @@ extension Run {
     /// START: what a peer is to open, instead of reading its whole log, stays until there is another. When it goes down.
     func checkManifest(_ index: Int) {
         oracles.manifests[index]?.syncing = [:]
-        guard let durable = oracles.manifests[index]?.durable, !plan.has(.disk), !world.peers[index].isLost, world.peers[index].losses.isEmpty else { return }
+        guard let durable = oracles.manifests[index]?.durable, !plan.spoilsDisk(of: index), !world.peers[index].isLost, world.peers[index].losses.isEmpty else { return }
         oracles.judged += 1
         guard let files = try? world.peers[index].disk.list("crdt/"), !files.contains(durable) else { return }
         world.fail(.start, "\(world.name(index)) had \(durable), and has removed it before another was durable")
@@ -83,7 +83,7 @@ extension Run {
     /// START: what was merged is on the disk.
     func checkRestart(_ index: Int, _ process: Process) {
         let merged = process.machine.merged().blocks
-        guard let before = oracles.mergedBefore.remove(index), before.losses == process.peer.losses.count, !plan.has(.disk) else { return }
+        guard let before = oracles.mergedBefore.remove(index), before.losses == process.peer.losses.count, !plan.spoilsDisk(of: index) else { return }
         oracles.judged += 1
         guard merged < before.blocks else { return }
         world.fail(.start, "\(world.name(index)) had merged \(before.blocks) blocks when it went down, and has \(merged) when it has read its log")

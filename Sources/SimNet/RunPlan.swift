@@ -34,6 +34,8 @@ extension RunPlan {
     /// What a pin has may be more than it asks for.
     var lowersFactors: Bool { options.isSkewed || operations.contains { $0.words.contains { $0.hasPrefix("max=") && $0 != "max=-1" } } }
     func has(_ kind: FaultKind, at peer: Int) -> Bool { faults.contains { $0.kind == kind && $0.peers.contains(peer) } }
+    /// What it has written may not be what it reads.
+    func spoilsDisk(of peer: Int) -> Bool { faults.contains { $0.kind.row.family == .disk && $0.kind != .slowDisk && $0.peers.contains(peer) } }
     func has(_ family: FaultFamily) -> Bool { faults.contains { $0.kind.row.family == family } }
 }
 
@@ -249,7 +251,8 @@ extension RunPlan {
     }
 
     /// Faults that meet. What a failed sync has not written is missed after a crash alone, best right after it was taken for written;
-    /// and a full or slow disk, or a daemon that is down, leaves things half done that only a restart forgets.
+    /// a full or slow disk, or a daemon that is down, leaves things half done that only a restart forgets; and what a crash has left
+    /// may not be durable yet when the next one comes.
     private func companion(of fault: Fault, _ choices: inout Choices) -> Fault? {
         let length = choices.span(.seconds(1), .seconds(20)), pause = choices.span(.zero, .seconds(6))
         switch fault.kind {
@@ -258,6 +261,8 @@ extension RunPlan {
         case .diskFull where choices.chance(1, in: 2), .slowDisk where choices.chance(1, in: 2), .ipfsDown where choices.chance(1, in: 4),
             .ipfsHang where choices.chance(1, in: 4):
             return Fault(number: fault.number + 50, kind: .crash, at: fault.at + pause, length: length, peers: fault.peers)
+        case .crash where choices.chance(1, in: 4), .powerCut where choices.chance(1, in: 3):
+            return Fault(number: fault.number + 50, kind: .crash, at: fault.at + fault.length + Span(nanoseconds: pause.nanoseconds / 4), length: length, peers: fault.peers)
         default: return nil
         }
     }

@@ -59,6 +59,8 @@ final class Process {
     var machine: ClusterPeer
     var wakeGeneration: UInt64 = 0
     var inboundStreams: UInt64 = 0
+    /// Syncs under way.
+    var syncing = 0
     /// Jobs under way.
     var jobs: [UInt64: Job] = [:]
     /// Inputs that wait while the process is suspended; nil while it runs.

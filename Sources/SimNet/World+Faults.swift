@@ -233,14 +233,16 @@ extension World {
         note(first, "a bit rots in \(file) at \(offset)")
     }
 
-    /// A client of that peer has just been told that a write is done.
-    func cutPower(after index: Int) {
-        for (number, cut) in powerCuts where cut.struck.isEmpty && (cut.fault.peers.first == index || cut.fault.amount & 1 == 1) {
+    /// A client of that peer has just been told that a write is done; or it writes while it syncs what it has written before.
+    func cutPower(after index: Int, isSyncing: Bool = false) {
+        for (number, cut) in powerCuts where cut.struck.isEmpty && (cut.fault.peers.first == index || cut.fault.amount & 1 == 1) && (cut.fault.amount & 2 == 2) == isSyncing {
             let struck = cut.fault.amount & 1 == 1 ? everyone.filter { peers[$0].isUp } : [index]
             powerCuts[number] = (cut.fault, struck)
             hit(.powerCut)
             // When what was under way in this step has been done, and before anything else is.
-            after(.zero) { world in
+            let pause = isSyncing ? tape.span(.faults, 1 << 52, UInt64(number), .zero, .seconds(1)) : .zero
+            after(pause) { world in
+                guard world.powerCuts[number] != nil else { return }
                 world.note(nil, "the power of \(struck.map(world.name).joined(separator: " ")) is cut")
                 for index in struck { world.crash(index) }
             }

@@ -160,6 +160,7 @@ package final class World {
         case .packet(let connection, let link, let packet): take(connection, link, packet)
         case .synced(let process, let ticket, let pending):
             guard process.isCurrent else { return }
+            process.syncing -= 1
             let failure = process.peer.disk.endSync(pending)
             if failure != nil { hit(.syncFailed) }
             feed(process, .disk(failure.map { .syncFailed(ticket, $0) } ?? .synced(ticket)))
@@ -297,8 +298,11 @@ package final class World {
             let delay = tape.span(.disk, UInt64(peer.index), peer.syncs, settings.syncLatencyMin, settings.syncLatencyMax)
             let pending = peer.disk.beginSync(name)
             if peer.diskSlowness > 1 { hit(.diskSlow) }
+            process.syncing += 1
             schedule(.synced(process, ticket, pending), of: peer, at: now + delay.nanoseconds * Int64(max(diskPace, peer.diskSlowness)))
-        case .disk(let effect): peer.disk.apply(effect)
+        case .disk(let effect):
+            peer.disk.apply(effect)
+            if process.syncing > 0, !powerCuts.isEmpty, case .append = effect { cutPower(after: peer.index, isSyncing: true) }
         case .job(let job):
             process.jobs[job.number] = job
             scheduleJob(process, job.number, [])
