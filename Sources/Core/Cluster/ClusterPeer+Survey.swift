@@ -62,14 +62,19 @@ extension ClusterPeer {
         surveys[reader]?.calls.append(.ipfs(call))
     }
 
-    /// Where a pin's value is. What cannot be read is not absent: no survey says anything of this peer then.
+    /// Where a pin's value is. What cannot be read is not absent, nor what is not read yet where the state is made anew (seed 41079
+    /// with disk faults): no survey says anything of this peer then.
     private mutating func address(of cid: CID) -> LogAddress? {
-        do throws(LogError) { return try replica.address(of: cid) } catch {
+        do throws(LogError) {
+            if replica.isOpen { return try replica.address(of: cid) }
+            failSurveys(Self.opening(replica).message)
+        } catch {
             mend(error)
-            for reader in surveys.keys { surveys[reader]?.failure = "the pinset cannot be read: \(error)" }
-            return nil
+            failSurveys("the pinset cannot be read: \(error)")
         }
+        return nil
     }
+    private mutating func failSurveys(_ reason: String) { for reader in surveys.keys { surveys[reader]?.failure = reason } }
 
     /// What IPFS has pinned or unpinned since it was listed.
     mutating func tellSurveys(_ operation: IPFSOperation) {
