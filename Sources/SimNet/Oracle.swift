@@ -54,7 +54,7 @@ package enum Oracle: String, CaseIterable, Sendable {
         case .codec: "A value that a peer writes is as everybody would write it."
         case .durable: "What a client was told is accepted survives every crash."
         case .accepted: "Every accepted operation is committed in bounded time, and none waits for nothing."
-        case .answer: "Every answer to a client is what the peer holds at that time, in each field of a status, or what the rules make of a write; what may not be is refused, in the right words; every request ends, once."
+        case .answer: "Every answer to a client is what the peer holds at that time, in each field of a status and of what is told of peers, or what the rules make of a write; what may not be is refused, in the right words; every request ends, once."
         case .add: "What was added is held in full by each of its allocations, and by somebody from the moment on that the client is told; it is pinned as it was asked, a shard is a part of something; no collection of garbage takes what is pinned, or is just being pinned."
         case .truth: "What a peer says of a pin is what its IPFS daemon holds, where that did not change meanwhile; what a peer tells of itself by metrics is true of it, and nobody tells more free space than there can be."
         case .intent: "The pins that one peer alone wrote are what it was asked last; IPFS pins with the mode that the pinset has, is asked for nothing before that has been read, and for nothing twice at a time."

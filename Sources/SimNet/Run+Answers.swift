@@ -18,6 +18,8 @@ struct Asked {
     var listed = SortedSet<CID>()
     /// Whom it must name: the members that the peer knew when it took up a question for what all of them do.
     var members: [PeerID] = []
+    /// Peers that it has been told of.
+    var told = SortedSet<PeerID>()
     /// Whom the pin was allocated to before.
     var before: [PeerID] = []
     /// Blocks were missing when it was asked.
@@ -111,6 +113,7 @@ extension Run {
             }
             noteWritten(client, asked, failure: .some(nil))
             judgeListing(asked)
+            judgeTold(asked)
         case .failed(let failure):
             oracles.asked.remove(client)
             noteWritten(client, asked, failure: .some(failure))
@@ -128,10 +131,10 @@ extension Run {
         case (.pin(let pin), .pinGet(let cid)):
             let held = try? world.peers[asked.peer].process?.machine.readPin(cid)
             if pin.cid != cid || held.map({ $0 != pin }) == true { world.fail(.answer, "\(world.name(asked.peer)) shows a pin of \(cid) that is not the one it has") }
-        case (.pins(let pins), .pins): for pin in pins.pins { list(pin.cid, client) }
+        case (.pins(let pins), .pins): for pin in pins.pins { list(pin, client) }
         case (.infos(let infos), .statusAll(let filter, _)):
             for info in infos {
-                list(info.cid, client)
+                note(info.cid, client)
                 judge(info, asked)
                 // What a peer told before it failed is replaced by its failure.
                 guard filter != .undefined, !info.peers.contains(where: { !$0.value.status.isDisjoint(with: filter.union(.clusterError)) }) else { continue }
@@ -142,13 +145,30 @@ extension Run {
             if info.cid != cid { world.fail(.answer, "\(world.name(asked.peer)) tells the status of \(info.cid), asked for \(cid)") }
             judge(info, asked)
         case (.info(let info), _): judge(info, asked)
-        case (.metrics(let metrics), .metrics(name: "freespace")): for metric in metrics { judge(metric, at: asked.peer) }
-        case (.garbage(let all), _): for one in all where one.error.isEmpty { judgeTrust(one.peer, asked, "that it has collected garbage for it") }
-        default: break
+        case (.metrics(let metrics), .metrics(name: "freespace")):
+            for metric in metrics { judge(metric, at: asked.peer) }
+            judgePeers(item, asked)
+        case (.garbage(let all), _):
+            for one in all where one.error.isEmpty { judgeTrust(one.peer, asked, "that it has collected garbage for it") }
+            judgePeers(item, asked)
+        case (.peer(let info), .peers):
+            if oracles.asked[client]?.told.insert(info.id) == false { world.fail(.answer, "\(world.name(asked.peer)) tells of \(named(info.id)) twice") }
+            judgePeers(item, asked)
+        default: judgePeers(item, asked)
         }
     }
 
-    private func list(_ cid: CID, _ client: ClientID) {
+    /// As it was when it was asked for, or as it is now.
+    private func list(_ pin: Pin, _ client: ClientID) {
+        note(pin.cid, client)
+        guard let asked = oracles.asked[client], let snapshot = asked.snapshot, world.failure == nil else { return }
+        oracles.judged += 1
+        if snapshot[pin.cid] == pin { return }
+        guard let held = try? world.peers[asked.peer].process?.machine.readPin(pin.cid), held != pin else { return }
+        world.fail(.answer, "\(world.name(asked.peer)) lists a pin of \(pin.cid) that is not the one it has")
+    }
+
+    private func note(_ cid: CID, _ client: ClientID) {
         guard var asked = oracles.asked[client] else { return }
         if !asked.listed.insert(cid) { world.fail(.answer, "\(world.name(asked.peer)) lists \(cid) twice") }
         oracles.asked[client] = asked
@@ -403,6 +423,7 @@ extension ClientRequest {
     var isForAll: Bool {
         switch self {
         case .status(_, isLocal: false), .statuses(_, isLocal: false), .recover(_, isLocal: false), .statusAll(_, isLocal: false), .recoverAll(isLocal: false): true
+        case .peers, .connectGraph, .repoGC(isLocal: false): true
         default: false
         }
     }

@@ -153,13 +153,13 @@ extension Run {
 
     /// INF-02: who its daemon is it does not forget.
     private func faultOfPing(_ value: String, _ index: Int) -> String? {
-        let peer = world.peers[index], daemon = options.isEmbedded ? peer.id : peer.ipfs.id
+        let peer = world.peers[index]
         let (name, named, addresses, _) = Informers.readPing(value)
         if name != peer.settings.peerName { return "calls it \(name)" }
         guard let named else { return oracles.health[index]?.hasNamedDaemon == true ? "does not name its daemon any more" : nil }
         oracles.health[index, default: HealthState()].hasNamedDaemon = true
-        if named != daemon { return "names another daemon" }
-        return options.isEmbedded || addresses == peer.ipfs.addresses ? nil : "names other addresses of its daemon"
+        if named != daemon(of: peer) { return "names another daemon" }
+        return addresses == daemonAddresses(of: peer) ? nil : "names other addresses of its daemon"
     }
 
     // MARK: Introductions

@@ -3,6 +3,7 @@
 import Cluster
 import Kernel
 import Monitoring
+import Seams
 
 /// Of one life of a peer. Times are those of its own clock. Changed in place, at every step, and so a class.
 final class LifeLog {
@@ -16,10 +17,22 @@ final class LifeLog {
     var pace = PaceLog()
     /// What the blocks of its embedded node take.
     var blockBytes: Int?
+    /// Bytes of all its streams; and those that it has reset, on which more may come that waited while it was asleep.
+    private(set) var received: Int64 = 0
+    private(set) var sent: Int64 = 0
+    private var dropped = SortedSet<StreamID>()
 
     init(life: UInt64, begun: Instant, topics: [String], peers: Int) {
         (self.life, self.begun) = (life, begun)
         (gossip, lookups) = (GossipLog(topics: topics, peers: peers), LookupLog(begun: begun))
+    }
+    func note(_ event: StreamEvent) { if case .received(let stream, let bytes) = event, !dropped.contains(stream) { received += Int64(bytes.count) } }
+    func note(_ effect: StreamEffect) {
+        switch effect {
+        case .send(_, let bytes): sent += Int64(bytes.count)
+        case .reset(let stream): dropped.insert(stream)
+        default: break
+        }
     }
 }
 
@@ -37,6 +50,8 @@ extension Run {
             lifeLogs[index] = LifeLog(life: process.peer.lives, begun: now, topics: topics, peers: world.peers.count)
         }
         guard !world.isStepCut, let log = lifeLogs[index] else { return }
+        if case .stream(let event) = input { log.note(event) }
+        for case .stream(let effect) in effects { log.note(effect) }
         watchGossip(index, input, effects, process, now, &log.gossip)
         watchExchange(index, input, effects, process, &log.exchange)
         watchCalls(index, input, effects, process, now, &log.calls)

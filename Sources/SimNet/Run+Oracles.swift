@@ -328,6 +328,7 @@ extension Run {
         }
         guard world.failure == nil else { return }
         checkRecovered()
+        askAround()
         checkRequests()
         checkBounds()
         checkCalm(since: began)

@@ -116,11 +116,9 @@ extension Run {
     private func faultOfNames(_ said: PinInfoShort, _ index: Int, _ asked: Asked) -> String? {
         let peer = world.peers[index]
         if said.peerName != peer.settings.peerName { return "calls it \(said.peerName)" }
-        let daemon = options.isEmbedded ? peer.id : peer.ipfs.id
         if let named = said.ipfsPeer {
-            if named != daemon { return "names another daemon" }
-            let addresses = options.isEmbedded ? [] : peer.ipfs.addresses
-            return said.ipfsAddresses == addresses ? nil : "names other addresses of its daemon: \(said.ipfsAddresses)"
+            if named != daemon(of: peer) { return "names another daemon" }
+            return said.ipfsAddresses == daemonAddresses(of: peer) ? nil : "names other addresses of its daemon: \(said.ipfsAddresses)"
         }
         // It may not have known it yet, or told nobody.
         guard let ready = oracles.health[index]?.readyAt, ready < asked.at else { return nil }

@@ -220,10 +220,10 @@ extension World {
         }
     }
 
-    /// Connects two daemons that both run, if that is what is asked for.
+    /// Connects two daemons that both run, if that is what is asked for. None dials itself.
     private func introduce(_ index: Int, _ target: String) {
         let prefix = "/api/v0/swarm/connect?arg="
-        guard target.hasPrefix(prefix), let (asked, leads) = SimIPFS.peer(in: String(target.dropFirst(prefix.count))), leads,
+        guard target.hasPrefix(prefix), let (asked, leads) = SimIPFS.peer(in: String(target.dropFirst(prefix.count))), leads, asked != peers[index].ipfs.id,
             let other = peers.firstIndex(where: { $0.ipfs.id == asked }), !peers[other].ipfs.isDown
         else { return }
         peers[index].ipfs.neighbours.insert(asked)

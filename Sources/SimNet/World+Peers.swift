@@ -51,6 +51,7 @@ extension World {
             for effect in effects { carryOut(process, effect) }
             afterStep?(self, index, .start, effects[...])  // a batch that is due is written at once
             feed(process, .start)
+            if process.isCurrent { feed(process, .connection(.listening([.simulated(index)]))) }
             if keepsPeerstores { keepPeerstore(process) }
         } catch where peer.disk.unreadable != nil { record(.down, index, "cannot start: \(error)") } catch {
             fail(.start, "\(name(index)) cannot start: \(error)")

@@ -589,9 +589,14 @@ final class Rest {
         let client = rest.run.ask(outsider, Operation(number: 1, at: .zero, peers: [outsider], kind: .gc), .repoGC(isLocal: false))
         var refused = RepoGC(peer: rest.world.peers[0].id)
         refused.error = "not authorized"
-        rest.run.judge(client, .item(.garbage([RepoGC(peer: rest.world.peers[outsider].id), refused])))
+        func collected(_ index: Int) -> RepoGC {
+            var garbage = RepoGC(peer: rest.world.peers[index].id)
+            garbage.peerName = rest.world.name(index)
+            return garbage
+        }
+        rest.run.judge(client, .item(.garbage([collected(outsider), refused])))
         #expect(rest.world.failure == nil)
-        rest.run.judge(client, .item(.garbage([RepoGC(peer: rest.world.peers[0].id)])))
+        rest.run.judge(client, .item(.garbage([collected(0)])))
         rest.expect(.trust)
     }
     @Test func live() throws {
