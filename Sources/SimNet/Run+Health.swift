@@ -25,12 +25,6 @@ struct HealthState {
     var asked = SortedMap<ExchangeID, (target: String, at: Int64)>()
 }
 
-/// The manifests of a peer's index that are being synced, and the newest that is durable.
-struct Manifests {
-    var syncing: [SyncTicket: String] = [:]
-    var durable: String?
-}
-
 extension Run {
     private static let slack = Span.seconds(10)
 
@@ -45,7 +39,7 @@ extension Run {
         }
         for effect in effects {
             switch effect {
-            case .disk(.sync(let name, let ticket)) where name.hasSuffix(".manifest"): oracles.manifests[index, default: Manifests()].syncing[ticket] = name
+            case .disk(let effect): noteWritten(effect, by: index)
             case .ready: oracles.health[index, default: HealthState()].readyAt = world.now
             case .exchange(.start(let id, let request)):
                 oracles.health[index, default: HealthState()].asked[id] = (request.target, world.now)
@@ -55,38 +49,6 @@ extension Run {
             default: break
             }
         }
-    }
-
-    // MARK: Disks
-
-    private static let damages = ["damage", "checksum", "made anew", "cannot be used", "cannot be read", "could not be written", "was lost", "holds no block", "unknown kind"]
-
-    /// START: a crash damages nothing, wherever it comes.
-    func judge(_ line: LogLine, of index: Int) {
-        guard !plan.spoilsDisk(of: index), ["crdt", "embedded", "dht"].contains(line.component), Run.damages.contains(where: line.message.contains),
-            !line.message.contains("an announcement cannot be read")
-        else { return }
-        // One that was being written when the crash came; the one before is there.
-        if line.message.contains("the manifest does not match its checksum"), oracles.manifests[index]?.durable.map({ !line.message.contains($0) }) ?? true { return }
-        world.fail(.start, "\(world.name(index)) says that its disk is not as it has left it: \(line.message)")
-    }
-
-    /// START: what a peer is to open, instead of reading its whole log, stays until there is another. When it goes down.
-    func checkManifest(_ index: Int) {
-        oracles.manifests[index]?.syncing = [:]
-        guard let durable = oracles.manifests[index]?.durable, !plan.spoilsDisk(of: index), !world.peers[index].isLost, world.peers[index].losses.isEmpty else { return }
-        oracles.judged += 1
-        guard let files = try? world.peers[index].disk.list("crdt/"), !files.contains(durable) else { return }
-        world.fail(.start, "\(world.name(index)) had \(durable), and has removed it before another was durable")
-    }
-
-    /// START: what was merged is on the disk.
-    func checkRestart(_ index: Int, _ process: Process) {
-        let merged = process.machine.merged().blocks
-        guard let before = oracles.mergedBefore.remove(index), before.losses == process.peer.losses.count, !plan.spoilsDisk(of: index) else { return }
-        oracles.judged += 1
-        guard merged < before.blocks else { return }
-        world.fail(.start, "\(world.name(index)) had merged \(before.blocks) blocks when it went down, and has \(merged) when it has read its log")
     }
 
     // MARK: Metrics

@@ -59,6 +59,10 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
         return Bytes(found.bytes[start..<min(end, start + max(0, count))])
     }
 
+    /// Of these bytes a loss of power takes none.
+    package func durableCount(_ file: FileName) -> Int { files[file].map { $0.isEntrySynced ? $0.syncedCount : 0 } ?? 0 }
+    package func isDurable(_ file: FileName) -> Bool { files[file].map { $0.isEntrySynced && $0.syncedCount == $0.bytes.count } ?? false }
+
     // MARK: Writing
 
     /// Carries out everything but syncs, whose end takes time: see `beginSync`.

@@ -142,7 +142,7 @@ package struct Log: Sendable {
     static let oldMagics = [UInt8(1), 2].map { Bytes("ICLOG".utf8) + [$0] }
     /// Magic, where the segment before ends, and a checksum of that: what follows there was never durable.
     package static let headerBytes = 16
-    static let markKind: UInt8 = 0
+    package static let markKind: UInt8 = 0
     package static let frameBytes = 9  // length, checksum, kind
     /// What is read at once when the log is read through.
     package static let chunkBytes = 1 << 20
