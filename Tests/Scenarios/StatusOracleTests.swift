@@ -2,10 +2,12 @@
 
 import Cluster
 import Kernel
+import MerkleCRDT
 import Monitoring
 import Multiformats
 import Pinset
 import Seams
+import Storage
 @testable import SimNet
 import Testing
 
@@ -250,6 +252,49 @@ import Testing
         rest.run.oracles.manifests[0] = Manifests(durable: "crdt/00000099.manifest")
         rest.run.checkManifest(0)
         rest.expect(.start)
+    }
+
+    private func mark(_ count: UInt32) -> Bytes {
+        var frame = Bytes(repeating: 0, count: Log.frameBytes)
+        append(count, to: &frame)
+        return frame
+    }
+    private func manifest(_ address: LogAddress) -> Bytes {
+        var bytes = Bytes(repeating: 0, count: 8)
+        append(address.raw, to: &bytes)
+        return bytes
+    }
+
+    @Test(arguments: [true, false]) func aMarkOfWhatIsNotDurable(isTrue: Bool) throws {
+        let rest = try Rest(), durable = rest.world.peers[0].disk.durableCount("crdt/00000001.log")
+        #expect(durable > 0)
+        rest.run.noteWritten(.append("crdt/00000001.log", mark(UInt32(durable + (isTrue ? 0 : 1)))), by: 0)
+        if isTrue { #expect(rest.world.failure == nil) } else { rest.expect(.start) }
+    }
+
+    @Test(arguments: [true, false]) func aCheckpointOfWhatIsNotDurable(isTrue: Bool) throws {
+        let rest = try Rest(), durable = rest.world.peers[0].disk.durableCount("crdt/00000001.log")
+        let address = isTrue ? LogAddress(segment: 1, offset: durable) : LogAddress(segment: 1, offset: durable + 1)
+        rest.run.noteWritten(.append("crdt/00000009.manifest", manifest(address)), by: 0)
+        if isTrue { #expect(rest.world.failure == nil) } else { rest.expect(.start) }
+    }
+
+    @Test(arguments: [true, false]) func aManifestRemovedTooEarly(isSynced: Bool) throws {
+        let rest = try Rest(), disk = rest.world.peers[0].disk
+        disk.apply(.append("crdt/00000099.manifest", manifest(LogAddress(raw: 0))))
+        if isSynced { #expect(disk.endSync(disk.beginSync("crdt/00000099.manifest")) == nil) }
+        for name in try disk.list("crdt/") where name.hasSuffix(".manifest") && name != "crdt/00000099.manifest" { disk.apply(.remove(name)) }
+        rest.run.noteWritten(.remove("crdt/00000098.manifest"), by: 0)
+        if isSynced { #expect(rest.world.failure == nil) } else { rest.expect(.start) }
+    }
+
+    @Test(arguments: [true, false]) func whatIsPublishedTwice(isAskedTwice: Bool) throws {
+        let rest = try Rest(), block = try #require(rest.run.history(try rest.replica()).first { !$0.delta.elements.isEmpty })
+        let value = block.delta.elements[0].value, cid = try #require(CID(stateKey: block.delta.elements[0].key)), pin = try Pin(protobuf: value, cid: cid)
+        let writer = try #require(rest.run.oracles.askedWrites.first { $0.cid == cid })
+        if isAskedTwice { rest.run.oracles.askedWrites.append(writer) }
+        #expect(rest.run.judgePublished(pin, value, writer.at) == isAskedTwice)
+        if isAskedTwice { #expect(rest.world.failure == nil) } else { rest.expect(.min) }
     }
 
     @Test func lessThanBefore() throws {
