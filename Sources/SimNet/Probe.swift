@@ -33,6 +33,7 @@ package enum Probe: String, CaseIterable, Sendable {
     case jobFailed = "job-failed"
     // Processes.
     case crashed
+    case killed = "process-killed"
     case crashedBetweenEffects = "crashed-between-effects"
     case powerCut = "power-cut-after-an-answer"
     // IPFS.

@@ -86,10 +86,15 @@ extension Run {
         case .clientGone(let client):
             if let asked = oracles.asked.remove(client) { noteShards(asked, failure: nil) }
             oracles.gone.insert(client)
-        case .client(let client, .pins), .client(let client, .statusAll(.undefined, _)):
+        case .client(let client, .pins), .client(let client, .statusAll):
             guard var asked = oracles.asked[client], let process = world.peers[index].process else { return }
             let types: Set<PinType>? = if case .pins(let types) = asked.request { types } else { nil }
-            asked.snapshot = SortedMap(pins(of: process.machine).filter { types?.contains($0.type) ?? true }.map { ($0.cid, $0) })
+            // What is said of the others by a filter hangs on more than the pinset.
+            let filter: TrackerStatus = if case .statusAll(let filter, _) = asked.request { filter } else { .undefined }
+            asked.snapshot = SortedMap(pins(of: process.machine).filter { pin in
+                guard filter == .undefined else { return filter.contains(pin.type == .meta ? .sharded : .remote) && (pin.type == .meta || pin.isRemote(for: process.peer.id)) }
+                return types?.contains(pin.type) ?? true
+            }.map { ($0.cid, $0) })
             oracles.asked[client] = asked
         case .client(let client, .pin(let pin)):
             // CLU-08: an update goes where its source is, whoever of those may be gone.

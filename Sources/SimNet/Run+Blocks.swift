@@ -19,8 +19,8 @@ struct BlockState {
     var written: [CID: [Pin]] = [:]
     /// With which options a content was written by whom a client had asked.
     var asked: [CID: Set<PinOptions>] = [:]
-    /// By the peer, what its blocks hold: key and value.
-    var published = SortedMap<Int, Set<UInt64>>()
+    /// By the peer, in which block of its a key has a value.
+    var published = SortedMap<Int, [UInt64: CID]>()
     var logs = SortedMap<Int, LogState>()
 }
 
@@ -65,10 +65,10 @@ extension Run {
         blocks.logs[index] = log
     }
 
-    /// MIN: what was asked for once is published once.
-    func judgePublished(_ pin: Pin, _ value: Bytes, _ index: Int) -> Bool {
-        let peer = world.peers[index], isNew = blocks.published[index, default: []].insert(mix(value, seed: mix(pin.cid.bytes, seed: 0).low).low).inserted
-        guard !isNew, peer.losses.isEmpty, !plan.spoilsDisk(of: index), !plan.has(.clock), !oracles.uploads.contains(where: { $0.root == pin.cid }) else { return true }
+    /// MIN: what was asked for once is published once. A block that went with a crash was not (seed 5143).
+    func judgePublished(_ pin: Pin, _ value: Bytes, in block: CID, _ index: Int) -> Bool {
+        let peer = world.peers[index], first = blocks.published[index, default: [:]].updateValue(block, forKey: mix(value, seed: mix(pin.cid.bytes, seed: 0).low).low)
+        guard let first, first != block, peer.process?.machine.replica.has(first) == true, peer.losses.isEmpty, !plan.spoilsDisk(of: index), !plan.has(.clock), !oracles.uploads.contains(where: { $0.root == pin.cid }) else { return true }
         // In one second the same may be asked for twice.
         let asked = oracles.askedWrites.filter { $0.at == index && $0.cid == pin.cid }
         let twins = asked.count { abs((peer.clock.reading($0.when).wall - pin.timestamp).nanoseconds) < Span.seconds(10).nanoseconds }
@@ -90,7 +90,7 @@ extension Run {
             guard let cid = CID(stateKey: element.key), let pin = try? Pin(protobuf: element.value, cid: cid) else { continue }
             blocks.written[cid, default: []].append(pin)
             if pin.options.mode == .recursive { blocks.everRecursive.insert(cid) }
-            if !judgeRepin(pin, of: index) || !judgePublished(pin, element.value, index) { return }
+            if !judgeRepin(pin, of: index) || !judgePublished(pin, element.value, in: block.cid, index) { return }
             let keys = pin.options.metadata?.pairs.map { Bytes($0.key.utf8) } ?? []
             if pin.protobuf != element.value || keys != keys.sorted(by: precedes) {
                 return world.fail(.codec, "\(world.name(index)) has written \(cid) in a form of its own: \(hex(element.value))")

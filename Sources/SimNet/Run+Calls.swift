@@ -8,6 +8,7 @@ import Kernel
 import Multiformats
 import RPC
 import Seams
+import Tracking
 
 /// What is known of one peer's calls in one life of it. Times are those of its own clock.
 struct CallLog {
@@ -180,6 +181,7 @@ extension Run {
         switch effect {
         case .start(let id, let request):
             log.requests[id] = CallLog.Request(target: request.target, since: now, limit: limit(request.target, settings))
+            judgeUnderWay(index, request.target, process, log)
             // Uploads do not wait.
             guard request.body != nil, log.failures.least > settings.failuresMax else { return }
             if let last = log.triedAt, now < last + settings.retryInterval {
@@ -190,6 +192,15 @@ extension Run {
             guard let request = log.requests.remove(id) else { return }
             if isWake, !request.hasAnswer { log.failures.most += 1 }
         case .body, .endOfBody: break
+        }
+    }
+
+    /// BOUND: so many pins at a time, and one unpin (TRK-37, TRK-38).
+    func judgeUnderWay(_ index: Int, _ target: String, _ process: Process, _ log: CallLog) {
+        for (kind, most) in [("/api/v0/pin/add", process.peer.settings.tracker.concurrentPins), ("/api/v0/pin/rm", 1)] where target.hasPrefix(kind) {
+            oracles.judged += 1
+            let count = log.requests.values.count { $0.target.hasPrefix(kind) }
+            if count > most { world.fail(.bound, "\(world.name(index)) has \(count) of \(kind) under way, of \(most) at most") }
         }
     }
 

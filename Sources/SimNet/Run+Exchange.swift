@@ -17,6 +17,8 @@ struct ExchangeLog {
         var asks: [Multihash: Asking] = [:]
         /// What was asked for twice in one step: the first answer may have left before the second question was read.
         var again: Set<Multihash> = []
+        /// How often it was asked for what it did not give, and when last.
+        var tries: [Multihash: (count: Int, last: Int64)] = [:]
     }
     struct Asking {
         let cid: CID
@@ -115,7 +117,10 @@ extension Run {
                 while let frame = try log.inbound[id]?.reader.next() {
                     let message = try ExchangeSaid(frame)
                     if message.isFull { (partner.asks, partner.again) = ([:], []) }
-                    for hash in message.blocks { partner.asked.remove(hash) }
+                    for hash in message.blocks {
+                        partner.asked.remove(hash)
+                        partner.tries[hash] = nil
+                    }
                     for want in message.wants {
                         guard let cid = want.cid else { continue }
                         partner.asks[cid.multihash] = want.isCancel ? nil : ExchangeLog.Asking(cid: cid)
@@ -161,7 +166,13 @@ extension Run {
             var partner = log.partners[other] ?? ExchangeLog.Partner()
             for want in said.wants {
                 guard let hash = want.cid?.multihash else { continue }
-                if want.isCancel { partner.asked.remove(hash) } else { partner.asked.insert(hash) }
+                if want.isCancel {
+                    partner.asked.remove(hash)
+                    partner.tries[hash] = nil
+                } else {
+                    partner.asked.insert(hash)
+                    judgeTries(index, other, hash, &partner)
+                }
             }
             oracles.judged += said.blocks.count
             for hash in said.blocks where partner.asks[hash] == nil && !isAgain && !heard.contains(hash) && partner.again.remove(hash) == nil {
@@ -171,6 +182,14 @@ extension Run {
             log.partners[other] = partner
         }
         return all
+    }
+
+    /// MIN: what nobody has is asked for more and more seldom.
+    func judgeTries(_ index: Int, _ other: Int, _ hash: Multihash, _ partner: inout ExchangeLog.Partner) {
+        let (count, last) = partner.tries[hash] ?? (0, 0)
+        partner.tries[hash] = (count + 1, world.now)
+        guard count >= 8, world.now - last < Span.milliseconds(2500).nanoseconds else { return }
+        world.fail(.min, "\(world.name(index)) asks \(world.name(other)) for \(CID(v1: Codec.raw, hash)) for the \(count + 1)th time, \(Span(nanoseconds: world.now - last).seconds) after the last")
     }
 
     /// BS-07: who does not want to wait is told at once that a block is not here. And a want that was taken back is forgotten.

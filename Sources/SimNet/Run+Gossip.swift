@@ -331,6 +331,7 @@ extension Run {
                 if message.author == process.peer.id.bytes, log.passed[message.id] == nil, !step.isHeard(message.id) {
                     if world.published.insert(message.digest).inserted, options.hasOutsider { world.lastSaid[step.index] = Bytes(message.bytes) }
                     log.seen.insert(message.id)
+                    if message.topic == 0, step.index != outsider { oracles.announcedAt = world.now }
                     // What waited, or had to be asked for, may have been said long ago (seed 700042).
                     if !step.isDrain, !step.isAsked(for: message.id, by: other) { log.fresh.insert(message.topic) }
                 }

@@ -56,6 +56,8 @@ struct OracleState {
     /// Whom a peer is dialling.
     var dialling = SortedMap<Int, SortedSet<PeerID>>()
     var dialledMax = 0
+    /// When somebody who is trusted announced heads last.
+    var announcedAt: Int64 = 0
     /// Failures of pins that were looked at last, by the peer.
     var failedPins = SortedMap<Int, [CID: PinInfo]>()
     var underWay = SortedMap<Int, [CID: Attempt]>()
@@ -328,10 +330,20 @@ extension Run {
         }
         guard world.failure == nil else { return }
         checkRecovered()
+        checkAnnounced()
         askAround()
         checkRequests()
         checkBounds()
         checkCalm(since: began)
+    }
+
+    /// LIVE: heads are told again and again, by whoever is the first (CRDT-63).
+    func checkAnnounced() {
+        guard options.heals(.rebroadcast), trusted.count > 1, let process = world.peers[trusted[0]].process, !process.machine.replica.heads.isEmpty else { return }
+        oracles.judged += 1
+        let most = process.peer.settings.replica.rebroadcastInterval * 13 / 10 + .seconds(15)
+        guard world.now - oracles.announcedAt > most.nanoseconds else { return }
+        world.fail(.live, "nobody has announced heads for \(Span(nanoseconds: world.now - oracles.announcedAt).seconds)")
     }
 
     /// HEADS: all that was merged is below the heads.

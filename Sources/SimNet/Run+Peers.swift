@@ -129,6 +129,7 @@ extension Run {
         let daemons = Set(world.peers.map(daemon))
         for (peer, links) in graph.clusterLinks {
             if links.contains(peer) || Set(links).count != links.count { return "draws \(named(peer)) as linked to \(links.map(named))" }
+            if let gone = links.first(where: { world.indexes[$0].flatMap { oracles.downSince[$0] }.map { $0 < asked.at } ?? false }) { return "draws a link from \(named(peer)) to \(named(gone)), which is down" }
             if graph.trustLinks[peer] != process.peer.settings.trust.trusts(peer) { return "draws \(named(peer)) as \(graph.trustLinks[peer] == true ? "" : "not ")trusted" }
             guard let other = world.indexes[peer].map({ world.peers[$0] }) else { continue }
             if let name = graph.peerNames[peer], !name.isEmpty, name != other.settings.peerName { return "calls \(world.name(other.index)) \(name) in its graph" }
@@ -204,6 +205,7 @@ extension Run {
         if !plan.has(.clock), !pings.contains(where: { $0.peer == peer.id }) { return fail("has no ping of \(world.name(other))") }
         guard let links = graph?.clusterLinks[peer.id] else { return fail("leaves \(world.name(other)) out of its graph") }
         if let missing = others.first(where: { $0 != other && see(other, $0, sound) && !links.contains(world.peers[$0].id) }) { return fail("draws no link from \(world.name(other)) to \(world.name(missing))") }
+        if graph?.peerNames[peer.id] != peer.settings.peerName { return fail("draws \(world.name(other)) without a name") }
         if graph?.clusterToIPFS[peer.id] == nil { return fail("draws no daemon beside \(world.name(other))") }
         if !options.isEmbedded, let seen = graph?.ipfsLinks[peer.ipfs.id], seen.sorted() != peer.ipfs.neighbours.elements { fail("draws \(seen.count) links of the daemon of \(world.name(other)), which has \(peer.ipfs.neighbours.count)") }
     }

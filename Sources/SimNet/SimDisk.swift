@@ -54,7 +54,7 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
             throw .failed(file, reason: "input/output error")
         }
         if !rotten.isEmpty, rotten.contains(where: { $0.name == file && offset <= $0.offset && $0.offset < offset + count }) { onProbe?(.rotRead) }
-        let end = writesLate ? found.syncedCount : found.bytes.count
+        let end = writesLate ? max(found.syncedCount, found.foundCount) : found.bytes.count
         let start = min(max(0, offset), end)
         return Bytes(found.bytes[start..<min(end, start + max(0, count))])
     }
@@ -189,6 +189,21 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
             files[name] = file
         }
         usedBytes = files.values.reduce(0) { $0 + $1.bytes.count }
+    }
+
+    /// The process is killed: of what it was to write late, some is written.
+    package func endProcess(_ choices: inout Choices) {
+        for name in files.keys {
+            guard var file = files[name] else { continue }
+            let unwritten = writesLate ? file.bytes.count - max(file.syncedCount, file.foundCount) : 0
+            if unwritten > 0 {
+                let lost = choices.below(unwritten + 1)
+                file.bytes.removeLast(lost)
+                usedBytes -= lost
+            }
+            file.isBroken = nil
+            files[name] = file
+        }
     }
 
     /// Files are opened anew, and read from the disk: what it never got is not there.

@@ -96,7 +96,7 @@ extension World {
         case .slowDisk: peer.diskSlowness = max(1, fault.amount)
         case .readError: peer.disk.unreadable = fault.amount == 0 ? ".log" : ".run"
         case .rot: rot(fault)
-        case .crash, .restart: crash(first)
+        case .crash, .restart: if fault.amount == 3 { kill(first) } else { crash(first) }
         case .powerCut: powerCuts[fault.number] = (fault, [])
         case .suspend: suspend(first)
         case .wipe: loseDisk(first, nil)

@@ -67,6 +67,15 @@ extension World {
         peers[index].disk.crash(&choices)
     }
 
+    /// The process alone dies: what it has written stays, synced or not, until its machine loses power.
+    package func kill(_ index: Int) {
+        guard peers[index].isUp else { return }
+        hit(.killed)
+        takeDown(index, "is killed")
+        var choices = tape.stream(.crash, UInt64(index), peers[index].lives)
+        peers[index].disk.endProcess(&choices)
+    }
+
     /// It crashes and never comes back, whoever would start it.
     package func lose(_ index: Int) {
         crash(index)

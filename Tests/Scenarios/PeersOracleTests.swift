@@ -21,7 +21,7 @@ import Testing
             change(&item)
             run.judgePeers(item, asked)
         }
-        rest.world.run(for: .seconds(3))
+        rest.world.run(for: .seconds(20))
         #expect(isAsked)
     }
 
@@ -104,8 +104,12 @@ import Testing
         rest.expect(.answer)
     }
 
-    @Test(arguments: ["nothing", "of another", "left out", "itself", "twice", "trust", "name", "daemon", "daemon's links", "strange link"]) func graph(what: String) throws {
+    @Test(arguments: ["nothing", "of another", "left out", "itself", "twice", "trust", "name", "daemon", "daemon's links", "strange link", "link to who is down"]) func graph(what: String) throws {
         let rest = try Rest(), (own, other) = (rest.world.peers[0], rest.world.peers[1])
+        if what == "link to who is down" {
+            rest.world.crash(2)
+            rest.world.run(for: .seconds(1))
+        }
         try judge(.connectGraph, in: rest) { item in
             guard case .graph(var graph) = item else { return }
             switch what {
@@ -118,6 +122,7 @@ import Testing
             case "daemon": graph.clusterToIPFS[other.id] = own.ipfs.id
             case "daemon's links": graph.ipfsLinks[other.ipfs.id] = nil
             case "strange link": graph.ipfsLinks[other.ipfs.id] = [other.id]
+            case "link to who is down": graph.clusterLinks[other.id] = [own.id, rest.world.peers[2].id]
             default: break
             }
             item = .graph(graph)

@@ -288,12 +288,41 @@ import Testing
         if isSynced { #expect(rest.world.failure == nil) } else { rest.expect(.start) }
     }
 
+    @Test(arguments: [true, false]) func tooManyUnpinsAtOnce(isOne: Bool) throws {
+        let rest = try Rest(), process = try #require(rest.world.peers[0].process)
+        var log = CallLog()
+        for number in 0..<UInt64(isOne ? 1 : 2) { log.requests[ExchangeID(number)] = CallLog.Request(target: "/api/v0/pin/rm?arg=a", since: Instant(nanoseconds: 0), limit: nil) }
+        rest.run.judgeUnderWay(0, "/api/v0/pin/rm?arg=b", process, log)
+        if isOne { #expect(rest.world.failure == nil) } else { rest.expect(.bound) }
+    }
+
+    @Test func headsThatNobodyAnnounces() throws {
+        let rest = try Rest()
+        rest.run.checkAnnounced()
+        #expect(rest.world.failure == nil)
+        rest.run.oracles.announcedAt = rest.world.now - Span.minutes(2).nanoseconds
+        rest.run.checkAnnounced()
+        rest.expect(.live)
+    }
+
+    @Test func askedForTooOften() throws {
+        let rest = try Rest(), hash = OracleTests.blockCID.multihash
+        var partner = ExchangeLog.Partner()
+        for _ in 0..<8 { rest.run.judgeTries(0, 1, hash, &partner) }
+        #expect(rest.world.failure == nil)
+        rest.world.run(for: .seconds(3))
+        rest.run.judgeTries(0, 1, hash, &partner)
+        #expect(rest.world.failure == nil)
+        rest.run.judgeTries(0, 1, hash, &partner)
+        rest.expect(.min)
+    }
+
     @Test(arguments: [true, false]) func whatIsPublishedTwice(isAskedTwice: Bool) throws {
         let rest = try Rest(), block = try #require(rest.run.history(try rest.replica()).first { !$0.delta.elements.isEmpty })
         let value = block.delta.elements[0].value, cid = try #require(CID(stateKey: block.delta.elements[0].key)), pin = try Pin(protobuf: value, cid: cid)
         let writer = try #require(rest.run.oracles.askedWrites.first { $0.cid == cid })
         if isAskedTwice { rest.run.oracles.askedWrites.append(writer) }
-        #expect(rest.run.judgePublished(pin, value, writer.at) == isAskedTwice)
+        #expect(rest.run.judgePublished(pin, value, in: OracleTests.blockCID, writer.at) == isAskedTwice)
         if isAskedTwice { #expect(rest.world.failure == nil) } else { rest.expect(.min) }
     }
 
