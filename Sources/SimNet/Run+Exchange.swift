@@ -209,7 +209,7 @@ extension Run {
             return world.fail(.wants, "\(world.name(index)) keeps in mind that \(world.name(other)) wants \(CID(v1: Codec.raw, hash)), which that has taken back")
         }
         // Who asks for more at once than is kept for one peer asks for the rest again (seed 166812106).
-        guard !absent.isEmpty, heard.count < process.peer.settings.exchange.wantsPerPeerMax, !process.machine.hasAnswersWaiting(for: peer) else { return }
+        guard !absent.isEmpty, heard.count < process.peer.settings.exchange.wantsPerPeerMax, process.machine.waitingAnswers(for: peer) == 0 else { return }
         for (_, hash) in absent where kept.contains(hash) && !said.contains(where: { $0.to == other && ($0.said.presences.contains(hash) || $0.said.blocks.contains(hash)) }) {
             return world.fail(.wants, "\(world.name(index)) does not tell \(world.name(other)) that it has no \(CID(v1: Codec.raw, hash))")
         }
@@ -229,7 +229,7 @@ extension Run {
                 for (hash, asking) in partner.asks where process.machine.replica.has(asking.cid) {
                     let since = asking.hereSince ?? world.now
                     if asking.hereSince == nil { log.exchange.partners[other]?.asks[hash]?.hereSince = since }
-                    guard world.now - since >= Span.seconds(10).nanoseconds, !process.machine.hasAnswersWaiting(for: world.peers[other].id) else { continue }
+                    guard world.now - since >= Span.seconds(10).nanoseconds, process.machine.waitingAnswers(for: world.peers[other].id) == 0 else { continue }
                     return world.fail(.wants, "\(world.name(index)) has \(asking.cid), and does not give it to \(world.name(other)), which asked for it before")
                 }
             }

@@ -117,11 +117,9 @@ extension ClusterPeer {
     private mutating func recover(_ cid: CID, _ isLocal: Bool, _ client: ClientID) {
         if isLocal {
             do { _ = try requiredPin(cid) } catch { return reply(client, .failure(error)) }
-            return localRecover(cid) { $0.reply(client, .success([.info(GlobalPinInfo($1.info))])) }
+            return localRecover(cid) { $0.reply(client, .success([.info(GlobalPinInfo($1))])) }
         }
-        globalStatus(cid, method: RPCMethod("PinTracker", "Recover")) { cluster, then in
-            cluster.localRecover(cid) { then(&$0, $1.info) }
-        } then: { $0.reply(client, .success([.info($1)])) }
+        globalStatus(cid, method: RPCMethod("PinTracker", "Recover")) { $0.localRecover(cid, then: $1) } then: { $0.reply(client, .success([.info($1)])) }
     }
 
     // MARK: Peers

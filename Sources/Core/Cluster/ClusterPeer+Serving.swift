@@ -42,7 +42,7 @@ extension ClusterPeer {
             case "Cluster.Version": answer(stream, VersionReply(version: settings.version))
             case "Cluster.PeerAdd": servePeerAdd(stream, try PeerID(messagePack: bytes))
             case "Cluster.RecoverLocal", "PinTracker.Recover":
-                localRecover(try CID(messagePack: bytes)) { $0.answer(stream, $1.info) }
+                localRecover(try CID(messagePack: bytes)) { $0.answer(stream, $1) }
             case "PinTracker.Status": localStatus(try CID(messagePack: bytes)) { $0.answer(stream, $1) }
             case "PinTracker.StatusAll": list(stream, try TrackerStatus(messagePack: bytes))
             case "IPFSConnector.RepoStat": serveIPFS(stream, .repoStat) { if case .repoStat(let stat) = $0 { stat.messagePack } else { nil } }

@@ -158,14 +158,13 @@ extension ClusterPeer {
 
     // MARK: Recovering
 
-    /// TRK-50: queues again what failed. The status after, and whether anything was done.
-    mutating func localRecover(_ cid: CID, then: @escaping Then<(info: PinInfo, requeued: Bool)>) {
+    /// TRK-50: queues again what failed. The status after.
+    mutating func localRecover(_ cid: CID, then: @escaping Then<PinInfo>) {
         localStatus(cid) { peer, info in
             let pin = peer.storedPin(cid)
-            var requeued = false
-            peer.withTracker { requeued = $0.recover(cid, in: info.short.status, pin: pin, now: $1, effects: &$2) }
-            guard requeued else { return then(&peer, (info, false)) }
-            peer.localStatus(cid) { then(&$0, ($1, true)) }
+            var isQueued = false
+            peer.withTracker { isQueued = $0.recover(cid, in: info.short.status, pin: pin, now: $1, effects: &$2) }
+            if isQueued { peer.localStatus(cid, then: then) } else { then(&peer, info) }
         }
     }
 

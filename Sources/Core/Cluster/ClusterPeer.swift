@@ -172,9 +172,8 @@ package struct ClusterPeer: Sendable {
     package mutating func hasGossipWaiting(for peer: PeerID) -> Bool { gossip.isWaiting(for: peer) }
     package mutating func unwantedMessages(of peer: PeerID) -> Int { gossip.unwantedCount(of: peer) }
     package mutating func nextHeartbeat() -> Instant { gossip.nextHeartbeat }
-    /// The same of blocks: whether it wants one, and whether something that a peer asked for waits.
+    /// The same of blocks: whether it wants one.
     package mutating func wants(_ hash: Multihash) -> Bool { exchange.wants(hash) }
-    package mutating func hasAnswersWaiting(for peer: PeerID) -> Bool { exchange.isAnswering(peer) }
     /// What the state has come to, for whoever looks after every step: in place, or all of the replica would be copied.
     package mutating func merged() -> (blocks: Int, absent: Int, digest: StateDigest) {
         (replica.blockCount, replica.absentCount, replica.digest)

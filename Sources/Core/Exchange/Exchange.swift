@@ -102,7 +102,6 @@ package struct Exchange: Sendable {
     }
     /// What a peer wants from us: for tests and invariants.
     package func wants(_ hash: Multihash) -> Bool { wants[hash] != nil || waiting[hash] != nil }
-    package func isAnswering(_ peer: PeerID) -> Bool { peers[peer]?.service.isIdle == false }
     package func ledger(of peer: PeerID) -> [Multihash] { peers[peer]?.service.ledger.keys ?? [] }
 
     // MARK: Peers
