@@ -135,7 +135,7 @@ extension FaultKind {
         row(.ipfsCutsAnswers, .ipfs, 2, 20...150, 2...6, "One answer in so many ends after its head, or half-way.",
             "A reverse proxy that is restarted; T07.", .ipfsCutAnswer),
         row(.reboot, .process, 2, 5...60, "Its host restarts: the peer is back at once, its IPFS daemon later.", "An update of the kernel; a daemon that checks its repository.", .ipfsRefused),
-        row(.powerCut, .process, 3, 5...60, 0...3, "It loses power in the moment that it tells a client that a write is done, or (2, 3) within a second of one that comes while it syncs another; with an odd amount all do.",
+        row(.powerCut, .process, 3, 5...60, 0...5, "It loses power in the moment that it tells a client that a write is done, or (2, 3) within a second of one that comes while it syncs another, or (4, 5) is killed then; with an odd amount all are struck.",
             "Promises are broken by what happens right after them (web3.storage #994); what comes during a sync is not durable with it.", .powerCut),
         row(.hostileWants, .hostile, 3, 0...0, 0...2, "It wants more blocks than are kept in mind for one peer, or replaces its wants by a full list, or wants before it introduces itself.",
             "boxo #432, #629; kubo #3398.", .hostileWanted),

@@ -262,7 +262,7 @@ extension Operation {
             words = local
         case .statusAll:
             words = local
-            if choices.chance(1, in: 3) { words.append("filter=\(["pinned", "error", "queued", "remote"][choices.below(4)])") }
+            if choices.chance(1, in: 3) { words.append("filter=\(["pinned", "error", "queued", "remote", "sharded"][choices.below(5)])") }
             if choices.chance(1, in: 3) { words.append("hang-up=\(choices.below([40, 400, 4000][choices.below(3)]))") }
         case .list: if choices.chance(1, in: 6) { words.append("hang-up=\(choices.below(400))") }
         case .recoverAll, .gc: words = local

@@ -7,6 +7,7 @@ import Monitoring
 import Multiformats
 import Pinset
 import Seams
+import Tracking
 
 /// A request that has not ended.
 struct Asked {
@@ -66,7 +67,8 @@ extension Run {
         oracles.downSince[index] = world.now
         oracles.health.remove(index)
         checkManifest(index)
-        if let merged = oracles.seen[index]?.blocks { oracles.mergedBefore[index] = (merged, world.peers[index].losses.count) }
+        // What it has found and not synced yet may go with it (seed 242).
+        if let merged = oracles.seen[index]?.blocks, !world.peers[index].disk.hasUnsyncedFinds { oracles.mergedBefore[index] = (merged, world.peers[index].losses.count) }
         oracles.failedPins.remove(index)
         oracles.underWay.remove(index)
         oracles.failedAt.remove(index)
@@ -186,7 +188,7 @@ extension Run {
         // Who cannot ask its own IPFS, or cannot read its disk, tells what others say, and they may not know of it (recorded: down1).
         // Statuses leave out what was unpinned meanwhile, though it may be pinned again (seed 951583), by a clock that stands at the same
         // second (seed 7005045).
-        if !isExact && (plan.troublesIPFS || plan.has(.disk) || plan.has(.clock)) { return }
+        if !isExact && (plan.troublesIPFS && asked.request.needsIPFS || plan.has(.disk) || plan.has(.clock)) { return }
         let kept = isExact ? snapshot : SortedMap(world.peers[asked.peer].process.map { pins(of: $0.machine).map { ($0.cid, $0) } } ?? [])
         // Or by somebody who writes the same once more (seed 7005779).
         let changing: SortedSet<CID> = isExact ? SortedSet() : SortedSet(oracles.askedWrites.filter { $0.when > asked.at - Span.minutes(1).nanoseconds }.map(\.cid))
@@ -432,6 +434,8 @@ extension ClientRequest {
         default: false
         }
     }
+    /// What IPFS pins has a say in the answer.
+    fileprivate var needsIPFS: Bool { if case .statusAll(let filter, _) = self { Tracker.needsIPFS(filter) } else { true } }
     var isWrite: Bool {
         switch self {
         case .pin, .pinAll, .unpinAll, .pinPath, .unpin, .unpinPath, .add: true

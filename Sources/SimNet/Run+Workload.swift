@@ -61,7 +61,7 @@ extension Run {
         case .status: first { .status($0, isLocal: isLocal) }
         case .statuses: ask(index, operation, .statuses(cids, isLocal: isLocal))
         case .statusAll:
-            let filters: [String: TrackerStatus] = ["pinned": .pinned, "error": .error, "queued": .queued, "remote": .remote]
+            let filters: [String: TrackerStatus] = ["pinned": .pinned, "error": .error, "queued": .queued, "remote": .remote, "sharded": .sharded]
             ask(index, operation, .statusAll(words.text("filter").flatMap { filters[$0] } ?? .undefined, isLocal: isLocal))
         case .recover: first { .recover($0, isLocal: isLocal) }
         case .recoverAll: ask(index, operation, .recoverAll(isLocal: isLocal))

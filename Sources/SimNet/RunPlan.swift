@@ -261,7 +261,7 @@ extension RunPlan {
         case .diskFull where choices.chance(1, in: 2), .slowDisk where choices.chance(1, in: 2), .ipfsDown where choices.chance(1, in: 4),
             .ipfsHang where choices.chance(1, in: 4):
             return Fault(number: fault.number + 50, kind: .crash, at: fault.at + pause, length: length, peers: fault.peers)
-        case .crash where choices.chance(1, in: fault.amount == 3 ? 2 : 4), .powerCut where choices.chance(1, in: 3):
+        case .crash where choices.chance(1, in: fault.amount == 3 ? 2 : 4), .powerCut where choices.chance(1, in: fault.amount >= 4 ? 2 : 3):
             return Fault(number: fault.number + 50, kind: .crash, at: fault.at + fault.length + Span(nanoseconds: pause.nanoseconds / 4), length: length, peers: fault.peers)
         default: return nil
         }

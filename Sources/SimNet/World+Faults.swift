@@ -235,7 +235,7 @@ extension World {
 
     /// A client of that peer has just been told that a write is done; or it writes while it syncs what it has written before.
     func cutPower(after index: Int, isSyncing: Bool = false) {
-        for (number, cut) in powerCuts where cut.struck.isEmpty && (cut.fault.peers.first == index || cut.fault.amount & 1 == 1) && (cut.fault.amount & 2 == 2) == isSyncing {
+        for (number, cut) in powerCuts where cut.struck.isEmpty && (cut.fault.peers.first == index || cut.fault.amount & 1 == 1) && (cut.fault.amount >= 2) == isSyncing {
             let struck = cut.fault.amount & 1 == 1 ? everyone.filter { peers[$0].isUp } : [index]
             powerCuts[number] = (cut.fault, struck)
             hit(.powerCut)
@@ -243,8 +243,9 @@ extension World {
             let pause = isSyncing ? tape.span(.faults, 1 << 52, UInt64(number), .zero, .seconds(1)) : .zero
             after(pause) { world in
                 guard world.powerCuts[number] != nil else { return }
-                world.note(nil, "the power of \(struck.map(world.name).joined(separator: " ")) is cut")
-                for index in struck { world.crash(index) }
+                let names = struck.map(world.name).joined(separator: " ")
+                world.note(nil, cut.fault.amount >= 4 ? "\(names) are killed" : "the power of \(names) is cut")
+                for index in struck { if cut.fault.amount >= 4 { world.kill(index) } else { world.crash(index) } }
             }
         }
     }
