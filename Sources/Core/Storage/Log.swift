@@ -547,14 +547,7 @@ package struct Log: Sendable {
     private func soundEnd(of number: UInt32, from start: Int?) throws -> (end: Int, hasMark: Bool) {
         let from = start ?? 0
         let bytes = try reader.read(name(number), at: from, count: try size(number) - from)
-        var (offset, isMarked) = (0, false)
-        if start == nil {
-            if try Log.endBefore(Bytes(bytes.prefix(Log.headerBytes))) == nil, !wasDurable(0, in: bytes, from: 0) {
-                if Log.isOlder(bytes) { throw LogError.notALog(name(number)) }
-                return (0, false)
-            }
-            offset = Log.headerBytes
-        }
+        var (offset, isMarked) = (start == nil ? Log.headerBytes : 0, false)
         while offset < bytes.count {
             if let record = Log.record(in: bytes, at: offset, limit: settings.recordBytesLimit) {
                 offset = record.end
@@ -563,6 +556,11 @@ package struct Log: Sendable {
                 guard wasDurable(offset, in: bytes, from: from) else { break }
                 offset = soundRecord(in: bytes, after: offset) ?? bytes.count
             }
+        }
+        // A mark among what stays is what says that the header was durable too, at the next opening as at this one.
+        if start == nil, !isMarked, try Log.endBefore(Bytes(bytes.prefix(Log.headerBytes))) == nil {
+            if Log.isOlder(bytes) { throw LogError.notALog(name(number)) }
+            return (0, false)
         }
         return (from + offset, isMarked)
     }

@@ -65,6 +65,16 @@ private final class Opened {
         #expect(try Opened(disk).records.isEmpty)
     }
 
+    /// What a crash has left of the first header, or anything else that is no log, is begun anew.
+    @Test(arguments: [Bytes("I".utf8) + [0, 0, 0, 0, 0xf7, 0xeb, 0x7e, 0x72, 0], [], Bytes(repeating: 1, count: 40),
+        [0x49, 0, 2, 0, 0, 0, 0x79, 0, 0, 0, 0, 0, 0, 0xf7, 0xeb, 0x7e, 0x72, 0, 7, 7, 7, 7, 7]]) func aFirstSegmentWithoutAHeaderIsBegunAnew(bytes: Bytes) throws {
+        let disk = MemoryDisk()
+        _ = disk.carryOut(.append("log/00000001.log", bytes))
+        try Opened(disk).append(payload(3))
+        let again = try Opened(disk)
+        #expect(again.records == [payload(3)] && again.damages.isEmpty)
+    }
+
     @Test func recordsComeBackInOrderAcrossSegments() throws {
         let disk = MemoryDisk()
         let first = try Opened(disk, segmentBytes: 60)
