@@ -72,6 +72,7 @@ struct Service: Sendable {
                 queued.remove(cid.multihash)
                 if let data = blocks(cid, .bytes)?.bytes {
                     message.blocks.append(BitswapMessage.Block(cid: cid, data: data))
+                    ledger.remove(cid.multihash)  // asked for again while it could not be read (seed 88145342 with disk faults)
                     bytes += data.count + 64
                 } else if tellsAbsence {  // dropped, or damaged
                     message.presences.append(BitswapMessage.Presence(cid: cid, isHere: false))

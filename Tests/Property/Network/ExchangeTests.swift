@@ -396,6 +396,25 @@ extension Choices {
         #expect(server.reads == 1 && server.sent.last?.cids == [small])
     }
 
+    /// A block that waits to be sent, and cannot be read when it is asked for again, is no want any more when it has gone after all
+    /// (seed 88145342 with disk faults).
+    @Test func whatIsGivenIsNotWantedAnyMore() {
+        let server = Server()
+        let cids = (0..<12).map { server.hold($0, bytes: 1 << 20) }
+        server.ask(cids)
+        let stored = server.stored
+        server.stored = [:]
+        server.ask([cids[11]])
+        #expect(server.machine.ledger(of: server.asker) == [cids[11].multihash])
+        server.stored = stored
+        var drained = 0
+        while drained < server.sent.count {
+            server.feed(.drained(server.sent[drained].stream))
+            drained += 1
+        }
+        #expect(server.sent.flatMap(\.cids) == cids && server.machine.ledger(of: server.asker).isEmpty)
+    }
+
     /// What was dropped between the question and the answer is told of.
     @Test func whatIsGoneIsToldOf() {
         let server = Server()
