@@ -169,13 +169,13 @@ package struct Log: Sendable {
     /// Back to the newest segment that has a mark, or to the start: what lies between may never have been durable. Where it is
     /// torn the log ends, and what followed was never durable either.
     private mutating func cutTornEnd(_ segments: [UInt32], start: LogAddress?, _ effects: inout [DiskEffect]) throws {
-        var end: (segment: UInt32, offset: Int)?
+        var end: (segment: UInt32, offset: Int, isDamaged: Bool)?
         for number in segments.reversed() {
             let size = try size(number), known = start.flatMap { $0.segment == number && $0.offset <= size ? $0.offset : nil }
             let sound = try soundEnd(of: number, from: known)
             found.insert(number)
             // Without a header nothing of a segment counts, and the log ends in the one before.
-            if sound.end < Log.headerBytes { end = nil } else if end == nil || sound.end < ends[number] ?? size { end = (number, sound.end) }
+            if sound.end < Log.headerBytes { end = nil } else if end == nil || sound.end < ends[number] ?? size { end = (number, sound.end, sound.isDamaged) }
             if sound.hasMark || known != nil { break }
         }
         // Emptied durably, as in `lose`.
@@ -186,9 +186,11 @@ package struct Log: Sendable {
             found.remove(number)
         }
         if let end {
-            (segment, segmentEnd, durableEnd, hasHeader) = (end.segment, end.offset, end, true)
+            (segment, segmentEnd, durableEnd, hasHeader) = (end.segment, end.offset, (end.segment, end.offset), true)
             ends[segment] = nil
             if try reader.size(name(segment)) > segmentEnd { effects.append(.truncate(name(segment), to: segmentEnd)) }
+            // What follows damage stays as it is: with more bytes behind them, some in it could look like a record.
+            if end.isDamaged { begin(segment + 1, &effects) }
         } else {
             if !segments.isEmpty { effects.append(.remove(name(firstSegment))) }
             found.remove(firstSegment)
@@ -292,7 +294,7 @@ package struct Log: Sendable {
         return (position, appended)
     }
 
-    static func frame(_ kind: UInt8, _ payload: Bytes) -> Bytes {
+    package static func frame(_ kind: UInt8, _ payload: Bytes) -> Bytes {
         var out = Bytes()
         out.reserveCapacity(frameBytes + payload.count)
         Kernel.append(UInt32(payload.count), to: &out)
@@ -544,25 +546,26 @@ package struct Log: Sendable {
 
     /// A crash tears what was not durable, and only that may be cut off in silence. And whether a mark lies there, which says up
     /// to where it was. An end before that of the header: nothing of the segment was durable.
-    private func soundEnd(of number: UInt32, from start: Int?) throws -> (end: Int, hasMark: Bool) {
+    private func soundEnd(of number: UInt32, from start: Int?) throws -> (end: Int, hasMark: Bool, isDamaged: Bool) {
         let from = start ?? 0
         let bytes = try reader.read(name(number), at: from, count: try size(number) - from)
-        var (offset, isMarked) = (start == nil ? Log.headerBytes : 0, false)
+        var (offset, isMarked, isDamaged) = (start == nil ? Log.headerBytes : 0, false, false)
         while offset < bytes.count {
             if let record = Log.record(in: bytes, at: offset, limit: settings.recordBytesLimit) {
                 offset = record.end
                 if record.kind == Log.markKind { isMarked = true }
             } else {
                 guard wasDurable(offset, in: bytes, from: from) else { break }
+                isDamaged = true
                 offset = soundRecord(in: bytes, after: offset) ?? bytes.count
             }
         }
         // A mark among what stays is what says that the header was durable too, at the next opening as at this one.
         if start == nil, !isMarked, try Log.endBefore(Bytes(bytes.prefix(Log.headerBytes))) == nil {
             if Log.isOlder(bytes) { throw LogError.notALog(name(number)) }
-            return (0, false)
+            return (0, false, false)
         }
-        return (from + offset, isMarked)
+        return (from + offset, isMarked, isDamaged)
     }
 
     /// Whether a mark behind what is damaged there says that it was durable. The bytes are those of a segment from some place on.

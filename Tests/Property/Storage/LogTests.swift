@@ -235,6 +235,24 @@ private final class Opened {
         #expect(again.records == [0, 1, 3, 4].map(payload))
     }
 
+    /// Bytes that hold no record do not become one by what is written behind them: a frame that lacks one byte, and holds a mark
+    /// (found by fuzzing).
+    @Test func whatIsDamagedIsNotWrittenOn() throws {
+        let disk = MemoryDisk()
+        try Opened(disk).append([1])
+        let mark = Log.frame(Log.markKind, [])
+        _ = disk.carryOut(.append("log/00000001.log", Log.frame(7, [5, 5] + mark + [1]).dropLast()))
+        var effects: [DiskEffect] = []
+        var log = try Log(folder: "log", owner: 1, reader: disk, effects: &effects)
+        _ = try log.append(kind: 7, [9], effects: &effects)  // its frame begins with the byte that lacks
+        log.sync(effects: &effects)
+        for effect in effects { _ = disk.carryOut(effect) }
+        let again = try Opened(disk)
+        #expect(again.records == [[1], [9]] && again.damages.count == 1)
+        try again.append([10])
+        #expect(try Opened(disk).records == [[1], [9], [10]])
+    }
+
     @Test func aFailedSyncUndoesWhatItShouldHaveKept() throws {
         let disk = MemoryDisk()
         let log = try Opened(disk)
