@@ -60,7 +60,11 @@ struct StoredBlock: Sendable {
         let elementsAt: Int
         let tombstonesAt: Int
         let digest: Bytes
-        let links: [Multihash]
+        /// One digest after another.
+        private let linkDigests: Bytes
+        var links: [Multihash] {
+            stride(from: 0, to: linkDigests.count, by: 32).map { StoredBlock.multihash(linkDigests[$0..<$0 + 32]) }
+        }
 
         static func bytes(links: Int) -> Int { headerBytes + 32 * links }
 
@@ -78,7 +82,7 @@ struct StoredBlock: Sendable {
             (elementCount, tombstoneCount, blockBytes) = (int(24), int(28), int(32))
             (elementsAt, tombstonesAt) = (int(40), int(44))
             digest = Bytes(bytes[48..<80])
-            links = (0..<count).map { StoredBlock.multihash(UnsafeRawBufferPointer(rebasing: bytes[80 + 32 * $0..<112 + 32 * $0])) }
+            linkDigests = Bytes(bytes[80..<80 + 32 * count])
         }
     }
 
