@@ -73,10 +73,7 @@ private final class BlockSource: @unchecked Sendable {
     private let worker = Worker()
 
     init(folder: String) throws {
-        let disk = try FileDisk(root: folder, loop: EventLoop())
-        var effects: [Replica.Effect] = []
-        var choices = Choices(seed: 1)
-        replica = try Replica(settings: ReplicaSettings(), owner: 4, reader: disk, now: Machine.now, choices: &choices, effects: &effects)
+        replica = try OfflineReplica(dataFolder: folder, settings: ReplicaSettings()) { _ in }.replica
     }
     var digest: String { replica.digest.description }
     var count: Int { replica.count }

@@ -143,6 +143,12 @@ package final class EventLoop: @unchecked Sendable {
         _ = Glibc.write(wakeUp, &one, 8)
     }
 
+    /// Runs at once what they have handed in so far.
+    func runPosted() {
+        for work in posted.takeAll() { arrived.append(work) }
+        while let work = arrived.popFirst() { work() }
+    }
+
     // MARK: Running
 
     /// Whoever waits on a socket is to be heard again before more of what has been put off is done.

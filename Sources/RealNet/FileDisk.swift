@@ -1,6 +1,7 @@
 // Files below one folder. What is written is written, and synced, in order on a thread of its own: the loop waits for no disk. It
 // reads only what a sync has confirmed, or what was there when it started.
 
+import Dispatch
 import Glibc
 import Kernel
 import Seams
@@ -203,6 +204,13 @@ package final class FileDisk: DiskReader, @unchecked Sendable {
                 onEvent?(event)
             }
         }
+    }
+
+    /// Waits until all that was to be written is written, and synced.
+    func drain() {
+        let done = DispatchSemaphore(value: 0)
+        worker.run { done.signal() }
+        done.wait()
     }
 
     private func report(_ event: DiskEvent) { loop.later { [self] in onEvent?(event) } }

@@ -30,6 +30,7 @@ package final class OfflineReplica: @unchecked Sendable {
             settings: settings, owner: 1, reader: disk, now: Machine.now, choices: &choices, effects: &effects)
         disk.onEvent = { [weak self] in self?.onDisk($0) }
         carryOut(effects)
+        while !replica.isFoundDurable, failure == nil { loop.run() }
         while !replica.isOpen {
             var effects: [Replica.Effect] = []
             replica.onTime(now: Machine.now, choices: &choices, effects: &effects)

@@ -107,6 +107,9 @@ package final class PeerRunner: @unchecked Sendable {
 
     package func start() {
         submit(.start)
+        // What an earlier life has left is durable, and read, before anyone can ask for it.
+        disk.drain()
+        loop.runPosted()
         host.run { [listening] in $0.onListening(listening, now: Machine.now, effects: &$1) }
         submit(.connection(.listening(listening)))
         if isDiscovering { discover() }

@@ -43,6 +43,19 @@ package struct Fault: Equatable, Sendable {
         (self.number, self.kind, self.at, self.length) = (number, kind, at, length)
         (self.peers, self.others, self.amount, self.isLate) = (peers, others, amount, isLate)
     }
+
+    /// The process alone dies; else its machine loses power.
+    var isKill: Bool {
+        switch kind {
+        case .crash, .restart: amount == 3
+        case .powerCut: amount == 4 || amount == 5
+        default: false
+        }
+    }
+
+    /// In what moment power is cut.
+    enum Moment { case answer, write, segment }
+    var moment: Moment { amount < 2 ? .answer : amount < 6 ? .write : .segment }
 }
 
 /// One row of the catalogue.
@@ -135,7 +148,7 @@ extension FaultKind {
         row(.ipfsCutsAnswers, .ipfs, 2, 20...150, 2...6, "One answer in so many ends after its head, or half-way.",
             "A reverse proxy that is restarted; T07.", .ipfsCutAnswer),
         row(.reboot, .process, 2, 5...60, "Its host restarts: the peer is back at once, its IPFS daemon later.", "An update of the kernel; a daemon that checks its repository.", .ipfsRefused),
-        row(.powerCut, .process, 3, 5...60, 0...5, "It loses power in the moment that it tells a client that a write is done, or (2, 3) within a second of one that comes while it syncs another, or (4, 5) is killed then; with an odd amount all are struck.",
+        row(.powerCut, .process, 3, 5...60, 0...7, "It loses power in the moment that it tells a client that a write is done, or (2, 3) within a second of one that comes while it syncs another, or (4, 5) is killed then, or (6, 7) when its log goes on in another file before the last is synced; with an odd amount all are struck.",
             "Promises are broken by what happens right after them (web3.storage #994); what comes during a sync is not durable with it.", .powerCut),
         row(.hostileWants, .hostile, 3, 0...0, 0...2, "It wants more blocks than are kept in mind for one peer, or replaces its wants by a full list, or wants before it introduces itself.",
             "boxo #432, #629; kubo #3398.", .hostileWanted),

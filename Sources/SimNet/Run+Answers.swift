@@ -67,8 +67,8 @@ extension Run {
         oracles.downSince[index] = world.now
         oracles.health.remove(index)
         checkManifest(index)
-        // What it has found and not synced yet may go with it (seed 242).
-        if let merged = oracles.seen[index]?.blocks, !world.peers[index].disk.hasUnsyncedFinds { oracles.mergedBefore[index] = (merged, world.peers[index].losses.count) }
+        // Of one that has not read its log yet, what is known of the life before still holds.
+        if oracles.opened.contains(index), let merged = oracles.seen[index]?.blocks { oracles.mergedBefore[index] = (merged, world.peers[index].losses.count) }
         oracles.failedPins.remove(index)
         oracles.underWay.remove(index)
         oracles.failedAt.remove(index)
@@ -116,7 +116,7 @@ extension Run {
             oracles.asked.remove(client)
             if asked.request.isWrite {
                 oracles.acknowledged += 1
-                world.cutPower(after: asked.peer)
+                world.cutPower(in: asked.peer, at: .answer)
             }
             noteWritten(client, asked, failure: .some(nil))
             judgeListing(asked)

@@ -77,11 +77,16 @@ extension Run {
         world.fail(.start, "\(world.name(index)) had \(durable), and has removed it before another was durable")
     }
 
-    /// START: what was merged is on the disk.
+    /// START: what was merged is on the disk, and what is read from there is durable: now it is told.
     func checkRestart(_ index: Int, _ process: Process) {
         let merged = process.machine.merged().blocks
-        guard let before = oracles.mergedBefore.remove(index), before.losses == process.peer.losses.count, !plan.spoilsDisk(of: index) else { return }
+        guard !plan.spoilsDisk(of: index) else { return }
         oracles.judged += 1
+        let disk = process.peer.disk
+        if let file = (try? disk.list("crdt/"))?.first(where: { $0.hasSuffix(".log") && disk.hasUnsyncedFind($0) }) {
+            return world.fail(.start, "\(world.name(index)) goes by what it has found in \(file), of which a loss of power could take some")
+        }
+        guard let before = oracles.mergedBefore.remove(index), before.losses == process.peer.losses.count else { return }
         guard merged < before.blocks else { return }
         world.fail(.start, "\(world.name(index)) had merged \(before.blocks) blocks when it went down, and has \(merged) when it has read its log")
     }

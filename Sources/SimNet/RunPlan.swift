@@ -251,17 +251,19 @@ extension RunPlan {
     }
 
     /// Faults that meet. What a failed sync has not written is missed after a crash alone, best right after it was taken for written;
-    /// a full or slow disk, or a daemon that is down, leaves things half done that only a restart forgets; and what a crash has left
-    /// may not be durable yet when the next one comes.
+    /// a full or slow disk, or a daemon that is down, leaves things half done that only a restart forgets; where syncs take long, more
+    /// than one file may be torn; and what a crash has left may not be durable yet when the next one comes.
     private func companion(of fault: Fault, _ choices: inout Choices) -> Fault? {
         let length = choices.span(.seconds(1), .seconds(20)), pause = choices.span(.zero, .seconds(6))
         switch fault.kind {
         case .syncFailure where choices.chance(1, in: 2):
             return Fault(number: fault.number + 50, kind: .powerCut, at: fault.at, length: length + .seconds(20), peers: fault.peers)
+        case .slowDisk where options.segmentBytes < 64 << 20 && choices.chance(1, in: 3), .crash where options.segmentBytes < 64 << 20 && choices.chance(1, in: 3):
+            return Fault(number: fault.number + 50, kind: .powerCut, at: fault.at, length: fault.length + length + .minutes(1), peers: fault.peers, amount: 6)
         case .diskFull where choices.chance(1, in: 2), .slowDisk where choices.chance(1, in: 2), .ipfsDown where choices.chance(1, in: 4),
             .ipfsHang where choices.chance(1, in: 4):
             return Fault(number: fault.number + 50, kind: .crash, at: fault.at + pause, length: length, peers: fault.peers)
-        case .crash where choices.chance(1, in: fault.amount == 3 ? 2 : 4), .powerCut where choices.chance(1, in: fault.amount >= 4 ? 2 : 3):
+        case .crash where choices.chance(1, in: fault.isKill ? 2 : 4), .powerCut where choices.chance(1, in: fault.isKill ? 2 : 3):
             return Fault(number: fault.number + 50, kind: .crash, at: fault.at + fault.length + Span(nanoseconds: pause.nanoseconds / 4), length: length, peers: fault.peers)
         default: return nil
         }

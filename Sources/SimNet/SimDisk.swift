@@ -63,8 +63,8 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
     package func durableCount(_ file: FileName) -> Int { files[file].map { $0.isEntrySynced ? $0.syncedCount : 0 } ?? 0 }
     package func isDurable(_ file: FileName) -> Bool { files[file].map { $0.isEntrySynced && $0.syncedCount == $0.bytes.count } ?? false }
 
-    /// Of what an earlier life has written, some is not durable.
-    package var hasUnsyncedFinds: Bool { files.contains { $0.value.foundCount > $0.value.syncedCount } }
+    /// Of what an earlier life has written there, some is not durable.
+    package func hasUnsyncedFind(_ file: FileName) -> Bool { files[file].map { $0.foundCount > $0.syncedCount } ?? false }
 
     // MARK: Writing
 

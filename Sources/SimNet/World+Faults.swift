@@ -96,7 +96,7 @@ extension World {
         case .slowDisk: peer.diskSlowness = max(1, fault.amount)
         case .readError: peer.disk.unreadable = fault.amount == 0 ? ".log" : ".run"
         case .rot: rot(fault)
-        case .crash, .restart: if fault.amount == 3 { kill(first) } else { crash(first) }
+        case .crash, .restart: crash(first, isKill: fault.isKill)
         case .powerCut: powerCuts[fault.number] = (fault, [])
         case .suspend: suspend(first)
         case .wipe: loseDisk(first, nil)
@@ -233,19 +233,28 @@ extension World {
         note(first, "a bit rots in \(file) at \(offset)")
     }
 
-    /// A client of that peer has just been told that a write is done; or it writes while it syncs what it has written before.
-    func cutPower(after index: Int, isSyncing: Bool = false) {
-        for (number, cut) in powerCuts where cut.struck.isEmpty && (cut.fault.peers.first == index || cut.fault.amount & 1 == 1) && (cut.fault.amount >= 2) == isSyncing {
+    /// That peer writes while it syncs what it has written before; or its log goes on in another file then.
+    func cutPower(in index: Int, writing effect: DiskEffect) {
+        guard !powerCuts.isEmpty, case .append(let name, let bytes) = effect else { return }
+        if peers[index].process?.syncing ?? 0 > 0 { cutPower(in: index, at: .write) }
+        let disk = peers[index].disk
+        guard name.hasPrefix("crdt/"), name.hasSuffix(".log"), (try? disk.size(name)) == bytes.count, let files = try? disk.list("crdt/") else { return }
+        if files.contains(where: { $0.hasSuffix(".log") && $0 != name && !disk.isDurable($0) }) { cutPower(in: index, at: .segment) }
+    }
+
+    /// It has come to that in that peer.
+    func cutPower(in index: Int, at moment: Fault.Moment) {
+        for (number, cut) in powerCuts where cut.struck.isEmpty && (cut.fault.peers.first == index || cut.fault.amount & 1 == 1) && cut.fault.moment == moment {
             let struck = cut.fault.amount & 1 == 1 ? everyone.filter { peers[$0].isUp } : [index]
             powerCuts[number] = (cut.fault, struck)
             hit(.powerCut)
             // When what was under way in this step has been done, and before anything else is.
-            let pause = isSyncing ? tape.span(.faults, 1 << 52, UInt64(number), .zero, .seconds(1)) : .zero
+            let pause = moment == .write ? tape.span(.faults, 1 << 52, UInt64(number), .zero, .seconds(1)) : .zero
             after(pause) { world in
                 guard world.powerCuts[number] != nil else { return }
                 let names = struck.map(world.name).joined(separator: " ")
-                world.note(nil, cut.fault.amount >= 4 ? "\(names) are killed" : "the power of \(names) is cut")
-                for index in struck { if cut.fault.amount >= 4 { world.kill(index) } else { world.crash(index) } }
+                world.note(nil, cut.fault.isKill ? "\(names) are killed" : "the power of \(names) is cut")
+                for index in struck { world.crash(index, isKill: cut.fault.isKill) }
             }
         }
     }

@@ -58,22 +58,14 @@ extension World {
         }
     }
 
-    /// The process and its machine lose power: unsynced bytes are at the mercy of the disk.
-    package func crash(_ index: Int) {
+    /// The process and its machine lose power: unsynced bytes are at the mercy of the disk. Or the process alone is killed: what it
+    /// has written stays, synced or not, until its machine loses power.
+    package func crash(_ index: Int, isKill: Bool = false) {
         guard peers[index].isUp else { return }
-        hit(.crashed)
-        takeDown(index, "crashes")
+        hit(isKill ? .killed : .crashed)
+        takeDown(index, isKill ? "is killed" : "crashes")
         var choices = tape.stream(.crash, UInt64(index), peers[index].lives)
-        peers[index].disk.crash(&choices)
-    }
-
-    /// The process alone dies: what it has written stays, synced or not, until its machine loses power.
-    package func kill(_ index: Int) {
-        guard peers[index].isUp else { return }
-        hit(.killed)
-        takeDown(index, "is killed")
-        var choices = tape.stream(.crash, UInt64(index), peers[index].lives)
-        peers[index].disk.endProcess(&choices)
+        if isKill { peers[index].disk.endProcess(&choices) } else { peers[index].disk.crash(&choices) }
     }
 
     /// It crashes and never comes back, whoever would start it.

@@ -302,7 +302,7 @@ package final class World {
             schedule(.synced(process, ticket, pending), of: peer, at: now + delay.nanoseconds * Int64(max(diskPace, peer.diskSlowness)))
         case .disk(let effect):
             peer.disk.apply(effect)
-            if process.syncing > 0, !powerCuts.isEmpty, case .append = effect { cutPower(after: peer.index, isSyncing: true) }
+            cutPower(in: peer.index, writing: effect)
         case .job(let job):
             process.jobs[job.number] = job
             scheduleJob(process, job.number, [])

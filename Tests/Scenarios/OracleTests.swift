@@ -683,6 +683,7 @@ final class Rest {
         let file = try #require(try rest.world.peers[0].disk.list("crdt/").first { $0.hasSuffix(".log") })
         rest.world.peers[0].disk.flipBit(file, at: 1)
         rest.world.start(0)
+        rest.world.run(for: .seconds(1))
         rest.expect(.start)
     }
 }

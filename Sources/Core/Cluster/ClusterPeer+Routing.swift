@@ -25,8 +25,11 @@ extension ClusterPeer {
         let wasOpen = replica.isOpen
         body(&replica, &turn, &effects)
         route(effects)
+        guard !wasOpen, replica.isOpen else { return }
         // What a state that was made anew has lost or got back was told to nobody: it is compared with what IPFS pins (seed 116).
-        if !wasOpen, replica.isOpen, phase == .ready { loops.recoverAt = turn.now.monotonic }
+        if phase == .ready { loops.recoverAt = turn.now.monotonic }
+        // IPFS has answered before.
+        if loops.askIPFSAt != nil { loops.askIPFSAt = turn.now.monotonic }
     }
     mutating func withGossip(_ body: (inout Gossip, inout Turn, inout [Gossip.Effect]) -> Void) {
         var effects: [Gossip.Effect] = []

@@ -198,6 +198,8 @@ extension Replica {
     /// Goes on reading the log into the state; done when `isOpen`.
     mutating func replay(_ budget: Int, effort: Int, _ now: Now, _ effects: inout [Effect]) {
         replayAt = nil
+        // What an earlier life has left and not synced may still go with the power. Nobody is told of it, and nothing built on it, before.
+        guard store.log.isFoundDurable else { return sync(&effects) }
         // What has become durable before is read in its turn.
         if !isOpen, isMerging { takeDurable(now, &effects) }
         var (left, effort) = (budget, effort)

@@ -210,7 +210,8 @@ package struct Replica: Sendable {
         case delete(key: String)
     }
 
-    /// Opens the log and the state at its last checkpoint, and reads what came after. Its effects come before any other.
+    /// Opens the log and the state at its last checkpoint, and reads what came after as soon as it is durable. Its effects come before
+    /// any other.
     package init(
         settings: ReplicaSettings, owner: UInt8, reader: any DiskReader, now: Now, choices: inout Choices,
         effects: inout [Effect]
@@ -222,7 +223,6 @@ package struct Replica: Sendable {
         let checkpoint = try index.open(faults: &faults, effects: &disk)
         let log = try Log(
             folder: settings.folder, owner: owner, reader: reader, settings: settings.log, start: checkpoint?.address, effects: &disk)
-        index.isHeld = !log.isFoundDurable
         store = ElementStore(log: log, index: index)
         rebroadcastAt = now.monotonic
         effects += disk.map(Effect.disk)
@@ -235,6 +235,8 @@ package struct Replica: Sendable {
 
     // MARK: Reading
 
+    /// What an earlier life has left is durable by now: it is read into the state.
+    package var isFoundDurable: Bool { store.log.isFoundDurable }
     /// The state is whole: it may be read and written.
     package var isOpen: Bool { replayed == nil }
     /// Nothing should be written until jobs have caught up.
@@ -406,12 +408,13 @@ package struct Replica: Sendable {
         withIndex(&effects) { isIndexEvent = $0.onDisk(event, effects: &$1) }
         if isIndexEvent { return }
         var disk: [DiskEffect] = []
+        let isFirst = !store.log.isFoundDurable
         let outcome = store.log.onDisk(event, effects: &disk)
         effects += disk.map(Effect.disk)
         switch outcome {
         case .durable:
-            if store.index.isHeld { withIndex(&effects) { $0.release(&$1) } }
             if mergeAt == nil { takeDurable(now, &effects) }
+            if isFirst { replay(settings.replayBytesAtOpen, effort: .max, now, &effects) }
         case .lost(_, let error): lose(error, now, &effects)
         case nil: break
         }
@@ -496,6 +499,7 @@ package struct Replica: Sendable {
         // What waited behind the lost block fails with it: its callers are still there to be told.
         for (id, _) in queue { effects.append(.finished(id, .disk(error))) }
         queue = []
+        if !store.log.isFoundDurable { replayAt = retryAt }
     }
 
     mutating func append(_ kind: UInt8, _ payload: Bytes, _ effects: inout [Effect]) throws(LogError) -> (LogPosition, UInt64) {

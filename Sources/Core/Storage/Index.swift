@@ -54,8 +54,6 @@ package struct Index: Sendable {
     private var lastManifest: FileName?
     private var obsolete: [FileName] = []
     private var needsManifest = false
-    /// The log to which it belongs was found, and may not be durable yet: no checkpoint may say that it is.
-    package var isHeld = false
 
     static let manifestMagic: UInt64 = 0x316e_6d5f_6369_7673
 
@@ -378,7 +376,7 @@ package struct Index: Sendable {
 
     private mutating func writeManifest(_ effects: inout [Effect]) {
         needsManifest = true
-        guard manifest == nil, !isHeld, let checkpoint else { return }
+        guard manifest == nil, let checkpoint else { return }
         needsManifest = false
         let number = takeNumber()
         var bytes = Bytes()
@@ -391,12 +389,6 @@ package struct Index: Sendable {
         obsolete = []
         effects.append(.disk(.append(file, bytes)))
         effects.append(.disk(.sync(file, SyncTicket(owner: owner, number: number))))
-    }
-
-    /// The log is as durable as it is read.
-    package mutating func release(_ effects: inout [Effect]) {
-        isHeld = false
-        if needsManifest { writeManifest(&effects) }
     }
 
     /// What the end of a sync means, if it is one of the index's. False: it was not.

@@ -167,15 +167,15 @@ package struct Log: Sendable {
     }
 
     /// Back to the newest segment that has a mark, or to the start: what lies between may never have been durable. Where it is
-    /// torn the log ends, and what followed was never durable either.
+    /// torn, or a segment is missing (seed 50134), the log ends, and what followed was never durable either.
     private mutating func cutTornEnd(_ segments: [UInt32], start: LogAddress?, _ effects: inout [DiskEffect]) throws {
         var end: (segment: UInt32, offset: Int, isDamaged: Bool)?
-        for number in segments.reversed() {
+        for (number, following) in zip(segments.reversed(), [nil] + segments.reversed()) {
             let size = try size(number), known = start.flatMap { $0.segment == number && $0.offset <= size ? $0.offset : nil }
             let sound = try soundEnd(of: number, from: known)
             found.insert(number)
             // Without a header nothing of a segment counts, and the log ends in the one before.
-            if sound.end < Log.headerBytes { end = nil } else if end == nil || sound.end < ends[number] ?? size { end = (number, sound.end, sound.isDamaged) }
+            if sound.end < Log.headerBytes { end = nil } else if end == nil || following != number + 1 || sound.end < ends[number] ?? size { end = (number, sound.end, sound.isDamaged) }
             if sound.hasMark || known != nil { break }
         }
         // Emptied durably, as in `lose`.

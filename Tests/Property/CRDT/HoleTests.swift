@@ -107,6 +107,7 @@ import Testing
             #expect(heads(room, 1) == heads(room, 0) && heads(room, 1).count == 1)
             #expect(try room.members[1].replica.value("/k") == nil && room.members[1].replica.pendingCount == 0)
             try room.restart(1)
+            room.endSyncs()
             #expect(heads(room, 1) == heads(room, 0) && room.members[1].replica.pendingCount == 0)
         }
     }

@@ -25,6 +25,25 @@ import Testing
         #expect(lines.first?.hasPrefix("reading the pinset from the log: ") == true && lines.last?.hasSuffix(" pins") == true)
     }
 
+    /// What a killed process has left is told to nobody, and nothing is built on it, before it is durable: it could still be lost.
+    @Test func whatIsFoundIsReadWhenItIsDurable() throws {
+        var room = try Room(1)
+        room.put(0, "/k", [1])
+        room.holdsSyncs = true
+        room.put(0, "/k", [2])
+        try room.restart(0)
+        let early = room.put(0, "/l", [1])
+        room.advance(.minutes(10))
+        #expect(!room.members[0].replica.isOpen && room.values(0).isEmpty && room.broadcasts.count == 1)
+        #expect(room.members[0].finished[early] == .some(.opening(percent: 0)))
+        room.failSyncs()
+        #expect(!room.members[0].replica.isOpen)
+        room.advance(.seconds(5))
+        room.endSyncs()
+        #expect(room.members[0].replica.isOpen)
+        #expect(try room.members[0].replica.value("/k") == [2])
+    }
+
     @Test func whatIsDoneAtOnceSaysNothing() throws {
         #expect(try reopened(pausing: .milliseconds(10)).members[0].lines.isEmpty)
     }

@@ -23,6 +23,7 @@ private struct Lister {
         var effects: [PeerEffect] = []
         peer = try ClusterPeer(
             settings: settings, disk: disk, signer: IdentitySigner(key: key), at: Self.now, choices: &choices, effects: &effects)
+        for case .disk(let effect) in effects { if let event = disk.carryOut(effect) { _ = replies(.disk(event)) } }
     }
 
     private static func write(_ entries: [(key: String, value: Bytes)], to disk: MemoryDisk, _ settings: ReplicaSettings) throws {

@@ -55,7 +55,11 @@ extension Target {
             var settings = ReplicaSettings()
             settings.index.tableEntries = 16
             var (choices, opened) = (Choices(seed: 1), [Replica.Effect]())
-            guard let machine = try? Replica(settings: settings, owner: 4, reader: disk, now: Here.now, choices: &choices, effects: &opened) else { return }
+            guard var machine = try? Replica(settings: settings, owner: 4, reader: disk, now: Here.now, choices: &choices, effects: &opened) else { return }
+            while !opened.isEmpty {
+                guard case .disk(let effect) = opened.removeFirst(), let event = disk.carryOut(effect) else { continue }
+                machine.onDisk(event, now: Here.now, effects: &opened)
+            }
             var damages: [LogDamage] = []
             var cursor: LogAddress?
             repeat { cursor = (try? machine.scan(from: cursor, bytes: 1 << 20, damages: &damages) { _ = ($0.key, $0.value.count) }) ?? nil } while cursor != nil

@@ -218,17 +218,6 @@ private typealias Model = [UInt64: Set<UInt64>]
         #expect(try !disk.list("x/").contains(durable))
     }
 
-    /// No checkpoint says of a log that was found that it is durable, before it is.
-    @Test func aCheckpointWaitsForTheLog() throws {
-        let disk = MemoryDisk()
-        var (rig, choices) = (try Rig(disk), Choices(seed: 1))
-        rig.index.isHeld = true
-        checkpoint(&rig, 1, &choices)
-        #expect(try !disk.list("x/").contains { $0.hasSuffix(".manifest") })
-        rig.act { $0.release(&$1) }
-        #expect(try Rig(disk).opened?.state == [1])
-    }
-
     @Test func damageOfWhatIsOpenedIsFound() throws {
         let disk = MemoryDisk()
         var rig = try Rig(disk, tableEntries: 50)

@@ -192,6 +192,19 @@ private final class Opened {
         #expect(try Opened(disk, segmentBytes: 100).records == (1...13).map(payload))
     }
 
+    /// The entry of a segment went with a crash, and the one behind it did not: the log ends before both.
+    @Test func aMissingSegmentEndsTheLog() throws {
+        let disk = MemoryDisk()
+        let first = try Opened(disk, segmentBytes: 100)
+        try first.append(payload(1))
+        for number in [60, 61] { try first.append(payload(number), sync: false) }
+        _ = disk.carryOut(.remove("log/00000002.log"))
+        let log = try Opened(disk, segmentBytes: 100)
+        #expect(log.records == [payload(1)] && log.damages.isEmpty)
+        try log.append(payload(70))
+        #expect(try Opened(disk, segmentBytes: 100).records == [1, 70].map(payload))
+    }
+
     /// What an earlier life has left is made durable before anything says so (seed 5001529), in all segments that may not be.
     @Test func whatIsFoundIsSynced() throws {
         let disk = MemoryDisk()
