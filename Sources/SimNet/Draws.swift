@@ -4,7 +4,7 @@
 import Kernel
 
 package enum Domain: UInt64, CaseIterable, Sendable {
-    case options = 1, workload, faults, latency, link, peer, disk, ipfs, clock, identity, ties, job, reader, crash, swarm
+    case options = 1, workload, faults, latency, link, peer, disk, ipfs, clock, identity, ties, job, reader, crash, swarm, drill
 }
 
 /// The choices of a run: a seed, and the domains in which every chance falls to its calmest value instead (at once, in

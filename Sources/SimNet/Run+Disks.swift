@@ -56,7 +56,7 @@ extension Run {
 
     // MARK: What is found
 
-    private static let damages = ["damage", "checksum", "made anew", "cannot be used", "cannot be read", "could not be written", "was lost", "holds no block", "unknown kind"]
+    static let damages = ["damage", "checksum", "made anew", "cannot be used", "cannot be read", "could not be written", "was lost", "holds no block", "unknown kind"]
 
     /// START: a crash damages nothing, wherever it comes.
     func judge(_ line: LogLine, of index: Int) {

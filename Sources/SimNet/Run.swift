@@ -130,6 +130,7 @@ package final class Run {
 
     /// Runs it all. The same plan gives the same verdict, digest included.
     package func execute() -> Verdict {
+        if options.drill > 0 { drill() }
         world.startAll(but: latecomers)
         world.run(for: Run.warmUp)
         storm()
@@ -140,6 +141,13 @@ package final class Run {
             virtualTime: Span(nanoseconds: world.now), settleTime: settledAfter, settleBound: settleBound,
             acknowledged: oracles.acknowledged, probes: world.probes, features: Set(plan.operations.flatMap(\.features)),
             judged: oracles.judged)
+    }
+
+    private func drill() {
+        let drill = Drill(world.tape)
+        drill.run(options.drill)
+        for line in drill.failure == nil ? drill.lines.suffix(1) : drill.lines[...] { world.note(nil, "a replica alone: \(line)") }
+        if let (oracle, text) = drill.failure { world.fail(oracle, text) }
     }
 
     /// The run as something to look at, before its first entry.

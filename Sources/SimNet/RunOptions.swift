@@ -91,6 +91,8 @@ package struct RunOptions: Equatable, Sendable {
     package var batchAge = Span.seconds(5)
     /// How often expired pins are looked for.
     package var stateSyncInterval = Span.minutes(3)
+    /// Steps of a replica alone, before the cluster begins: see `Drill`.
+    package var drill = 0
     package var limits = RunLimits()
     package init() {}
 
@@ -140,7 +142,7 @@ package struct RunOptions: Equatable, Sendable {
         int("index-entries", \.indexEntries), int("segment-bytes", \.segmentBytes), int("replay-at-open", \.replayBytesAtOpen),
         bool("writes-late", \.writesLate), int("reader-pause", \.readerPause), int("concurrent-pins", \.concurrentPins),
         span("pin-timeout", \.pinTimeout), bool("homes", \.hasHomes), int("echoes", \.echoes), span("state-sync-every", \.stateSyncInterval),
-        int("disk-pace", \.diskPace), int("ipfs-pace", \.ipfsPace), span("batch-age", \.batchAge),
+        int("disk-pace", \.diskPace), int("ipfs-pace", \.ipfsPace), span("batch-age", \.batchAge), int("drill", \.drill),
         int("queue-max", \.limits.queueMax), int("tracked-max", \.limits.trackedMax), int("told-per-step", \.limits.toldPerStep),
         int("wants-per-peer", \.limits.wantsPerPeer), int("live-wants", \.limits.liveWants), int("outstanding-bytes", \.limits.outstandingBytes),
         int("entries-per-message", \.limits.entriesPerMessage), int("listed-blocks", \.limits.listedBlocks),

@@ -64,6 +64,7 @@ extension RunPlan {
         plan.options.drawPace(tape)
         plan.options.drawWindow(tape)
         plan.options.drawCrowd(tape, drawing.peers)
+        if plan.options.boots == 0 { plan.options.drill = Drill.steps }
         if drawing.diskFaults {
             var more = tape.stream(.options, 1)
             plan.options.stepCrashOneIn = plan.options.boots > 0 ? RunOptions.crowdStepsPerCrash : 4000

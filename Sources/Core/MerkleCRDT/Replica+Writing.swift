@@ -124,6 +124,8 @@ extension Replica {
         (retryAt, doubtedThrough) = (nil, 0)
         var tips = tipsInFlight.map { (cid: CID(v1: Codec.dagPB, $0.hash), height: $0.height) }
         var (rest, done) = (waiting.map(\.change), 0)
+        // What was before them in the batch is on its way into the state, and these were to follow it into the log, which failed (drill of seed 1623).
+        for (_, _, item) in inFlight { if case .block(let block, _, _, true) = item, block.consumes > 0 { block.extendRemovals(&rest) } }
         while !rest.isEmpty {
             let (delta, count) = firstPart(of: rest)
             done += count

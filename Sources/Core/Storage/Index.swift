@@ -76,7 +76,7 @@ package struct Index: Sendable {
         for file in manifests where found == nil {
             do throws(LogError) {
                 (found, kept) = try open(manifest: file)
-                manifest = (takeNumber(), file, [])
+                (manifest, lastManifest) = ((takeNumber(), file, []), file)
             } catch { faults.append("the index cannot be used: \(error)") }
         }
         let rest = files.filter { !kept.contains($0) }
@@ -401,7 +401,8 @@ package struct Index: Sendable {
             lastManifest = current.file
             manifest = nil
         case .syncFailed(ticket, _):
-            effects.append(.disk(.remove(current.file)))
+            // One that was found stays: there may be no other (drill of seed 16).
+            if current.file != lastManifest { effects.append(.disk(.remove(current.file))) }
             obsolete += current.obsolete.filter { $0 != lastManifest }
             manifest = nil
             needsManifest = true

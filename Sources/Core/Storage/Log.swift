@@ -107,7 +107,7 @@ package struct Log: Sendable {
 
     private var segment: UInt32 = 0
     private var segmentEnd = 0
-    private var firstSegment: UInt32 = 0
+    private let firstSegment: UInt32 = 1
     /// Where the segments end that others follow.
     private var ends: [UInt32: Int] = [:]
     /// Sequence number of the record appended last, and of the last one known to be durable, with where it ends.
@@ -158,7 +158,6 @@ package struct Log: Sendable {
         self.owner = owner
         self.settings = settings
         let segments = try existingSegments()
-        firstSegment = segments.first ?? 1
         for number in segments {
             files.names[number] = files.makeName(number)
             if let end = try Log.endBefore(try header(number)), number > firstSegment { ends[number - 1] = end }
@@ -169,15 +168,17 @@ package struct Log: Sendable {
     /// Back to the newest segment that has a mark, or to the start: what lies between may never have been durable. Where it is
     /// torn, or a segment is missing (seed 50134), the log ends, and what followed was never durable either.
     private mutating func cutTornEnd(_ segments: [UInt32], start: LogAddress?, _ effects: inout [DiskEffect]) throws {
-        var end: (segment: UInt32, offset: Int, isDamaged: Bool)?
+        var (end, isCertain): ((segment: UInt32, offset: Int, isDamaged: Bool)?, Bool) = (nil, false)
         for (number, following) in zip(segments.reversed(), [nil] + segments.reversed()) {
             let size = try size(number), known = start.flatMap { $0.segment == number && $0.offset <= size ? $0.offset : nil }
             let sound = try soundEnd(of: number, from: known)
             found.insert(number)
             // Without a header nothing of a segment counts, and the log ends in the one before.
             if sound.end < Log.headerBytes { end = nil } else if end == nil || following != number + 1 || sound.end < ends[number] ?? size { end = (number, sound.end, sound.isDamaged) }
-            if sound.hasMark || known != nil { break }
+            isCertain = sound.hasMark || known != nil
+            if isCertain { break }
         }
+        if !isCertain, segments.first != firstSegment { end = nil }
         // Emptied durably, as in `lose`.
         for number in segments where number > end?.segment ?? firstSegment {
             effects.append(.truncate(name(number), to: 0))

@@ -24,6 +24,8 @@ let usage = """
       ipfs-cluster-sim explore [--operations N] [--peers N] [--contents N] [--batching] [--part K/N]
                                           every plan of so few operations with at most one partition, and in each a crash
                                           between any two effects
+      ipfs-cluster-sim drill --seeds K [--from N] [--steps N]
+                                          a replica alone, on a disk that fails all the time: the first part of each run
       ipfs-cluster-sim verify --seeds K [--from N]
                                           each run twice, in two processes: the same to the last bit, or where they part
       ipfs-cluster-sim replay JOURNAL [--quiet]
@@ -50,6 +52,7 @@ case "run": runOne(&arguments)
 case "sweep": sweep(&arguments)
 case "shrink": shrinkCommand(&arguments)
 case "explore": explore(&arguments)
+case "drill": drill(&arguments)
 case "verify": verify(&arguments)
 case "replay": replayJournal(&arguments)
 case "faults": print(FaultKind.table, terminator: "")

@@ -17,6 +17,8 @@ private struct Rig {
     var faults: [String] = []
     /// What a sync has done is told.
     var answers: Bool
+    /// The last that was asked for.
+    var synced: SyncTicket?
 
     init(_ disk: MemoryDisk, tableEntries: Int = 8, answers: Bool = true) throws {
         (self.disk, self.answers) = (disk, answers)
@@ -34,6 +36,7 @@ private struct Rig {
         for effect in effects {
             switch effect {
             case .disk(let effect):
+                if case .sync(_, let ticket) = effect { synced = ticket }
                 guard let event = disk.carryOut(effect), answers else { continue }
                 act { _ = $0.onDisk(event, effects: &$1) }
             case .job(let job): waiting.append(job)
@@ -216,6 +219,21 @@ private typealias Model = [UInt64: Set<UInt64>]
         again = try Rig(disk)
         #expect(again.opened?.state == [2])
         #expect(try !disk.list("x/").contains(durable))
+    }
+
+    /// Nor does it go when its sync fails: there is no other (drill of seed 16).
+    @Test func aFoundManifestThatCannotBeSyncedStays() throws {
+        let disk = MemoryDisk()
+        var (rig, choices) = (try Rig(disk), Choices(seed: 1))
+        checkpoint(&rig, 1, &choices)
+        rig = try Rig(disk, answers: false)
+        let number = try #require(rig.synced?.number)
+        rig.act { _ = $0.onDisk(.syncFailed(SyncTicket(owner: 9, number: number), .full("x")), effects: &$1) }
+        #expect(try Rig(disk).opened?.state == [1])
+        rig.answers = true
+        checkpoint(&rig, 2, &choices)
+        #expect(try Rig(disk).opened?.state == [2])
+        #expect(try disk.list("x/").filter { $0.hasSuffix(".manifest") }.count == 1)
     }
 
     @Test func damageOfWhatIsOpenedIsFound() throws {

@@ -192,6 +192,21 @@ private final class Opened {
         #expect(try Opened(disk, segmentBytes: 100).records == (1...13).map(payload))
     }
 
+    /// The entry of the first segment went with a crash, and those behind it did not: nothing was ever durable. Where something was,
+    /// it is damage (drill of seed 2215).
+    @Test(arguments: [false, true]) func theFirstSegmentIsMissing(wasDurable: Bool) throws {
+        let disk = MemoryDisk()
+        let first = try Opened(disk, segmentBytes: 100)
+        for number in [60, 61, 62] { try first.append(payload(number), sync: false) }
+        if wasDurable { for number in [1, 2] { try first.append(payload(number)) } }
+        _ = disk.carryOut(.remove("log/00000001.log"))
+        let log = try Opened(disk, segmentBytes: 100)
+        #expect(log.records == (wasDurable ? [61, 62, 1, 2].map(payload) : []))
+        #expect(log.damages.map(\.file) == (wasDurable ? ["log/00000001.log"] : []))
+        try log.append(payload(70))
+        #expect(try Opened(disk, segmentBytes: 100).records == log.records + [payload(70)])
+    }
+
     /// The entry of a segment went with a crash, and the one behind it did not: the log ends before both.
     @Test func aMissingSegmentEndsTheLog() throws {
         let disk = MemoryDisk()
