@@ -40,6 +40,9 @@ package final class Drill {
     private var now = Now(monotonic: .origin, wall: WallTime(seconds: 1_700_000_000))
     private var lastID: UInt64 = 0
     private var step = 0
+    private let faultsInHundred: Int
+    /// What comes is of a sync that has ended well; what removes nothing needs none.
+    private var isSynced = false
     private var wishes = [SortedMap<CID, [Wish]>(), SortedMap()]
     private var question: (cids: [CID], asked: Replica.Question)?
     private let contents: [CID]
@@ -48,8 +51,21 @@ package final class Drill {
     package static let steps = 320
     private static let roundsMax = 20_000
 
-    package init(_ tape: Tape) {
-        choices = tape.stream(.drill)
+    /// So many steps, in drills of their own, short and long: some things happen at the beginning only. Ends with the one that fails.
+    package static func series(_ tape: Tape, steps: Int) -> [Drill] {
+        var (drills, left, choices): ([Drill], Int, Choices) = ([], steps, tape.stream(.drill))
+        while left > 0, drills.last?.failure == nil {
+            let length = min(left, [10, 30, 100, 320][choices.below(4)])
+            drills.append(Drill(tape, UInt64(drills.count) + 1))
+            drills[drills.count - 1].run(length)
+            left -= length
+        }
+        return drills
+    }
+
+    package init(_ tape: Tape, _ number: UInt64 = 1) {
+        choices = tape.stream(.drill, number)
+        faultsInHundred = [2, 4, 15][choices.below(3)]
         var settings = ReplicaSettings()
         settings.index.tableEntries = [1, 4, 16, 64][choices.below(4)]
         settings.log.segmentBytes = [300, 1000, 4000, 64 << 20][choices.below(4)]
@@ -83,7 +99,8 @@ package final class Drill {
     // MARK: Steps
 
     private func take() {
-        switch choices.below(100) {
+        if choices.chance(faultsInHundred, in: 100) { return strike() }
+        switch choices.below(94) {
         case 0..<22: put(0)
         case 22..<30: delete(0)
         case 30..<34: pinMany()
@@ -94,15 +111,21 @@ package final class Drill {
         case 50..<54: removeFound()
         case 54..<72: endSync(0)
         case 72..<88: advanceJob(0)
-        case 88..<94: pass(choices.span(.milliseconds(1), .seconds(3)))
-        case 94: crash(isKill: false)
-        case 95: crash(isKill: true)
-        case 96: members[0].disk.failSyncs = 1 + choices.below(2); say("the next sync fails")
-        case 97:
+        default: pass(choices.span(.milliseconds(1), .seconds(3)))
+        }
+    }
+
+    private func strike() {
+        switch choices.below(4) {
+        case 0: crash(isKill: false)
+        case 1: crash(isKill: true)
+        case 2:
+            members[0].disk.failSyncs = 1 + choices.below(2)
+            say("the next sync fails")
+        default:
             let isFull = members[0].disk.capacityBytes < .max
             members[0].disk.capacityBytes = isFull ? .max : members[0].disk.usedBytes + choices.below(400)
             say(isFull ? "the disk has room" : "the disk is full")
-        default: break
         }
     }
 
@@ -201,6 +224,8 @@ package final class Drill {
         let failure = members[index].disk.endSync(pending)
         if index == 0 { say(failure.map { "sync of \(pending.name): \($0)" } ?? "sync of \(pending.name) ends") }
         let event: DiskEvent = failure.map { .syncFailed(ticket, $0) } ?? .synced(ticket)
+        isSynced = failure == nil
+        defer { isSynced = false }
         act(index) { $0.onDisk(event, now: $1, effects: &$2) }
     }
 
@@ -257,7 +282,7 @@ package final class Drill {
         for cid in wishes[index].keys {
             guard var list = wishes[index][cid] else { continue }
             // What was undone before is durably so with this sync.
-            if error == nil { list.removeAll { $0.state == .failed } }
+            if error == nil, isSynced { list.removeAll { $0.state == .failed } }
             for place in list.indices where list[place].id == id { (list[place].state, list[place].ended) = (error == nil ? .done : .failed, step) }
             wishes[index][cid] = list
         }

@@ -144,8 +144,7 @@ package final class Run {
     }
 
     private func drill() {
-        let drill = Drill(world.tape)
-        drill.run(options.drill)
+        guard let drill = Drill.series(world.tape, steps: options.drill).last else { return }
         for line in drill.failure == nil ? drill.lines.suffix(1) : drill.lines[...] { world.note(nil, "a replica alone: \(line)") }
         if let (oracle, text) = drill.failure { world.fail(oracle, text) }
     }

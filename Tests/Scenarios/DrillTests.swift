@@ -5,13 +5,12 @@ import SimNet
 import Testing
 
 @Suite struct DrillTests {
-    /// Each found something: a manifest that was removed though there was no other (16), a removal that removed nothing (1063, 1623), a
-    /// log without its beginning (2215), and a failed write that a crash brings back, as it may (6294).
-    @Test(arguments: [16, 1063, 1623, 2215, 6294] as [UInt64]) func whatWasFoundHolds(seed: UInt64) {
-        let drill = Drill(Tape(seed: seed))
-        drill.run(Drill.steps)
-        #expect(drill.failure == nil, "\(drill.failure.map { "\($0.oracle.rawValue): \($0.text)" } ?? "")")
-        #expect(drill.lines.contains { $0.hasPrefix("at rest: ") })
+    @Test func whatIsDoneHolds() {
+        for seed in 1...30 as ClosedRange<UInt64> {
+            let drills = Drill.series(Tape(seed: seed), steps: Drill.steps)
+            for (oracle, text) in drills.compactMap(\.failure) { Issue.record("seed \(seed): \(oracle.rawValue): \(text)") }
+            #expect(drills.allSatisfy { $0.lines.contains { $0.hasPrefix("at rest: ") } })
+        }
     }
 
     @Test func oneSeedIsOneDrill() {
@@ -20,13 +19,16 @@ import Testing
         #expect(drills[0].lines == drills[1].lines && drills[0].crashes > 0)
     }
 
-    /// What rots is noticed at the next start, or when it is read.
+    /// What rots is noticed when it is read again: where no checkpoint stands for it, at the next start.
     @Test func rotIsFound() throws {
-        let drill = Drill(Tape(seed: 3))
-        drill.run(128)
-        let file = try #require(try drill.disk.list("crdt/").first { $0.hasSuffix(".log") })
-        drill.disk.flipBit(file, at: 40)
-        drill.run(600)
-        #expect(drill.failure?.oracle == .start)
+        var found = 0
+        for seed in 1...10 as ClosedRange<UInt64> {
+            let drill = Drill(Tape(seed: seed))
+            drill.run(128)
+            for file in try drill.disk.list("crdt/") where file.hasSuffix(".log") { drill.disk.flipBit(file, at: try drill.disk.size(file) / 2) }
+            drill.run(300)
+            if drill.failure?.oracle == .start { found += 1 }
+        }
+        #expect(found >= 5, "\(found) of 10")
     }
 }

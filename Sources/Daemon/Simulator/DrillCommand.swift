@@ -11,10 +11,9 @@ func drill(_ arguments: inout Arguments) {
     let began = Date()
     var (failures, crashes) = (0, 0)
     for seed in first..<first + count {
-        let drill = Drill(Tape(seed: seed))
-        drill.run(steps)
-        crashes += drill.crashes
-        guard let (oracle, text) = drill.failure else { continue }
+        let drills = Drill.series(Tape(seed: seed), steps: steps)
+        crashes += drills.reduce(0) { $0 + $1.crashes }
+        guard let drill = drills.last, let (oracle, text) = drill.failure else { continue }
         failures += 1
         for line in drill.lines.suffix(30) where failures == 1 { print("  \(line)") }
         print("seed \(seed) FAILED: \(oracle.rawValue): \(text)")
