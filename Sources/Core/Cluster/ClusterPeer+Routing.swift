@@ -26,6 +26,9 @@ extension ClusterPeer {
         body(&replica, &turn, &effects)
         route(effects)
         guard !wasOpen, replica.isOpen else { return }
+        // What came into the state with the log was told to nobody (seed 15354058).
+        let wanted = exchange.wantedByOthers.filter { replica.has($0) }
+        if !wanted.isEmpty { withExchange { $0.onBlocksAdded(wanted, blocks: $1, effects: &$3) } }
         // What a state that was made anew has lost or got back was told to nobody: it is compared with what IPFS pins (seed 116).
         if phase == .ready { loops.recoverAt = turn.now.monotonic }
         // IPFS has answered before.

@@ -217,6 +217,13 @@ package struct Exchange: Sendable {
         peers[peer]?.service = service
     }
 
+    /// What others have asked for that was not here.
+    package var wantedByOthers: [CID] {
+        var wanted = SortedSet<CID>()
+        peers.each { _, state in for (_, entry) in state.service.ledger { wanted.insert(entry.cid) } }
+        return wanted.elements
+    }
+
     /// Blocks that are here now: sent to whoever wanted them before.
     package mutating func onBlocksAdded(_ cids: [CID], blocks: Blocks, effects: inout [Effect]) {
         let settings = settings
