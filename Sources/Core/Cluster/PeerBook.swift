@@ -138,6 +138,7 @@ package struct PeerBook: Sendable {
 
     /// Dials whoever is due, and forgets whom nobody has heard of.
     package mutating func onTime(now: Now, effects: inout [ConnectionEffect]) {
+        guard let due = nextDeadline, due <= now.monotonic else { return }
         for (peer, entry) in entries {
             guard case .waiting(let until) = entry.state else { continue }
             if let forgetAt = entry.forgetAt, forgetAt <= now.monotonic, !entry.isPermanent {
