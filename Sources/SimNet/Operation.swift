@@ -120,7 +120,10 @@ extension Operation {
             default: return weight
             }
         }
-        let rates = Words.pinWords.map { _ in [0, 0, 6, 12, 30][swarm.below(5)] }
+        let rates = Words.pinWords.map { word in
+            let rate = [0, 0, 6, 12, 30][swarm.below(5)]
+            return word == "expire" && options.expiresOften ? 30 : rate
+        }
         let bursts = swarm.below(4)
         let total = weights.reduce(0, +)
         let peers = options.peers + (options.hasOutsider ? 1 : 0)
@@ -161,7 +164,7 @@ extension Operation {
     private func echo(_ number: Int, _ options: RunOptions, _ adds: [Int], _ rates: [Int], _ choices: inout Choices) -> Operation? {
         if kind == .add { return removal(number, options, &choices) }
         let lasts = Words(words).number("expire").flatMap { $0 > 0 ? $0 : nil }
-        let isRenewal = lasts != nil && choices.chance(1, in: 2)
+        let isRenewal = lasts != nil && choices.chance(options.expiresOften ? 7 : 4, in: 8)
         guard kind.isWrite, !contents.isEmpty, isRenewal || choices.chance(options.echoes, in: 8) else { return nil }
         let kinds: [OperationKind] = options.isEmbedded ? [.pin, .unpin] : [.pin, .pin, .pin, .unpin, .unpin, .pinAll, .unpinAll]
         var echo = Operation(number: number, at: at, peers: peers, kind: kinds[choices.below(kinds.count)])

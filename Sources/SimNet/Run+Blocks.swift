@@ -86,6 +86,9 @@ extension Run {
             return world.fail(.min, "\(world.name(index)) has written \(block.cid), which holds \(twice.key) twice")
         }
         for key in block.delta.elements.map(\.key) + block.delta.tombstones.map(\.key) { blocks.authors[key, default: []].insert(index) }
+        for tombstone in block.delta.tombstones where !keys.contains(tombstone.key) {
+            if let cid = CID(stateKey: tombstone.key) { judgeRemoved(cid, by: index) }
+        }
         for element in block.delta.elements {
             guard let cid = CID(stateKey: element.key), let pin = try? Pin(protobuf: element.value, cid: cid) else { continue }
             blocks.written[cid, default: []].append(pin)

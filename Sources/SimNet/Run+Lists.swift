@@ -18,8 +18,12 @@ struct ListLog {
         /// Of what the asker has, the blocks that are here too.
         var known: [CID] = []
     }
+    struct Asked {
+        let of: PeerID
+        var reader = FrameReader(limitBytes: .max)
+    }
     /// Questions that have no answer, and how much of it has come.
-    var asked = SortedMap<StreamID, FrameReader>()
+    var asked = SortedMap<StreamID, Asked>()
     var served = SortedMap<StreamID, Served>()
     /// The last page that each was given: where it ended, and with what.
     var pages = SortedMap<PeerID, (cursor: Bytes, last: CID)>()
@@ -67,7 +71,7 @@ extension Run {
         var hasFailed = hearOfLists(input, process, now, &log)
         for case .stream(let effect) in effects {
             switch effect {
-            case .open(let id, _, let protocols) where protocols == [DagList.protocolID]: log.asked[id] = FrameReader(limitBytes: .max)
+            case .open(let id, let peer, let protocols) where protocols == [DagList.protocolID]: log.asked[id] = ListLog.Asked(of: peer)
             case .send(let id, let bytes):
                 var reader = FrameReader(limitBytes: .max)
                 guard log.asked[id] != nil || log.served[id] != nil else { continue }
@@ -86,6 +90,13 @@ extension Run {
     /// True where a list has ended without an answer.
     private func hearOfLists(_ input: PeerInput, _ process: Process, _ now: Instant, _ log: inout ListLog) -> Bool {
         switch input {
+        case .connection(.disconnected(let peer)):
+            // Even where the question has just left by the next connection, and is answered (seed 26).
+            let lost = log.asked.filter { $0.value.of == peer }.map(\.key)
+            for id in lost { log.asked.remove(id) }
+            guard !lost.isEmpty else { break }
+            log.endedAt = now
+            return true
         case .stream(.incoming(let id, let peer, DagList.protocolID)): log.served[id] = ListLog.Served(from: peer)
         case .stream(.received(let id, let bytes)):
             if log.served[id] != nil {
@@ -95,8 +106,8 @@ extension Run {
                 let heads = question.heads.prefix(100).map { CID(v1: Codec.dagPB, $0) }
                 if question.cursor.isEmpty { log.served[id]?.known = process.machine.merged(among: heads) }
             } else if log.asked[id] != nil {
-                log.asked[id]?.append(bytes)
-                guard let frame = try? log.asked[id]?.next(), let page = Listed(page: frame) else { break }
+                log.asked[id]?.reader.append(bytes)
+                guard let frame = try? log.asked[id]?.reader.next(), let page = Listed(page: frame) else { break }
                 log.asked.remove(id)
                 if page.cursor.isEmpty { log.endedAt = now }
             }

@@ -17,6 +17,8 @@ struct Writes {
     var writers: Set<Int> = []
     /// Nobody can tell any more what should be there.
     var isDoubtful = false
+    /// It was written again when it may have expired, and been removed as that: whether before or after, nobody can tell.
+    var isRenewal = false
     /// Requests that have not ended, and whether each is carried out in the order of its kind.
     var open: [ClientID: Bool] = [:]
     /// What the last acknowledged one said, and which it was.
@@ -43,7 +45,7 @@ extension Run {
             // A part of other content goes with it.
             if oracles.shardsOf[cid] != nil { writes.isDoubtful = true }
             if asked.request.updates { writes.isDoubtful = true }
-            if mayHaveExpired(writes.last, at: world.now) { writes.isDoubtful = true }
+            if mayHaveExpired(writes.last, at: world.now) { writes.isRenewal = true }
             oracles.writes[cid] = writes
         }
     }
@@ -60,7 +62,7 @@ extension Run {
                 // Nothing was changed; but a disk that fails may have kept it, and of many some may have been written.
                 if plan.has(.disk) || !asked.request.isPlainWrite { writes.isDoubtful = true }
             case .some(.none):
-                if mayHaveExpired(writes.last, at: world.now) { writes.isDoubtful = true }
+                if mayHaveExpired(writes.last, at: world.now) { writes.isRenewal = true }
                 guard client > writes.lastClient else { continue }
                 writes.lastClient = client
                 writes.last = asked.request.intended(cid, defaults: world.peers[asked.peer].settings.factors)
@@ -74,6 +76,22 @@ extension Run {
         return plan.has(.clock) || options.isExpired(at: SimClock().reading(time).wall + Run.expiryGrace)
     }
 
+    /// Who alone wrote the content, and what it was asked last, where nothing else can have come of it.
+    private func known(_ cid: CID, _ writes: Writes) -> Int? {
+        guard !writes.isDoubtful, writes.open.isEmpty, writes.lastClient > ClientID(0), writes.writers.count == 1, let writer = writes.writers.first,
+            writer != outsider, !world.peers[writer].isLost, world.peers[writer].losses.isEmpty, !plan.rotsInStorm(writer),
+            (blocks.authors[cid.stateKey] ?? []).subtracting([writer]).isEmpty, !mayHaveExpired(writes.last, at: world.now)
+        else { return nil }
+        return writer
+    }
+
+    /// INTENT: what a peer was asked to pin, and has said it does, it removes only when it is asked, or when that has expired.
+    func judgeRemoved(_ cid: CID, by index: Int) {
+        guard !plan.has(.disk), let writes = oracles.writes[cid], known(cid, writes) == index, case .pin(let asked) = writes.last else { return }
+        oracles.judged += 1
+        world.fail(.intent, "\(world.name(index)), which alone wrote \(cid), has pinned it last, as \(asked.name), and removes it unasked")
+    }
+
     /// INTENT: where one peer alone was asked, and it alone wrote, the last write counts.
     func checkWrites() {
         guard let machine = trusted.first.flatMap({ world.peers[$0].process?.machine }) else { return }
@@ -81,10 +99,7 @@ extension Run {
         var held = SortedMap<CID, Pin>()
         for pin in pins(of: machine) { held[pin.cid] = pin }
         for (cid, writes) in oracles.writes {
-            guard !writes.isDoubtful, writes.open.isEmpty, writes.lastClient > ClientID(0), writes.writers.count == 1, let writer = writes.writers.first,
-                writer != outsider, !world.peers[writer].isLost, world.peers[writer].losses.isEmpty, !plan.rotsInStorm(writer),
-                (blocks.authors[cid.stateKey] ?? []).subtracting([writer]).isEmpty, !mayHaveExpired(writes.last, at: world.now)
-            else { continue }
+            guard !writes.isRenewal, let writer = known(cid, writes) else { continue }
             oracles.judged += 1
             let held = held[cid]
             switch writes.last {

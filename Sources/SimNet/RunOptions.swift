@@ -98,6 +98,8 @@ package struct RunOptions: Equatable, Sendable {
 
     /// The last of the trusted, who are not there from the beginning.
     var latecomers: Range<Int> { max(0, peers - max(joiners, hasLatecomer ? 1 : 0))..<peers }
+    /// Where expired pins are looked for all the time, most of what expires is given longer in time, or just too late.
+    var expiresOften: Bool { stateSyncInterval < .minutes(1) }
     func heals(_ healer: Healer) -> Bool { !healersOff.contains(healer) }
 
     // MARK: As text
