@@ -18,6 +18,8 @@ struct LookupLog {
     }
     struct Served {
         let from: PeerID
+        /// When it was opened, or something was asked last.
+        var busyAt: Instant
         var reader = FrameReader(limitBytes: .max)
         var asked: [Bytes] = []
     }
@@ -63,6 +65,7 @@ extension Run {
     func watchLookups(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>, _ process: Process, _ now: Instant, _ log: inout LookupLog) {
         var step = LookupStep()
         var isTouched = hearOfLookups(input, now, &log, &step)
+        judgeEnds(index, input, effects, process, now, log)
         for effect in effects {
             switch effect {
             case .connection(.dial(let peer, _)):
@@ -72,11 +75,30 @@ extension Run {
             default: break
             }
         }
+        if case .wake = input, let late = log.served.first(where: { $0.value.busyAt + process.peer.settings.dht.idleTimeout <= now })?.value {
+            world.fail(.lookup, "\(world.name(index)) keeps a stream of \(named(late.from)), which has asked nothing for \((now - late.busyAt).seconds)")
+        }
         if isTouched {
             judgeTable(index, step, process, log)
             judgeSearches(index, input, step, process, now, &log)
         }
         if input.isWake, process.peer.steps % 8 == 0 { judgeRefresh(index, process, now, log) }
+    }
+
+    /// DHT-05, DHT-16: nobody is let go while it may ask more; and who is found is looked for no more.
+    private func judgeEnds(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>, _ process: Process, _ now: Instant, _ log: LookupLog) {
+        switch input {
+        case .connection(.connected(let peer, _, _)):
+            oracles.judged += 1
+            guard process.machine.isFinishing(peer.bytes) != nil else { return }
+            world.fail(.lookup, "\(world.name(index)) goes on looking for \(named(peer)), to which it is connected")
+        case .wake:
+            for case .stream(.reset(let id)) in effects {
+                guard let served = log.served[id], served.busyAt + process.peer.settings.dht.idleTimeout > now else { continue }
+                return world.fail(.lookup, "\(world.name(index)) lets go of a stream of \(named(served.from)), \((now - served.busyAt).seconds) after its last question")
+            }
+        default: break
+        }
     }
 
     // MARK: Heard
@@ -101,8 +123,8 @@ extension Run {
             return true
         case .stream(.incoming(let id, let peer, let name)):
             guard DHT.protocols.contains(name) else { return false }
-            log.served[id] = LookupLog.Served(from: peer)
-        case .stream(.received(let id, let bytes)): return hearWords(id, bytes, &log, &step)
+            log.served[id] = LookupLog.Served(from: peer, busyAt: now)
+        case .stream(.received(let id, let bytes)): return hearWords(id, bytes, now, &log, &step)
         case .stream(.reset(let id)), .stream(.failed(let id, _)), .stream(.remoteClosed(let id)):
             guard log.lines[id] != nil || log.served.remove(id) != nil else { return false }
             for line in log.lines.values where line.asked != nil { step.busy.insert(line.peer) }
@@ -114,10 +136,11 @@ extension Run {
         return false
     }
 
-    private func hearWords(_ id: StreamID, _ bytes: Bytes, _ log: inout LookupLog, _ step: inout LookupStep) -> Bool {
+    private func hearWords(_ id: StreamID, _ bytes: Bytes, _ now: Instant, _ log: inout LookupLog, _ step: inout LookupStep) -> Bool {
         if log.served[id] != nil {
             log.served[id]?.reader.append(bytes)
             while let frame = try? log.served[id]?.reader.next() {
+                log.served[id]?.busyAt = now
                 if let question = try? DHTMessage(decoding: frame, within: DHTMessageLimits()), question.kind == .findNode { log.served[id]?.asked.append(question.key) }
             }
             return true
@@ -190,6 +213,26 @@ extension Run {
         for (peer, _) in near where peer != from && peer.bytes != key && log.contacts[peer] != nil && !answer.closer.contains(where: { $0.id == peer }) {
             return world.fail(.lookup, "\(world.name(index)) does not tell \(named(from)) of \(named(peer)), which is among the nearest")
         }
+        judgeOthers(index, target, key, from, answer, log)
+    }
+
+    /// DHT-08: besides who is looked for, which comes first, neither who asks nor who answers, and nobody twice.
+    private func judgeOthers(_ index: Int, _ target: Position, _ key: Bytes, _ from: PeerID, _ answer: DHTMessage, _ log: LookupLog) {
+        var last: Distance?
+        func complain(_ text: String) { world.fail(.lookup, "\(world.name(index)) tells \(named(from)) \(text)") }
+        for (place, told) in answer.closer.enumerated() {
+            if (told.tie == .connected) != (log.contacts[told.id] != nil) { return complain("a wrong thing of whether it is connected to \(named(told.id))") }
+            if told.addresses.isEmpty { return complain("of \(named(told.id)), and not where that is") }
+            if told.id.bytes == key {
+                if place > 0 { return complain("of \(named(told.id)), which that looks for, behind others") }
+                continue
+            }
+            if told.id == from || told.id == world.peers[index].id { return complain("of \(named(told.id))") }
+            let distance = position(told.id).distance(to: target)
+            if let last, !(last < distance) { return complain("of \(named(told.id)) behind somebody who is not nearer") }
+            last = distance
+        }
+        if answer.closer.count > world.peers[index].settings.dht.bucketSize + 1 { complain("of \(answer.closer.count) peers") }
     }
 
     /// DHT-12: who answers is in the table, and who does not is not.

@@ -127,6 +127,7 @@ extension Run {
             oracles.tracked[index] = tracked
             process.machine.checkTracker()
             process.machine.checkDHT()
+            if process.peer.steps % 32 == 0 { process.machine.checkMachines() }
             checkAttempts(index, process)
         }
         // DIGEST: equal heads with nothing missing are equal states, at all times. Looked at where a merge changed something.

@@ -187,6 +187,20 @@ package struct ClusterPeer: Sendable {
         wideDHT.checkInvariants()
         autoNAT.checkInvariants()
     }
+    /// All others.
+    package mutating func checkMachines() {
+        book.checkInvariants()
+        gossip.checkInvariants()
+        exchange.checkInvariants()
+        dagList.checkInvariants()
+        rpc.checkInvariants()
+        ipfs.checkInvariants()
+        replica.checkInvariants { exchange.wants($0) }
+        invariant(exchange.wantsOnly { replica.isWaiting(for: $0) || ipfs.isWaiting(for: $0) }, "others are asked for what nobody here wants")
+        invariant(rpc.openCalls.made == rpcCalls.count, "\(rpcCalls.count) answers of other peers are waited for, of \(rpc.openCalls.made) calls")
+        invariant(ipfs.callCount.map { $0 == ipfsCalls.count } ?? true, "\(ipfsCalls.count) answers of IPFS are waited for, of \(ipfs.callCount ?? 0) calls")
+        invariant(trackerCalls.count { ipfsCalls[$1] != nil } == trackerCalls.count, "the tracker's work is a call's")
+    }
     /// Calls to other peers, and those of them that wait until their peer is found; calls of others, and those that are worked on.
     package mutating func calls() -> (made: Int, sought: Int, served: Int, answered: Int) {
         var sought = 0

@@ -57,6 +57,22 @@ package struct PeerBook: Sendable {
         self.me = me
     }
 
+    /// Between two steps, in simulations and tests.
+    package func checkInvariants() {
+        var (connected, dialling) = (0, 0)
+        for (_, entry) in entries {
+            switch entry.state {
+            case .waiting: break
+            case .dialling: dialling += 1
+            case .connected:
+                connected += 1
+                invariant(entry.failures == 0 && entry.forgetAt == nil, "who is connected has not failed, and is not forgotten")
+            }
+        }
+        invariant((connected, dialling) == (connectedCount, diallingCount), "\(connected) are connected and \(dialling) dialled, not \(connectedCount) and \(diallingCount)")
+        invariant(entries[me] == nil, "it knows itself")
+    }
+
     package func isConnected(_ peer: PeerID) -> Bool { entries[peer]?.state == .connected }
     package func addresses(of peer: PeerID) -> [Multiaddr] { entries[peer]?.addresses ?? [] }
     /// Every known address with its peer, first priority first: what the peerstore file holds (CFG-219).

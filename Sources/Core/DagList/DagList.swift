@@ -73,6 +73,12 @@ package struct DagList: Sendable {
     /// For tests and invariants.
     package var streamCount: Int { asking.count + serving.count }
 
+    /// Between two steps, in simulations and tests.
+    package func checkInvariants() {
+        let open = asking.filter { !$0.value.isAnswered }
+        invariant(open.count == questions.count && open.allSatisfy { questions[$0.value.peer] == $0.key }, "each question is somebody's")
+    }
+
     // MARK: Asking
 
     /// Asks for the page that begins at a cursor. False, and nothing happens, if the peer does not speak the protocol or

@@ -102,7 +102,41 @@ package struct Exchange: Sendable {
     }
     /// What a peer wants from us: for tests and invariants.
     package func wants(_ hash: Multihash) -> Bool { wants[hash] != nil || waiting[hash] != nil }
+    /// Nothing but what that says.
+    package func wantsOnly(_ isWanted: (Multihash) -> Bool) -> Bool {
+        wants.allSatisfy { isWanted($0.key) } && waiting.count { isWanted($0.key) } == waiting.count
+    }
     package func ledger(of peer: PeerID) -> [Multihash] { peers[peer]?.service.ledger.keys ?? [] }
+
+    // MARK: Invariants
+
+    /// Between two steps, in simulations and tests.
+    package func checkInvariants() {
+        var (live, timed) = (0, 0)
+        var loads = SortedMap<PeerID, Int>()
+        for (hash, want) in wants {
+            invariant(waiting[hash] == nil, "a block is wanted, and waits to be")
+            invariant(want.told.elements.allSatisfy { peers[$0] != nil }, "somebody who has gone is to be told when it is over")
+            invariant(want.asked.elements.allSatisfy(want.told.contains), "who was asked is told when it is over")
+            if let until = want.until { timed += deadlines.contains(Deadline(at: until, hash: hash)) ? 1 : 0 }
+            invariant(want.until != nil || want.state == .resting, "who was asked is waited for without end")
+            guard case .asking(let peer, _) = want.state else { continue }
+            invariant(want.asked.contains(peer), "who is asked was asked")
+            live += 1
+            loads[peer, default: 0] += 1
+        }
+        invariant(live == liveCount, "\(liveCount) questions count, and \(live) are open")
+        invariant(timed == deadlines.count && timed == wants.reduce(0) { $0 + ($1.value.until == nil ? 0 : 1) }, "each deadline is a want's")
+        invariant(unsent.isEmpty, "nothing is left unsent")
+        for (peer, state) in peers {
+            invariant(ranking.load(of: peer) == loads[peer] ?? 0, "who is busy is known by what it was asked for")
+            invariant(state.outbox.isEmpty, "nothing is left in an outbox")
+            invariant(state.stream.map { outbound[$0] == peer } ?? true, "a stream is that of its peer")
+            let sent = responding.filter { $0.value.peer == peer }.reduce(0) { $0 + $1.value.bytes }
+            invariant(state.service.outstandingBytes == sent, "\(state.service.outstandingBytes) bytes are outstanding, and \(sent) on streams")
+        }
+        invariant(outbound.count == peers.reduce(0) { $0 + ($1.value.stream == nil ? 0 : 1) }, "a stream of nobody's")
+    }
 
     // MARK: Peers
 
@@ -127,6 +161,8 @@ package struct Exchange: Sendable {
         ranking.remove(peer)
         unsent.remove(peer)
         if let stream = gone.stream { outbound[stream] = nil }
+        // Of what it was sent nothing will drain: it must not count, nor be counted off, when it is back.
+        responding = responding.filter { $0.value.peer != peer }
         for (hash, want) in wants where want.told.contains(peer) {
             wants[hash]?.asked.remove(peer)
             wants[hash]?.told.remove(peer)

@@ -68,6 +68,7 @@ struct Ranking: Sendable {
         change(peer) { ($0.misses, $0.lastGift, $0.gaveAt) = (0, number, now.monotonic) }
     }
 
+    func load(of peer: PeerID) -> Int? { standings[peer]?.load }
     func isAsked(_ peer: PeerID) -> Bool { (standings[peer]?.load ?? 0) > 0 }
     func gaveAt(_ peer: PeerID) -> Instant? { standings[peer]?.gaveAt }
     func best(except asked: SortedSet<PeerID>) -> PeerID? { places.first { !asked.contains($0.peer) }?.peer }

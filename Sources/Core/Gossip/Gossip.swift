@@ -105,6 +105,21 @@ package struct Gossip: Sendable {
     package var nextHeartbeat: Instant { heartbeatAt }
     package func meshPeers(_ topic: String) -> [PeerID] { mesh[Topic(topic)]?.elements ?? [] }
 
+    /// Between two steps, in simulations and tests.
+    package func checkInvariants() {
+        for (topic, members) in mesh {
+            invariant(subscribed[topic] != nil, "a mesh of a topic that nobody here hears")
+            invariant(members.elements.allSatisfy { peers[$0] != nil }, "somebody who has gone is in a mesh")
+        }
+        for (peer, state) in peers {
+            invariant(state.stream.map { outbound[$0] == peer } ?? true, "a stream is that of its peer")
+            invariant(state.stream != nil || !state.isOpen, "a stream that has ended is open")
+            invariant(state.queue.isEmpty || state.sentBytes > 0, "what waits waits for what is on its way")
+        }
+        invariant(outbound.count == peers.reduce(0) { $0 + ($1.value.stream == nil ? 0 : 1) }, "a stream of nobody's")
+        invariant(inbound.allSatisfy { inboundOf[$0.value.peer] == $0.key } && inbound.count == inboundOf.count, "a peer is heard over one stream")
+    }
+
     // MARK: Topics
 
     /// Messages by authors that the topic does not trust are neither delivered nor passed on (GSC-03, A12).

@@ -82,6 +82,8 @@ package struct EmbeddedNode: Sendable {
     package var addresses: [Multiaddr] = []
     package var connectedPeers: [PeerID] = []
 
+    package func isWaiting(for hash: Multihash) -> Bool { wanted[hash] != nil }
+
     package init(
         settings: EmbeddedSettings, me: PeerID, owner: UInt8, reader: any DiskReader, now: Now, effects: inout [IPFSEffect]
     ) throws {

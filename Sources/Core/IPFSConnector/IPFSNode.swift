@@ -66,6 +66,9 @@ package struct IPFSNode: Sendable {
             if let connected { $0.connectedPeers = connected }
         })
     }
+    package func checkInvariants() { kubo?.checkInvariants() }
+    package var callCount: Int? { kubo?.callCount }
+    package func isWaiting(for hash: Multihash) -> Bool { embedded?.isWaiting(for: hash) ?? false }
     /// Those of open calls, and those that are held back; nil where there is no daemon.
     package var requestsToDaemon: (sent: Int, held: Int)? { kubo?.requestCounts }
     /// A block of the embedded node's.

@@ -84,6 +84,19 @@ package struct KuboConnector: Sendable {
         requests.each { if $1.held != nil { held += 1 } else if calls[$1.call] != nil { sent += 1 } }
         return (sent, held)
     }
+    /// Between two steps, in simulations and tests.
+    package func checkInvariants() {
+        var (timed, held, ofCalls) = (0, 0, 0)
+        for (exchange, request) in requests {
+            if let at = request.deadline, deadlines[Deadline(at: at, request: exchange)] != nil { timed += 1 }
+            if request.held != nil { held += 1 }
+            if calls[request.call]?.requests.contains(exchange) == true { ofCalls += 1 }
+        }
+        invariant(timed == deadlines.count, "\(deadlines.count) deadlines for \(timed) requests")
+        invariant(held == waiting.count, "\(waiting.count) requests wait, and \(held) are held")
+        invariant(ofCalls == requests.count, "each request is a call's")
+        invariant(calls.count { $1.requests.allSatisfy { requests[$0] != nil } } == calls.count, "a call waits for a request that has ended")
+    }
     package var nextDeadline: Instant? { earliest(deadlines.first?.key.at, waiting.isEmpty ? nil : nextTicket) }
 
     // MARK: Calls

@@ -63,7 +63,7 @@ extension Replica {
         while state.fetchingBytes < settings.fetchingBytesMax, looked < settings.listedPerStep, let (hash, size) = state.queue.popFirst() {
             looked += 1
             guard wanted[hash] == nil, !has(hash) else { continue }
-            wanted[hash] = Want(isRoot: true, until: now.monotonic + settings.fetchTimeout)
+            wanted[hash] = Want(until: now.monotonic + settings.fetchTimeout)
             state.fetching[hash] = size
             state.fetchingBytes += size
             fresh.append(CID(v1: Codec.dagPB, hash))

@@ -30,7 +30,7 @@ extension Replica {
             let hash = head.multihash
             seenHeads.insert(hash)
             guard head.codec == Codec.dagPB, hash.code == HashCode.sha2_256, !has(hash), wanted[hash] == nil else { continue }
-            wanted[hash] = Want(isRoot: true, until: now.monotonic + settings.fetchTimeout)
+            wanted[hash] = Want(until: now.monotonic + settings.fetchTimeout)
             fresh.append(CID(v1: Codec.dagPB, hash))
         }
         if !fresh.isEmpty { effects.append(.want(fresh)) }
@@ -49,7 +49,7 @@ extension Replica {
         guard isOpen else { return }
         var fresh: [CID] = []
         for hash in dag.absent where wanted[hash] == nil {
-            wanted[hash] = Want(isRoot: false, until: now.monotonic + settings.fetchTimeout)
+            wanted[hash] = Want(until: now.monotonic + settings.fetchTimeout)
             fresh.append(CID(v1: Codec.dagPB, hash))
         }
         if !fresh.isEmpty { effects.append(.want(fresh)) }
@@ -70,8 +70,7 @@ extension Replica {
             wanted.remove(hash)
             catchingUp?.ended(hash)
             effects.append(.unwant([cid]))
-            if !want.isRoot { markDirty(true, &effects) }
-            dag.giveUp(hash)
+            giveUp(hash, &effects)
             effects.append(.log(LogLine(.error, "crdt", "block \(cid) is no delta (\(error)); its branch is left out")))
         }
     }
@@ -84,13 +83,18 @@ extension Replica {
             wanted.remove(hash)
             catchingUp?.ended(hash)
             given.append(CID(v1: Codec.dagPB, hash))
-            if !want.isRoot { markDirty(true, &effects) }
-            dag.giveUp(hash)
+            giveUp(hash, &effects)
         }
         guard !given.isEmpty else { return }
         fetchListed(now, &effects)
         effects.append(.unwant(given))
         effects.append(.log(LogLine(.warning, "crdt", "\(given.count) blocks could not be fetched in time, first \(given[0])")))
+    }
+
+    /// Also one that was announced before a block came that names it.
+    private mutating func giveUp(_ hash: Multihash, _ effects: inout [Effect]) {
+        if dag.absent.contains(hash) { markDirty(true, &effects) }
+        dag.giveUp(hash)
     }
 
     /// CRDT-62: tries again for what is missing; clean when nothing is.

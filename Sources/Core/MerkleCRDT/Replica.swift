@@ -187,7 +187,7 @@ package struct Replica: Sendable {
     /// When more of what was listed is looked at.
     var lookAt: Instant?
 
-    /// Wanted blocks and when to give up. `roots` were announced; the others are links of blocks that are here.
+    /// Wanted blocks and when to give up: heads that were announced, what was listed, and links of blocks that are here.
     var wanted = SortedMap<Multihash, Want>()
     var seenHeads = SortedSet<Multihash>()
     /// Heads that were announced while the state was not whole.
@@ -199,7 +199,6 @@ package struct Replica: Sendable {
     package internal(set) var isDirty = false
 
     struct Want: Equatable, Sendable {
-        let isRoot: Bool
         let until: Instant
         /// Received, and on its way into the log.
         var isArriving = false
@@ -270,6 +269,15 @@ package struct Replica: Sendable {
     package var waitsForNothing: Bool {
         guard isCommitting || !queue.isEmpty, isOpen, !store.index.isOverloaded else { return false }
         return !inFlight.contains(where: \.what.isOwnBlock)
+    }
+
+    package func isWaiting(for hash: Multihash) -> Bool { wanted[hash].map { !$0.isArriving } ?? false }
+    /// Between two steps, in simulations and tests. `isSought` says whether others are asked for a block.
+    package func checkInvariants(isSought: (Multihash) -> Bool) {
+        for (hash, want) in wanted where !want.isArriving {
+            invariant(isSought(hash), "a block is wanted that nobody is asked for")
+        }
+        invariant(!isOpen || isDirty || !dag.absent.contains { dag.hasGivenUp($0) }, "a hole that was given up is forgotten")
     }
 
     /// Keys with accepted writes that no merged block holds yet: what the state says of them is out of date.
@@ -435,7 +443,8 @@ package struct Replica: Sendable {
             switch what {
             case .block(let block, let position, let operations, let isOwn):
                 guard effort > 0 || !isOpen, take(block, position, &effort, now, &effects) else { break loop }
-                wanted.remove(block.hash)
+                // Made here while others were asked for the same: they need not send it.
+                if wanted.remove(block.hash)?.isArriving == false { effects.append(.unwant([block.cid])) }
                 catchingUp?.ended(block.hash)
                 for operation in operations { effects.append(.finished(operation, nil)) }
                 if isOwn { effects.append(.announce(Announcement.encode([block.cid]))) }

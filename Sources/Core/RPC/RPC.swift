@@ -111,6 +111,17 @@ package struct RPC: Sendable {
     /// Of a peer's calls, those that count against its limit.
     package func countedCalls(of peer: PeerID) -> Int { openByPeer[peer, default: 0] }
 
+    /// Between two steps, in simulations and tests.
+    package func checkInvariants() {
+        invariant(streamsOfCalls.count == clients.count, "a call has one stream")
+        invariant(clients.count { streamsOfCalls[$1.call] == $0 } == clients.count, "a stream is that of its call")
+        invariant(openByPeer.count { peer, open in open > 0 && servers.count { $1.peer == peer } == open } == openByPeer.count, "calls that count are open")
+        invariant(servers.count { openByPeer[$1.peer] != nil } == servers.count, "calls that are open count")
+        func isKept(_ stream: StreamID, _ at: Instant?) -> Bool { at.map { deadlines[Deadline(at: $0, stream: stream)] != nil } ?? false }
+        let timed = clients.count { isKept($0, $1.deadline) } + servers.count { isKept($0, $1.deadline) }
+        invariant(timed == deadlines.count, "\(deadlines.count) deadlines for \(timed) calls")
+    }
+
     // MARK: Calling
 
     /// Starts a call. Unary: `argument` is sent with it. Streaming: any number follow by `send`, then `endArguments`.

@@ -43,6 +43,34 @@ import Testing
         #expect(heads(room, 2) == [newest] && room.members[2].replica.digest == room.members[1].replica.digest)
     }
 
+    /// It is looked for again later (C17), also where it was announced before another block came that names it.
+    @Test func aHoleThatWasAnnouncedIsRemembered() throws {
+        var room = try Room(2)
+        room.fetches = false
+        for value: UInt8 in 1...3 {
+            room.put(0, "/k\(value)", [value])
+            if value > 1 { room.deliver(Announcement.encode(heads(room, 0)), to: 1) }
+        }
+        let newest = try #require(heads(room, 0).first)
+        let block = try #require(try room.members[0].replica.block(newest))
+        room.act(1) { $0.onBlock(newest, block, now: $1, effects: &$3) }
+        #expect(!room.members[1].replica.isDirty)
+        room.advance(.minutes(3))
+        #expect(heads(room, 1) == [newest] && room.members[1].replica.absentCount == 1 && room.members[1].replica.isDirty)
+    }
+
+    /// Two who write the same upon the same make the same block: who has announced it need not send it any more.
+    @Test func whatOneHasMadeNobodyIsAskedFor() throws {
+        var room = try Room(2)
+        room.fetches = false
+        room.put(0, "/k", [1])
+        let block = try #require(heads(room, 0).first)
+        room.deliver(Announcement.encode([block]), to: 1)
+        #expect(room.members[1].unwanted.isEmpty)
+        room.put(1, "/k", [1])
+        #expect(heads(room, 1) == [block] && room.members[1].unwanted == [block])
+    }
+
     /// Run 780050: a block that had arrived at the last moment, and waited for its sync, kept its peer waking over and over.
     @Test func whatHasArrivedHasNoDeadline() throws {
         var room = try holedRoom()

@@ -14,6 +14,8 @@ struct Room {
         var hooks: [Replica.Effect] = []
         var lines: [LogLine] = []
         var finished: [OperationID: ReplicaError?] = [:]
+        /// Of which nobody is asked any more.
+        var unwanted: [CID] = []
     }
     struct Broadcast {
         let by: Int
@@ -66,7 +68,8 @@ struct Room {
             case .changed: members[index].hooks.append(effect)
             case .finished(let id, let failure): members[index].finished[id] = .some(failure)
             case .log(let line): members[index].lines.append(line)
-            case .unwant, .fetch, .askForList, .behind, .merged: break
+            case .unwant(let cids): members[index].unwanted += cids
+            case .fetch, .askForList, .behind, .merged: break
             }
         }
     }

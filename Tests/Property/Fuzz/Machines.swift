@@ -141,6 +141,7 @@ extension Target {
                     case .log: break
                     }
                 }
+                machine.checkInvariants()
                 require(machine.load <= 1 << 20 + bytes.count * 16, "\(machine.load) bytes are kept")
             }
         },
@@ -184,6 +185,7 @@ extension Target {
                     case .log: break
                     }
                 }
+                machine.checkInvariants()
                 require(machine.wantCount <= 64, "\(machine.wantCount) wants")
                 for number in 0..<4 as Range<UInt8> {
                     require(machine.ledger(of: Here.peer(number)).count <= 64, "a ledger without end")
@@ -351,6 +353,7 @@ extension Target {
                     case .failed, .log: break
                     }
                 }
+                machine.checkInvariants()
                 require(machine.streamCount <= 4 * (settings.streamsPerPeerMax + 2), "\(machine.streamCount) streams")
             }
         },
@@ -383,6 +386,7 @@ extension Target {
                     default: break
                     }
                 }
+                machine.checkInvariants()
                 require(machine.openCalls.served <= 32, "\(machine.openCalls.served) calls")
             }
         },
@@ -417,6 +421,7 @@ extension Target {
                     default: break
                     }
                 }
+                machine.checkInvariants()
                 require(machine.openCalls.made == open.count, "\(machine.openCalls.made) calls of \(open.count)")
             }
         },

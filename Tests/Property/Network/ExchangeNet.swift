@@ -133,6 +133,7 @@ final class ExchangeNet {
             guard let data = store[cid.multihash] else { return nil }
             return look == .size ? .size(data.count) : .bytes(data)
         }, now, &effects)
+        machines[peer].checkInvariants()
         for effect in effects { carryOut(peer, effect) }
     }
 

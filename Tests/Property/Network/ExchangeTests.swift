@@ -415,6 +415,19 @@ extension Choices {
         #expect(server.sent.flatMap(\.cids) == cids && server.machine.ledger(of: server.asker).isEmpty)
     }
 
+    /// What went with a connection does not count when its peer is back, and makes no room for what is on its way then.
+    @Test func whatWentWithAConnectionDoesNotCount() {
+        let server = Server()
+        server.ask([server.hold(0, bytes: 1000)])
+        let old = server.sent[0].stream
+        var effects: [Exchange.Effect] = []
+        server.machine.onDisconnected(server.asker, now: server.now, effects: &effects)
+        server.ask([server.hold(1, bytes: 1000)])
+        server.feed(.reset(old))
+        #expect(server.sent.count == 2 && server.machine.isTrading(with: server.asker, now: server.now))
+        server.machine.checkInvariants()
+    }
+
     /// What was dropped between the question and the answer is told of.
     @Test func whatIsGoneIsToldOf() {
         let server = Server()

@@ -73,6 +73,7 @@ struct GossipNet {
     mutating func act(_ index: Int, _ body: (inout Gossip, Now, inout Choices, inout [Gossip.Effect]) -> Void) {
         var effects: [Gossip.Effect] = []
         body(&machines[index], now, &choices, &effects)
+        machines[index].checkInvariants()
         while deadlines.count <= index { deadlines.append(.origin) }
         deadlines[index] = machines[index].nextDeadline ?? Instant(nanoseconds: .max)
         for effect in effects {
