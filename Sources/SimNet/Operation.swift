@@ -60,8 +60,8 @@ struct Words {
         case .pin: pinWords + ["part"]
         case .pinPath: pinWords
         case .unpin: ["part"]
-        case .pinAll: ["min", "max"]
-        case .add: ["local", "shard", "no-pin", "wrap", "raw", "v1", "trickle", "bytes", "min", "max", "name", "chunk", "break-off", "direct", "alloc", "expire", "meta"]
+        case .pinAll: ["min", "max", "direct", "expire", "update", "alloc", "meta"]
+        case .add: ["local", "shard", "no-pin", "wrap", "raw", "v1", "trickle", "bytes", "min", "max", "name", "chunk", "break-off", "direct", "alloc", "expire", "meta", "update", "same"]
         case .status, .statuses, .recover, .recoverAll, .gc: ["local"]
         case .statusAll: ["local", "filter", "hang-up"]
         case .list: ["types", "hang-up"]
@@ -187,10 +187,20 @@ extension Operation {
 
     /// What was added in shards has parts that go with it.
     private func removal(_ number: Int, _ options: RunOptions, _ choices: inout Choices) -> Operation? {
-        guard words.contains("shard"), choices.chance(1, in: 2) else { return nil }
+        guard words.contains("shard"), choices.chance(3, in: 4) else { return nil }
+        if choices.chance(1, in: 2) { return again(number, options, &choices) }
         var removal = Operation(number: number, at: at + choices.span(.seconds(1), .seconds(60)), peers: peers, kind: .unpin, contents: [self.number])
         if choices.chance(1, in: 2) { removal.peers = [choices.below(options.peers)] }
         return removal.at < options.workloadLength ? removal : nil
+    }
+
+    /// The same file once more: what is there already is not taken back when that fails.
+    private func again(_ number: Int, _ options: RunOptions, _ choices: inout Choices) -> Operation? {
+        var again = Operation(number: number, at: at + choices.span(.seconds(1), .seconds(60)), peers: peers, kind: .add)
+        again.words = words.filter { $0 != "break-off" && !$0.hasPrefix("same=") } + ["same=\(self.number)"]
+        if choices.chance(1, in: 2) { again.peers = [choices.below(options.peers)] }
+        if choices.chance(2, in: 3) { again.words.append("break-off") }
+        return again.at < options.workloadLength ? again : nil
     }
 
     /// What becomes of it is asked about while it is under way; most where it takes long, and where the tracker is told late.
@@ -244,7 +254,11 @@ extension Operation {
         case .unpin, .unpinPath, .get: contents = [content(&choices)]
         case .pinAll, .unpinAll:
             contents = choices.permuted(Array(1...max(1, options.contents))).prefix(1 + choices.below(5)).map { $0 }
-            if kind == .pinAll, choices.chance(1, in: 2) { words = ["min=-1", "max=-1"] }
+            guard kind == .pinAll else { break }
+            if choices.chance(1, in: 2) { words = ["min=-1", "max=-1"] }
+            for word in ["direct", "expire", "update", "alloc", "meta"] where choices.chance(1, in: word == "update" ? 40 : 10) {
+                if let drawn = Operation.word(word, options, &choices, content) { words.append(drawn) }
+            }
         case .add:
             let isSharded = choices.chance(2, in: 9)
             words = ["bytes=\(choices.chance(isSharded ? 5 : 1, in: 10) ? 100_000 : choices.below(4000))", "chunk=512"]
@@ -257,6 +271,7 @@ extension Operation {
                 if let drawn = Operation.word(word, options, &choices, content) { words.append(drawn) }
             }
             if choices.chance(1, in: 4) { words += ["min=-1", "max=-1"] }
+            if choices.chance(1, in: 12), !adds.isEmpty { words.append("update=c\(content(&choices))") }
         case .status, .recover:
             contents = [content(&choices)]
             words = local

@@ -45,7 +45,7 @@ extension Run {
         guard !parameters.noPin, !parameters.shard, let process = world.peers[index].process else { return }
         if let pin = try? process.machine.readPin(root), pin.timestamp >= process.peer.clock.reading(asked).wall, !plan.has(.clock),
             !oracles.askedWrites.contains(where: { $0.cid == root }), oracles.uploads.count(where: { $0.root == root }) == 1,
-            pin.options.mode != .recursive || second(pin.options.expireAt) != second(parameters.options.expireAt) || (pin.options.metadata?.pairs ?? []) != (parameters.options.metadata?.pairs ?? []) {
+            pin.options.mode != .recursive || pin.options.pinUpdate != nil || second(pin.options.expireAt) != second(parameters.options.expireAt) || (pin.options.metadata?.pairs ?? []) != (parameters.options.metadata?.pairs ?? []) {
             return world.fail(.add, "\(world.name(index)) has added \(root), and pins it in another way than it was asked: \(pin.options) for \(parameters.options)")
         }
         if parameters.isLocal, (parameters.options.userAllocations ?? []).isEmpty, !told.isEmpty, !told.contains(process.peer.id) {

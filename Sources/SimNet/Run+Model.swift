@@ -38,7 +38,7 @@ extension Run {
         "should not", "must pin", "bad replication factors",
     ]
 
-    private static let notThere = "pin is not part of the pinset"
+    static let notThere = "pin is not part of the pinset"
 
     /// CLU-03, CFG-083: in this order.
     private static func faultOfFactors(_ least: Int, _ most: Int) -> String? {
@@ -100,6 +100,18 @@ extension Run {
         guard least > 0 else { return .pin(pin, AllocationRule()) }
         guard let rule = rule(for: pin, existing?.allocations ?? [], process, now) else { return .refusal("has fewer candidates than it needs", says: "not enough peers to allocate CID. Needed at least: ") }
         return .pin(pin, rule)
+    }
+
+    /// ANSWER: pins that are asked for together are refused for what each by itself would be.
+    func judgeTaken(_ options: PinOptions, askedAt asked: Int64, by index: Int) {
+        let settings = world.peers[index].settings, wall = world.peers[index].clock.reading(asked).wall
+        let least = options.replicationFactorMin == 0 ? settings.factors.min : options.replicationFactorMin
+        let most = options.replicationFactorMax == 0 ? settings.factors.max : options.replicationFactorMax
+        oracles.judged += 1
+        func complain(_ text: String) { world.fail(.answer, "\(world.name(index)) has taken many pins, which \(text)") }
+        if let fault = Run.faultOfFactors(least, most) { return complain("have factors that make no sense: \(fault)") }
+        if options.pinUpdate != nil { return complain("update one") }
+        if !isUnset(options.expireAt), options.expireAt < wall, !plan.has(.clock) { complain("had expired before") }
     }
 
     /// CLU-08.

@@ -116,13 +116,15 @@ extension Run {
     /// All of them or none.
     private func pinAll(_ index: Int, _ operation: Operation, _ cids: [CID], _ words: Words) {
         var batch = PinBatch()
-        if let min = words.number("min") { batch.options.replicationFactorMin = min }
-        if let max = words.number("max") { batch.options.replicationFactorMax = max }
+        batch.options = pinOptions(operation, index, words)
+        batch.options.name = ""
         let pins = cids.enumerated().map { (cid: $1, name: index == outsider ? Run.outsiderName : "bulk \(operation.number).\($0)") }
         for pin in pins { batch.append(pin.cid, name: pin.name) }
         let asked = world.now
         ask(index, operation, .pinAll(batch)) { [unowned self] reply in
-            if case .end = reply { oracles.acknowledgedBulk.append((index, asked, pins)) }
+            guard case .end = reply else { return }
+            oracles.acknowledgedBulk.append((index, asked, pins))
+            judgeTaken(batch.options, askedAt: asked, by: index)
         }
     }
 
@@ -156,10 +158,12 @@ extension Run {
                 for part in parts { oracles.shardsOf[part, default: []].insert(root) }
                 checkUpload(root, asked: asked)
                 if size >= 64 { checkPin(of: root, parameters, told: told, asked: asked, at: index) }  // two may be empty
+            case .failed(let failure) where failure.message == Run.notThere:
+                world.fail(.add, "\(world.name(index)) does not add a file, since something is not in the pinset")
             default: break
             }
         }
-        var choices = world.tape.stream(.workload, 1 << 40 | UInt64(operation.number))
+        var choices = world.tape.stream(.workload, 1 << 40 | UInt64(words.number("same") ?? operation.number))
         let pieces = (0..<4).map { _ in ClientInput.data(choices.bytes(size / 4)) }
         let end: [ClientInput] = words.has("break-off") ? [.failed("the client went away")] : [.endOfFile, .end]
         world.send(index, client, [.file(name: "file")] + pieces + end)

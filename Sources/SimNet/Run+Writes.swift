@@ -64,10 +64,19 @@ extension Run {
             case .some(.none):
                 if mayHaveExpired(writes.last, at: world.now) { writes.isRenewal = true }
                 guard client > writes.lastClient else { continue }
+                judgeMode(asked, cid, writes)
                 writes.lastClient = client
                 writes.last = asked.request.intended(cid, defaults: world.peers[asked.peer].settings.factors)
             }
         }
+    }
+
+    /// ANSWER: what is pinned with all below it is not pinned alone by many at once, as it is not by one.
+    private func judgeMode(_ asked: Asked, _ cid: CID, _ writes: Writes) {
+        guard case .pinAll(let batch) = asked.request, batch.options.mode == .direct, !writes.isRenewal, !plan.has(.disk), known(cid, writes) == asked.peer,
+            case .pin(let held) = writes.last, held.mode == .recursive
+        else { return }
+        world.fail(.answer, "\(world.name(asked.peer)) has taken a direct pin of \(cid), among others, which it alone has pinned, with all below it")
     }
 
     /// Whoever finds it expired removes it.
