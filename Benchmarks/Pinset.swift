@@ -197,6 +197,7 @@ func benchmarkList(pins: Int, dir: String?) throws {
 /// All blocks below the heads, folded by the rules alone: the state must be that.
 func benchmarkRefold(pins: Int, dir: String?) throws {
     let peer = try BenchPeer(folder: try existing(dir))
+    peer.start()  // the log is read when it is durable
     let report = Report("refold", pins: pins)
     let digest = try peer.runner.look { machine in
         var (seen, stack) = (Set<CID>(), machine.replica.heads.map(\.cid))
