@@ -34,6 +34,28 @@ import UnixFS
         return info.peers.values.map(\.status.text).sorted()
     }
 
+    /// Seed 60015: two add the same at the same time through one peer. The shards that the first has made are the second's when the first
+    /// fails, and go when both do.
+    @Test(arguments: [false, true]) func shardsOfTwoAdds(bothFail: Bool) throws {
+        let stage = Stage(peers: 1, settings: AddingTests.embedded)
+        var ends: [Bool] = []
+        for fails in [true, bothFail] {
+            let client = stage.world.ask(0, .add(Self.parameters)) { _, reply in
+                switch reply {
+                case .end: ends.append(true)
+                case .failed: ends.append(false)
+                default: break
+                }
+            }
+            let pieces = stride(from: 0, to: Self.content.count, by: 50_000).map { ClientInput.data(Bytes(Self.content[$0..<$0 + 50_000])) }
+            stage.world.send(0, client, [.file(name: "file")] + pieces + (fails ? [.failed("gone")] : [.endOfFile, .end]))
+        }
+        stage.run(.seconds(20))
+        #expect(ends.sorted { !$0 && $1 } == [false, !bothFail])
+        let left = try PinType.allCases.map { try pins(stage, 0, $0).count }
+        #expect(left.reduce(0, +) == (bothFail ? 0 : 5), "\(left)")  // three shards, their list and the content
+    }
+
     @Test func aShardLiesWhereItIsPinned() throws {
         let stage = Stage(peers: 3, settings: AddingTests.embedded)
         let lines = try stage.add(0, name: "file", Self.content, Self.parameters)

@@ -36,9 +36,6 @@ extension ClusterPeer {
         var unsentBytes = 0
     }
 
-    /// The client waits while a destination is so far behind.
-    private static let unsentBytesMax = 4 << 20
-
     mutating func add(_ parameters: AddParameters, _ client: ClientID) {
         if settings.isFollower { return reply(client, .failure(Self.followerRefusal)) }
         var parameters = parameters
@@ -190,7 +187,7 @@ extension ClusterPeer {
     mutating func stopAdding(_ client: ClientID) {
         guard let adding = adds.remove(client) else { return }
         for (_, destination) in adding.transfer?.destinations ?? SortedMap() { cancel(destination.call) }
-        for shard in adding.sharding?.created ?? [] { dropShard(shard) }
+        if let sharding = adding.sharding, sharding.stage != .pinningContent { dropShards(sharding.created) }
     }
 
     // MARK: Speed
@@ -207,7 +204,7 @@ extension ClusterPeer {
     mutating func regulate(_ client: ClientID) {
         guard let adding = adds[client] else { return }
         let most = adding.transfer?.destinations.map(\.value.unsentBytes).max() ?? 0
-        let limit = adding.isPaused ? Self.unsentBytesMax / 2 : Self.unsentBytesMax
+        let limit = adding.isPaused ? settings.uploadWindowBytes / 2 : settings.uploadWindowBytes
         let mustPause = most > limit || isStoringShard(client)
         guard mustPause != adding.isPaused else { return }
         adds[client]?.isPaused = mustPause

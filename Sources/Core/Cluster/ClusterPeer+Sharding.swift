@@ -20,10 +20,14 @@ extension ClusterPeer {
             case storingList(ClusterDAG)
             /// Something is being pinned.
             case pinning
+            /// The content itself is: from here on its shards go with it, whoever leaves.
+            case pinningContent
         }
         var maker: ShardMaker
         var stage = Stage.filling
-        /// Shards whose pins were not there before: removed again if the add fails.
+        /// Shards that are pinned, or about to be, and the list of them.
+        var pinned = SortedSet<CID>()
+        /// Those of them whose pins were not there before: removed again if the add fails.
         var created: [CID] = []
     }
 
@@ -81,7 +85,7 @@ extension ClusterPeer {
         switch stage {
         case .storing(let shard): pinShard(shard, transfer.allocations, adding.parameters, client)
         case .storingList(let list): pinList(list, adding.parameters, client)
-        case .filling, .pinning: unreachable("blocks arrived that nobody sent")
+        case .filling, .pinning, .pinningContent: unreachable("blocks arrived that nobody sent")
         }
     }
 
@@ -89,9 +93,10 @@ extension ClusterPeer {
         _ shard: FinishedShard, _ allocations: [PeerID], _ parameters: AddParameters, _ client: ClientID
     ) {
         let isNew = storedPin(shard.root) == nil && !isPending(shard.root)
+        adds[client]?.sharding?.pinned.insert(shard.root)
         pinUnlessTold(shard.pin(parameters.options, allocations: allocations), parameters) { cluster, outcome in
             guard cluster.adds[client] != nil else {  // it has failed meanwhile
-                if isNew, case .success = outcome { cluster.dropShard(shard.root) }
+                if isNew, case .success = outcome { cluster.dropShards([shard.root]) }
                 return
             }
             if case .failure(let failure) = outcome { return cluster.failAdding(client, failure) }
@@ -108,20 +113,19 @@ extension ClusterPeer {
         turn.effects.append(.reply(client, .item(.added(list.output(parameters.options)))))
         let pin = list.pin(parameters.options)
         let isNew = storedPin(pin.cid) == nil && !isPending(pin.cid)
+        adds[client]?.sharding?.pinned.insert(pin.cid)
         pinUnlessTold(pin, parameters) { cluster, outcome in
             guard let created = cluster.adds[client]?.sharding?.created else {
-                if isNew, case .success = outcome { cluster.dropShard(pin.cid) }
+                if isNew, case .success = outcome { cluster.dropShards([pin.cid]) }
                 return
             }
             if case .failure(let failure) = outcome { return cluster.failAdding(client, failure) }
             let parts = isNew ? created + [pin.cid] : created
-            cluster.adds[client]?.sharding?.created = []  // from here on they go with the content, whoever leaves
+            cluster.adds[client]?.sharding?.stage = .pinningContent
             cluster.pinUnlessTold(list.metaPin(parameters.options), parameters) { cluster, outcome in
-                if case .failure = outcome { for part in parts { cluster.dropShard(part) } }
-                guard cluster.adds[client] != nil else { return }
-                if case .failure(let failure) = outcome { return cluster.failAdding(client, failure) }
-                cluster.adds[client] = nil
-                cluster.reply(client, .success([]))
+                let isAwaited = cluster.adds.remove(client) != nil
+                if case .failure = outcome { cluster.dropShards(parts) }
+                if isAwaited { cluster.reply(client, outcome.map { _ in [] }) }
             }
         }
     }
@@ -131,8 +135,16 @@ extension ClusterPeer {
         self.pin(pin, then: then)
     }
 
-    /// An add that failed leaves no shards behind: nobody could unpin them (CLU-09).
-    mutating func dropShard(_ cid: CID) {
+    /// An add that failed leaves no shards behind: nobody could unpin them (CLU-09). What another add of the same content has pinned as
+    /// well is that one's from now on.
+    mutating func dropShards(_ cids: [CID]) {
+        for cid in cids {
+            guard let other = adds.first(where: { $0.value.sharding?.pinned.contains(cid) == true }) else { dropShard(cid); continue }
+            if other.value.sharding?.stage != .pinningContent { adds[other.key]?.sharding?.created.append(cid) }
+        }
+    }
+
+    private mutating func dropShard(_ cid: CID) {
         // Its pin may wait in a batch, and be in no state yet (seed 800176).
         let held = storedPin(cid)
         guard isPending(cid) || held?.type == .shard || held?.type == .clusterDAG else { return }

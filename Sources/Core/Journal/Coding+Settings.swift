@@ -37,6 +37,7 @@ extension PeerSettings: Fielded {
         try visitor.visit(&repinInterval)
         try visitor.visit(&unheardPatience)
         try visitor.visit(&trackedMax)
+        try visitor.visit(&uploadWindowBytes)
         try visitor.visit(&sweepBytes)
         var boots = bootPeers.map(BootPeer.init)
         try visitor.visit(&boots)
