@@ -56,6 +56,26 @@ import UnixFS
         #expect(left.reduce(0, +) == (bothFail ? 0 : 5), "\(left)")  // three shards, their list and the content
     }
 
+    /// Seed 80015: the shards of an add that failed are about to be removed, by a batch, when the same is added again. They are that one's.
+    @Test func aShardThatIsBeingRemoved() throws {
+        let stage = Stage(peers: 1) { settings in
+            AddingTests.embedded(&settings)
+            (settings.replica.batchSizeMax, settings.replica.batchAgeMax) = (10, .seconds(5))
+        }
+        let pieces = stride(from: 0, to: Self.content.count, by: 50_000).map { ClientInput.data(Bytes(Self.content[$0..<$0 + 50_000])) }
+        let clients = (0..<2).map { _ in stage.world.ask(0, .add(Self.parameters)) { _, _ in } }
+        stage.world.send(0, clients[0], [.file(name: "file")] + pieces)
+        stage.run(.seconds(15))
+        #expect(try !pins(stage, 0, .shard).isEmpty)
+        stage.world.send(0, clients[0], [.failed("gone")])
+        stage.run(.milliseconds(100))
+        stage.world.send(0, clients[1], [.file(name: "file")] + pieces)
+        stage.run(.seconds(2))
+        stage.world.send(0, clients[1], [.failed("gone")])
+        stage.run(.seconds(20))
+        #expect(try pins(stage, 0, .shard).isEmpty)
+    }
+
     @Test func aShardLiesWhereItIsPinned() throws {
         let stage = Stage(peers: 3, settings: AddingTests.embedded)
         let lines = try stage.add(0, name: "file", Self.content, Self.parameters)

@@ -92,7 +92,7 @@ extension ClusterPeer {
     private mutating func pinShard(
         _ shard: FinishedShard, _ allocations: [PeerID], _ parameters: AddParameters, _ client: ClientID
     ) {
-        let isNew = storedPin(shard.root) == nil && !isPending(shard.root)
+        let isNew = !isPinned(shard.root)
         adds[client]?.sharding?.pinned.insert(shard.root)
         pinUnlessTold(shard.pin(parameters.options, allocations: allocations), parameters) { cluster, outcome in
             guard cluster.adds[client] != nil else {  // it has failed meanwhile
@@ -112,7 +112,7 @@ extension ClusterPeer {
     private mutating func pinList(_ list: ClusterDAG, _ parameters: AddParameters, _ client: ClientID) {
         turn.effects.append(.reply(client, .item(.added(list.output(parameters.options)))))
         let pin = list.pin(parameters.options)
-        let isNew = storedPin(pin.cid) == nil && !isPending(pin.cid)
+        let isNew = !isPinned(pin.cid)
         adds[client]?.sharding?.pinned.insert(pin.cid)
         pinUnlessTold(pin, parameters) { cluster, outcome in
             guard let created = cluster.adds[client]?.sharding?.created else {
@@ -147,14 +147,15 @@ extension ClusterPeer {
     private mutating func dropShard(_ cid: CID) {
         // Its pin may wait in a batch, and be in no state yet (seed 800176).
         let held = storedPin(cid)
-        guard isPending(cid) || held?.type == .shard || held?.type == .clusterDAG else { return }
+        guard replica.pendingPresence(of: cid.stateKey) ?? (held?.type == .shard || held?.type == .clusterDAG) else { return }
         erase(held ?? Pin(cid: cid)) { cluster, outcome in
             guard case .failure(let failure) = outcome else { return }
             cluster.note(.error, "adder", "removing \(cid), a shard of an add that failed: \(failure.message)")
         }
     }
 
-    private func isPending(_ cid: CID) -> Bool { replica.pendingKeys.contains(cid.stateKey) }
+    /// Or will be, when what waits in a batch is written; or is, and will not be (seed 80015).
+    private mutating func isPinned(_ cid: CID) -> Bool { replica.pendingPresence(of: cid.stateKey) ?? (storedPin(cid) != nil) }
 
     // MARK: Removing
 

@@ -338,6 +338,13 @@ extension StoredBlock {
         }
     }
 
+    /// Whether a key is there after it. Nil if it is not about that.
+    func presence(of key: String) -> Bool? {
+        let sought = StoredName(key.utf8)
+        if elements.contains(where: { name($0) == sought }) { return true }
+        return tombstones.contains { tombstone($0)?.name == sought } ? false : nil
+    }
+
     var keys: [String] {
         elements.map { name($0).string } + tombstones.compactMap { tombstone($0)?.name.string }
     }

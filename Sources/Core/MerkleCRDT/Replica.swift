@@ -298,6 +298,25 @@ package struct Replica: Sendable {
         return keys
     }
 
+    /// Whether a key will be there when the accepted writes have been merged. Nil where none of them is about it.
+    package func pendingPresence(of key: String) -> Bool? {
+        func presence(_ change: Change) -> Bool? {
+            guard change.key == key else { return nil }
+            if case .put = change { return true } else { return false }
+        }
+        for (_, change) in queue.reversed() {
+            switch change {
+            case .put(key, _): return true
+            case .delete(key): return false
+            case .put, .delete: break
+            }
+        }
+        for case (_, _, .operation(_, let accepted)) in inFlight.reversed() { if let found = presence(accepted.change) { return found } }
+        for accepted in batch.reversed() { if let found = presence(accepted.change) { return found } }
+        for case (_, _, .block(let block, _, _, true)) in inFlight.reversed() { if let found = block.presence(of: key) { return found } }
+        return nil
+    }
+
     /// One key and its value.
     package struct Item {
         let item: ElementStore.Item
