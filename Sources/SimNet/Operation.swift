@@ -30,8 +30,10 @@ package struct Operation: Equatable, Sendable {
     /// Who is asked: each of them, at the same time. One that is down is passed over for the next that is up.
     package var peers: [Int]
     package var kind: OperationKind
-    /// What it is about: small numbers, so that operations meet. In runs with embedded nodes, numbers of `add`s.
+    /// What it is about: small numbers, so that operations meet. In runs with embedded nodes, numbers of `add`s; where there are daemons,
+    /// these are counted from `firstAdded`.
     package var contents: [Int] = []
+    static let firstAdded = 3000
     /// Its options, each a word: see `Words`.
     package var words: [String] = []
 
@@ -111,7 +113,7 @@ extension Operation {
         var swarm = tape.stream(.swarm)
         let weights = OperationKind.allCases.map { kind -> Int in
             if options.isEmbedded && [.pinAll, .unpinAll, .pinPath, .unpinPath].contains(kind) { return 0 }
-            if kind == .add { return options.isEmbedded ? 60 : 0 }
+            if kind == .add { return options.isEmbedded ? 60 : [0, 0, 6, 20][swarm.below(4)] }
             let weight = [0, 1, 3, 8][swarm.below(4)]
             switch kind {
             case .pin: return 40 + weight * 6
@@ -189,14 +191,16 @@ extension Operation {
     private func removal(_ number: Int, _ options: RunOptions, _ choices: inout Choices) -> Operation? {
         guard words.contains("shard"), choices.chance(3, in: 4) else { return nil }
         if choices.chance(1, in: 2) { return again(number, options, &choices) }
-        var removal = Operation(number: number, at: at + choices.span(.seconds(1), .seconds(60)), peers: peers, kind: .unpin, contents: [self.number])
+        var removal = Operation(number: number, at: at + choices.span(.seconds(1), .seconds(60)), peers: peers, kind: .unpin, contents: [added(self.number, options)])
         if choices.chance(1, in: 2) { removal.peers = [choices.below(options.peers)] }
         return removal.at < options.workloadLength ? removal : nil
     }
 
-    /// The same file once more: what is there already is not taken back when that fails.
+    /// The same file once more: what another add has made is not taken back when one fails.
     private func again(_ number: Int, _ options: RunOptions, _ choices: inout Choices) -> Operation? {
-        var again = Operation(number: number, at: at + choices.span(.seconds(1), .seconds(60)), peers: peers, kind: .add)
+        // Often while the first is under way.
+        let pause = choices.chance(1, in: 2) ? choices.span(.milliseconds(1), .seconds(4)) : choices.span(.seconds(1), .seconds(60))
+        var again = Operation(number: number, at: at + pause, peers: peers, kind: .add)
         again.words = words.filter { $0 != "break-off" && !$0.hasPrefix("same=") } + ["same=\(self.number)"]
         if choices.chance(1, in: 2) { again.peers = [choices.below(options.peers)] }
         if choices.chance(2, in: 3) { again.words.append("break-off") }
@@ -227,10 +231,12 @@ extension Operation {
         guard kind == .add, words.contains("shard"), choices.chance(1, in: 2) else { return nil }
         let isUpdate = choices.chance(1, in: 3)
         var write = Operation(number: 40_000 + number, at: at + choices.span(.seconds(1), .seconds(60)), peers: [choices.below(options.peers)], kind: isUpdate ? .pin : .unpin)
-        write.contents = [isUpdate ? 1900 : number]
-        write.words = (isUpdate ? ["name=n\(write.number)", "update=c\(number)"] : []) + ["part=\(choices.below(6))"]
+        write.contents = [isUpdate ? 1900 : added(number, options)]
+        write.words = (isUpdate ? ["name=n\(write.number)", "update=c\(added(number, options))"] : []) + ["part=\(choices.below(6))"]
         return write.at < options.workloadLength ? write : nil
     }
+
+    private func added(_ number: Int, _ options: RunOptions) -> Int { options.isEmbedded ? number : Operation.firstAdded + number }
 
     private mutating func goHome(_ options: RunOptions) {
         guard kind.isWrite, let home = contents.first.map({ $0 % options.peers }) else { return }
@@ -240,13 +246,16 @@ extension Operation {
 
     private mutating func shape(_ options: RunOptions, _ adds: [Int], _ rates: [Int], _ choices: inout Choices) {
         func content(_ choices: inout Choices) -> Int {
-            options.isEmbedded ? adds.isEmpty ? 0 : adds[choices.below(adds.count)] : 1 + choices.below(options.contents)
+            if options.isEmbedded { return adds.isEmpty ? 0 : adds[choices.below(adds.count)] }
+            if !adds.isEmpty, choices.chance(1, in: 6) { return added(adds[choices.below(adds.count)], options) }
+            return 1 + choices.below(options.contents)
         }
         let local = choices.chance(1, in: 2) ? ["local"] : []
         switch kind {
         case .pin, .pinPath:
             contents = [content(&choices)]
-            words = ["name=n\(number)"]
+            // An update keeps its source's name where it gets none.
+            words = choices.chance(1, in: 10) ? [] : ["name=n\(number)"]
             for (word, rate) in zip(Words.pinWords.dropFirst(), rates.dropFirst()) where choices.chance(rate, in: 100) {
                 if let drawn = Operation.word(word, options, &choices, content) { words.append(drawn) }
             }
@@ -270,7 +279,7 @@ extension Operation {
             for word in ["direct", "alloc", "expire", "meta"] where choices.chance(1, in: 12) {
                 if let drawn = Operation.word(word, options, &choices, content) { words.append(drawn) }
             }
-            if choices.chance(1, in: 4) { words += ["min=-1", "max=-1"] }
+            if choices.chance(1, in: 2) { words += choices.chance(1, in: 2) ? ["min=-1", "max=-1"] : ["min=1", "max=1"] }
             if choices.chance(1, in: 12), !adds.isEmpty { words.append("update=c\(content(&choices))") }
         case .status, .recover:
             contents = [content(&choices)]
@@ -292,8 +301,8 @@ extension Operation {
 
     private static func word(_ name: String, _ options: RunOptions, _ choices: inout Choices, _ content: (inout Choices) -> Int) -> String? {
         switch name {
-        case "min": return "min=\(choices.below(options.peers + 3) - 1)"
-        case "max": return "max=\(choices.below(options.peers + 3) - 1)"
+        case "min": return "min=\(choices.below(options.peers + 4) - 2)"
+        case "max": return "max=\(choices.below(options.peers + 4) - 2)"
         case "expire": return "expire=\(choices.chance(1, in: 6) ? -60 : choices.chance(1, in: 2) ? 5 + choices.below(30) : 30 + choices.below(270))"
         case "update": return options.isEmbedded ? nil : "update=c\(content(&choices))"
         case "alloc": return "alloc=" + choices.permuted(Array(0..<options.peers)).prefix(1 + choices.below(2)).map { "p\($0)" }.joined(separator: "+")

@@ -40,6 +40,7 @@ extension Run {
     @discardableResult
     func ask(_ index: Int, _ operation: Operation, _ request: ClientRequest, each: ((ClientReply) -> Void)? = nil) -> ClientID {
         let client = ClientID(world.nextClient + 1)
+        oracles.askedAt.append(world.now)
         var asked = Asked(peer: index, at: world.now, request: request)
         asked.wasBehind = (world.peers[index].process?.machine.replica.absentCount ?? 0) > 0
         oracles.asked[client] = asked
@@ -273,7 +274,8 @@ extension Run {
     /// ALLOC, ANSWER: what a client is told of its pin.
     func judge(_ pin: Pin, asked: Pin, before: [PeerID], at index: Int) {
         oracles.judged += 1
-        if pin.cid != asked.cid || pin.options.name != asked.options.name
+        let keepsName = asked.options.pinUpdate != nil && asked.options.name.isEmpty  // the model says which
+        if pin.cid != asked.cid || pin.options.name != asked.options.name && !keepsName
             || pin.options.mode != asked.options.mode && asked.options.pinUpdate == nil {
             return world.fail(.answer, "\(world.name(index)) has pinned \(pin.cid) as \(pin.options.name), asked for \(asked.cid) as \(asked.options.name)")
         }

@@ -1,4 +1,4 @@
-// Who holds the blocks of what was uploaded, where peers run embedded nodes.
+// Who holds the blocks of what was added, in an embedded node or a daemon.
 
 import Cluster
 import IPFSConnector
@@ -23,12 +23,13 @@ extension Run {
     private func block(_ cid: CID, of index: Int) -> Bytes? {
         // By the rules, not by the code that is under test: what an identity hash names is in it.
         if cid.multihash.code == HashCode.identity { return Bytes(cid.multihash.digest) }
+        guard options.isEmbedded else { return world.peers[index].ipfs.blocks[cid.multihash] }
         guard let process = world.peers[index].process else { return nil }
         return try? process.machine.ipfs.block(cid)
     }
-    /// Those who are left have all of it together. A model daemon fetches from a world of its own.
+    /// Those who are left have all of it together. What was not added a daemon fetches from a world of its own.
     func isWhole(_ root: CID, depth: Int64 = -1) -> Bool {
-        !options.isEmbedded || blocks(of: root, depth: depth) { cid in present.lazy.compactMap { self.block(cid, of: $0) }.first } != nil
+        !options.isEmbedded && !world.putBlocks.contains(root.multihash) || blocks(of: root, depth: depth) { cid in present.lazy.compactMap { self.block(cid, of: $0) }.first } != nil
     }
 
     /// ADD: at the moment that the client is told it is all there; unless who had it has just gone.
@@ -56,6 +57,40 @@ extension Run {
             pin.allocations?.sorted() != told.sorted()
         else { return }
         world.fail(.add, "\(world.name(index)) has sent \(root) to \(told.count) peers, and allocates it to others")
+    }
+    static let nowhereToPut = "failed to put block on all destinations: "
+
+    /// ADD: an add goes on while one destination takes its blocks (ADD-53), and fails only where something is wrong.
+    func judge(_ failure: ClientFailure, of parameters: AddParameters, sentTo told: [PeerID], asked: Int64, at index: Int) {
+        oracles.judged += 1
+        if failure.message == Run.notThere { return world.fail(.add, "\(world.name(index)) does not add a file, since something is not in the pinset") }
+        guard failure.message.hasPrefix(Run.nowhereToPut) else { return }
+        let reasons = failure.message.dropFirst(Run.nowhereToPut.count)
+        let targets = parameters.isLocal ? [world.peers[index].id] : told
+        if !parameters.shard, let silent = targets.first(where: { !reasons.contains("\($0)") }) {
+            return world.fail(.add, "\(world.name(index)) has given up an add, though \(named(silent)) did not fail: \(reasons)")
+        }
+        if wasCalm(since: asked) { world.fail(.add, "\(world.name(index)) could put blocks nowhere, and nothing was wrong: \(reasons)") }
+    }
+    /// From a minute before on all peers ran, and no fault was under way.
+    private func wasCalm(since asked: Int64) -> Bool {
+        let from = asked - Span.minutes(1).nanoseconds
+        guard world.peers.allSatisfy({ $0.isUp && ($0.sleeps.last?.to ?? 0) < from && oracles.startedAt[$0.index].map { $0 < from } ?? false }), absent.isEmpty else { return false }
+        guard options.limits.callsPerPeer == 0, options.limits.wantsPerPeer == 0, options.stepCrashOneIn == 0 else { return false }
+        return plan.faults.allSatisfy { fault in
+            let began = (Run.warmUp + fault.at).nanoseconds
+            return fault.isLate || began > world.now || fault.length > .zero && began + fault.length.nanoseconds < from
+        } && !plan.faults.contains { $0.isLate && world.now > (Run.warmUp + options.workloadLength).nanoseconds }
+    }
+    /// BOUND: whoever uploads waits for its blocks to be taken. Each has headers, and what was sent before the client waited comes as well.
+    /// What others send it, they send through the network, which holds more; and who was asleep finds all that came meanwhile.
+    func checkUploading(_ index: Int, _ bytes: Int) {
+        let wokeUp = world.peers[index].sleeps.last.map { world.now - $0.to < Span.minutes(2).nanoseconds } ?? false
+        guard !wokeUp, !oracles.lastAdd.contains(where: { $0.key != index && world.now - $0.value < Span.minutes(2).nanoseconds }) else { return }
+        let piece = (plan.operations.lazy.filter { $0.kind == .add }.map { Words($0.words).number("bytes") ?? 0 }.max() ?? 0) / Run.pieces
+        let most = (world.peers[index].settings.uploadWindowBytes + 3 * piece) * 3 / 2 + 30_000
+        oracles.judged += 1
+        if bytes > most { world.fail(.bound, "\(bytes) bytes of an upload wait for the daemon of \(world.name(index)), of \(most) at most") }
     }
     private func restarted(since time: Int64) -> Bool { oracles.startedAt.values.contains { $0 >= time } }
 
@@ -87,10 +122,22 @@ extension Run {
         }
     }
 
+    /// ADD: content that nobody has touched since has all its shards, whatever became of other adds of the same.
+    func checkParts(machine: ClusterPeer?) {
+        guard let machine, !mayHaveLostBlocks else { return }
+        let pins = pins(of: machine), known = Set(pins.map(\.cid))
+        let whole = Set(pins.filter { $0.type == .meta && $0.options.expireAt.isUnset }.map(\.cid)).subtracting(oracles.doubtfulRoots)
+        for (part, roots) in oracles.shardsOf.sorted(by: { $0.key < $1.key }) where !known.contains(part) && !oracles.askedWrites.contains(where: { $0.cid == part }) {
+            oracles.judged += 1
+            guard let root = roots.intersection(whole).min(), !oracles.askedWrites.contains(where: { $0.cid == root }) else { continue }
+            return world.fail(.add, "\(root) is in the pinset, and \(part), a part of it, is not")
+        }
+    }
+
     /// ADD: what nobody has unpinned is kept by those who held it, unless their disks were lost.
     func checkHolders(of root: CID) {
         guard !plan.spoilsDisks, !oracles.askedWrites.contains(where: { $0.cid == root }) else { return }
-        for index in oracles.holders[root] ?? [] where present.contains(index) && world.peers[index].losses.isEmpty && !plan.rotsInStorm(index) {
+        for index in oracles.holders[root] ?? [] where present.contains(index) && world.peers[index].losses.isEmpty && !plan.rotsInStorm(index) && world.peers[index].ipfs.emptiedAt < 0 {
             guard let pin = try? world.peers[index].process?.machine.readPin(root), isAllocated(pin, to: world.peers[index].id) else { continue }
             return world.fail(.add, "\(world.name(index)) held all of \(root) when it was added, and has lost some of it, with a disk that it still has")
         }

@@ -17,6 +17,8 @@ struct HealthState {
     /// When it became ready, and when it listed what its daemon pins.
     var readyAt: Int64?
     var listedAt: Int64?
+    /// The last times that it did.
+    var listings: [Int64] = []
     /// Metrics that were judged last, by when they were told.
     var judged: [String: Int64] = [:]
     /// It has told others who its daemon is.
@@ -44,7 +46,9 @@ extension Run {
             case .exchange(.start(let id, let request)):
                 oracles.health[index, default: HealthState()].asked[id] = (request.target, world.now)
                 if request.target.hasPrefix("/api/v0/pin/ls?stream=true&type=") { oracles.health[index, default: HealthState()].listedAt = world.now }
+                if request.target.hasPrefix("/api/v0/pin/ls?stream=true&type=recursive") { noteListing(index) }
             case .exchange(.cancel(let id)): oracles.health[index]?.asked.remove(id)
+            case .exchange(.body(let id, _)), .exchange(.endOfBody(let id)): judgeOpen(id, index)
             case .log(let line) where line.level >= .warning: judge(line, of: index)
             default: break
             }
@@ -206,6 +210,24 @@ extension Run {
         world.fail(.live, "\(world.name(index)) has not asked in \(limit.seconds) what its daemon pins")
     }
 
+    /// CALLS: what a request to the daemon carries is sent while it goes on.
+    func judgeOpen(_ exchange: ExchangeID, _ index: Int) {
+        oracles.judged += 1
+        if oracles.health[index]?.asked[exchange] == nil { world.fail(.calls, "\(world.name(index)) goes on with request \(exchange.number) to its IPFS daemon, which has ended") }
+    }
+
+    private static let listingsMax = 3
+    /// MIN: nobody asks all the time what its daemon pins, unless clients do.
+    func noteListing(_ index: Int) {
+        let since = { (span: Span) in self.world.now - span.nanoseconds }
+        let listings = (oracles.health[index]?.listings ?? []).filter { $0 > since(.minutes(1)) } + [world.now]
+        oracles.health[index, default: HealthState()].listings = listings
+        oracles.askedAt.removeAll { $0 < since(.minutes(2)) }
+        oracles.judged += 1
+        guard listings.count > Run.listingsMax + oracles.askedAt.count, !plan.troublesIPFS, !plan.has(.disk), !plan.spoilsDisks else { return }
+        world.fail(.min, "\(world.name(index)) has asked its daemon \(listings.count) times in a minute what it pins, and clients have asked \(oracles.askedAt.count) times for anything")
+    }
+
     /// LIVE: for each thing that the daemon is asked for there is a time after which it is given up (IPFS-05).
     func checkPatience(_ index: Int, _ process: Process) {
         let woke = process.peer.sleeps.last?.to ?? 0
@@ -227,7 +249,7 @@ extension Run {
             guard let process = world.peers[index].process else { continue }
             for info in process.machine.tracker.operations(matching: [.pinError, .unpinError, .remote]) where !info.short.error.isEmpty {
                 // What nobody has cannot be pinned; and a short queue takes one after another.
-                if options.isEmbedded, info.short.status == .pinError, !isWhole(info.cid, depth: -1) { continue }
+                if info.short.status == .pinError, !isWhole(info.cid, depth: -1) { continue }
                 // Nor can what is pinned with all below it be pinned alone.
                 if pinned(by: index)[info.cid] == .recursive, (try? process.machine.readPin(info.cid))?.options.mode == .direct { continue }
                 if options.limits.queueMax > 0, info.short.attemptCount == 0 { continue }

@@ -68,27 +68,33 @@ private struct Listed {
 extension Run {
     /// WANTS: after each step of a peer that lives on.
     func watchLists(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>, _ process: Process, _ now: Instant, _ log: inout ListLog) {
-        var hasFailed = hearOfLists(input, process, now, &log)
+        var silent = SortedSet<StreamID>()
+        var hasFailed = hearOfLists(input, process, now, &log, &silent)
         for case .stream(let effect) in effects {
             switch effect {
-            case .open(let id, let peer, let protocols) where protocols == [DagList.protocolID]: log.asked[id] = ListLog.Asked(of: peer)
+            case .open(let id, let peer, let protocols) where protocols == [DagList.protocolID]:
+                log.asked[id] = ListLog.Asked(of: peer)
+                silent.insert(id)
             case .send(let id, let bytes):
                 var reader = FrameReader(limitBytes: .max)
                 guard log.asked[id] != nil || log.served[id] != nil else { continue }
                 reader.append(bytes)
                 guard let frame = try? reader.next() else { continue }
+                silent.remove(id)
                 if log.served[id] != nil { notePage(index, id, frame, &log) } else { judgeBegun(index, input, frame, process, now, log) }
             case .reset(let id):
                 log.served.remove(id)
+                silent.remove(id)
                 if log.asked.remove(id) != nil { (hasFailed, log.endedAt) = (true, now) }
             default: break
             }
         }
+        judgeSilent(index, silent.first, log)
         if hasFailed, log.asked.isEmpty { judgeFailed(index, process.machine.isCatchingUp()) }
     }
 
     /// True where a list has ended without an answer.
-    private func hearOfLists(_ input: PeerInput, _ process: Process, _ now: Instant, _ log: inout ListLog) -> Bool {
+    private func hearOfLists(_ input: PeerInput, _ process: Process, _ now: Instant, _ log: inout ListLog, _ silent: inout SortedSet<StreamID>) -> Bool {
         switch input {
         case .connection(.disconnected(let peer)):
             // Even where the question has just left by the next connection, and is answered (seed 26).
@@ -103,6 +109,7 @@ extension Run {
                 log.served[id]?.reader.append(bytes)
                 guard let frame = try? log.served[id]?.reader.next(), let question = Listed(question: frame) else { break }
                 log.served[id]?.cursor = question.cursor
+                silent.insert(id)
                 let heads = question.heads.prefix(100).map { CID(v1: Codec.dagPB, $0) }
                 if question.cursor.isEmpty { log.served[id]?.known = process.machine.merged(among: heads) }
             } else if log.asked[id] != nil {
@@ -165,6 +172,14 @@ extension Run {
         if case .connection(.introduced) = input { return }
         guard let question = Listed(question: frame), question.cursor.isEmpty, let ended = log.endedAt, now < ended + process.peer.settings.replica.retryDelay else { return }
         world.fail(.wants, "\(world.name(index)) begins a list of blocks \((now - ended).seconds) after the last one")
+    }
+
+    /// Whoever opens a stream for a list asks for one, and whoever is asked answers: at once.
+    func judgeSilent(_ index: Int, _ silent: StreamID?, _ log: ListLog) {
+        oracles.judged += 1
+        guard let silent else { return }
+        if let asked = log.asked[silent] { return world.fail(.wants, "\(world.name(index)) opens a stream for a list of blocks of \(named(asked.of)), and asks for nothing") }
+        world.fail(.wants, "\(world.name(index)) is asked for a list of blocks\(log.served[silent].map { " by \(named($0.from))" } ?? ""), and gives no answer")
     }
 
     func judgeFailed(_ index: Int, _ isCatchingUp: Bool) {

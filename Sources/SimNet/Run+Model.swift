@@ -19,7 +19,7 @@ enum Expected {
 }
 
 /// Which allocations are right: ALC-05..09, ALC-12..16.
-struct AllocationRule {
+struct AllocationRule: Equatable {
     /// Those that stay, whatever comes to them.
     var kept: [PeerID] = []
     /// How many there must be.
@@ -27,8 +27,20 @@ struct AllocationRule {
     /// Those that may come to them, and of these, who goes first as the client asked.
     var candidates: [PeerID] = []
     var preferred: [PeerID] = []
-    /// Among the others, more goes first. Empty where nothing is said of that.
+    /// Among the others, more goes first, in each group for itself. Empty where nothing is said of that.
     var weights = SortedMap<PeerID, Int64>()
+    /// Whom each tag groups, in the order in which they have their turns: those with more room together first.
+    var groups: [[PeerID]] = []
+
+    /// How many of each group take it, if so many of them do.
+    func turns(_ count: Int) -> [Int] {
+        var taken = groups.map { _ in 0 }
+        var left = min(count, groups.reduce(0) { $0 + $1.count })
+        while left > 0 {
+            for (place, group) in groups.enumerated() where left > 0 && taken[place] < group.count { (taken[place], left) = (taken[place] + 1, left - 1) }
+        }
+        return taken
+    }
 }
 
 extension Run {
@@ -129,6 +141,25 @@ extension Run {
         return .pin(pin, AllocationRule(kept: pin.allocations ?? [], count: (pin.allocations ?? []).count))
     }
 
+    /// To whom the blocks of an add go, as a peer sees it now. Nil where nothing is said of that.
+    func rule(for options: PinOptions, at index: Int) -> AllocationRule? {
+        guard let process = world.peers[index].process else { return nil }
+        var pin = Pin(cid: Run.nothing, options: options)
+        if options.replicationFactorMin == 0 { pin.options.replicationFactorMin = process.peer.settings.factors.min }
+        if options.replicationFactorMax == 0 { pin.options.replicationFactorMax = process.peer.settings.factors.max }
+        guard pin.options.replicationFactorMin > 0, pin.options.replicationFactorMax >= pin.options.replicationFactorMin else { return nil }
+        return rule(for: pin, [], process, process.peer.clock.reading(world.now))
+    }
+    private static let nothing = CID(v1: Codec.raw, .sha2_256(of: []))
+
+    /// ALLOC: the blocks of an add go where a pin of the same options would; of a local one at least one stays here (ADD-50, ADD-55).
+    func judge(allocations told: [PeerID], _ parameters: AddParameters, _ before: AllocationRule?, at index: Int) {
+        let isFree = (parameters.options.userAllocations ?? []).isEmpty
+        guard let rule = before, rule == self.rule(for: parameters.options, at: index), !parameters.shard, !(parameters.isLocal && isFree), !told.isEmpty else { return }
+        oracles.judged += 1
+        if let fault = fault(of: told, rule) { world.fail(.alloc, "\(world.name(index)) sends what is added away, and \(fault)") }
+    }
+
     /// Nil: there are not enough.
     private func rule(for pin: Pin, _ current: [PeerID], _ process: Process, _ now: Now) -> AllocationRule? {
         let names = process.peer.settings.allocateBy, (least, most) = (pin.options.replicationFactorMin, pin.options.replicationFactorMax)
@@ -149,10 +180,19 @@ extension Run {
         guard kept.count + candidates.count >= least else { return nil }
         var rule = AllocationRule(kept: kept, count: min(most, kept.count + candidates.count), candidates: candidates)
         rule.preferred = candidates.filter((pin.options.userAllocations ?? []).contains)
-        let isOneGroup = metrics.dropLast().allSatisfy { Set($0.values.map(\.value)).count <= 1 && $0.values.allSatisfy(\.isPartitionable) }
-        if isOneGroup, let last = metrics.last, last.values.allSatisfy({ !$0.isPartitionable }) {
-            for peer in candidates where !rule.preferred.contains(peer) { rule.weights[peer] = last[peer]?.weight ?? 0 }
+        guard metrics.count <= 2, let last = metrics.last, last.values.allSatisfy({ !$0.isPartitionable }) else { return rule }
+        var groups = SortedMap<String, [PeerID]>()
+        for peer in candidates where !rule.preferred.contains(peer) {
+            rule.weights[peer] = last[peer]?.weight ?? 0
+            groups[metrics.count > 1 ? metrics[0][peer]?.value ?? "" : "", default: []].append(peer)
         }
+        func room(_ group: [PeerID]) -> Int64 {
+            group.reduce(0) { sum, peer in
+                let (more, overflows) = sum.addingReportingOverflow(rule.weights[peer] ?? 0)
+                return overflows ? .max : more
+            }
+        }
+        rule.groups = groups.sorted { (room($1.value), $0.key) < (room($0.value), $1.key) }.map(\.value)
         return rule
     }
 
@@ -206,11 +246,13 @@ extension Run {
         if allocations.count != rule.count { return "gives it to \(names(allocations)): \(allocations.count) peers, not \(rule.count)" }
         let preferred = new.filter(rule.preferred.contains).count
         if preferred < min(rule.preferred.count, rule.count - rule.kept.count) { return "gives it to \(names(new)), although \(names(rule.preferred)) were asked for" }
-        let chosen = new.compactMap { rule.weights[$0] }
-        let passedOver = rule.weights.filter { !new.contains($0.key) }
-        if let least = chosen.min(), let better = passedOver.first(where: { $0.value > least }) {
-            return "gives it to \(names(new)), and passes over \(names([better.key])), which has more room"
+        for group in rule.groups {
+            let passedOver = group.filter { !new.contains($0) }, least = group.filter(new.contains).compactMap { rule.weights[$0] }.min()
+            guard let least, let better = passedOver.first(where: { rule.weights[$0] ?? 0 > least }) else { continue }
+            return "gives it to \(names(new)), and passes over \(names([better])), which has more room"
         }
+        let taken = rule.groups.map { $0.filter(new.contains).count }
+        if taken != rule.turns(taken.reduce(0, +)) { return "gives it to \(names(new)), though the groups of peers take turns: \(rule.groups.map(names).joined(separator: ", "))" }
         return nil
     }
 }

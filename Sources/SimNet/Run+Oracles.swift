@@ -21,6 +21,10 @@ struct OracleState {
     var uploads: [(at: Int, asked: Int64, root: CID, operation: Int, isUnpinned: Bool)] = []
     /// Of the shards that adds have made, and of the lists of them, the content.
     var shardsOf: [CID: Set<CID>] = [:]
+    /// When clients asked for anything, of late.
+    var askedAt: [Int64] = []
+    /// When each peer was last asked to add something.
+    var lastAdd = SortedMap<Int, Int64>()
     /// An add in shards was broken off where nobody could clean up; and content of which a part may be left.
     var leavesShards = false
     /// When an upload in shards failed last: its peer takes them back then.
@@ -319,6 +323,7 @@ extension Run {
         checkAllocations()
         checkUploads()
         checkShards(machine: world.peers[trusted[0]].process?.machine)
+        checkParts(machine: world.peers[trusted[0]].process?.machine)
         checkOutsider(blocks)
         if !options.isBatching && !options.isSkewed { checkTombstones(blocks) }
         collectGarbage()

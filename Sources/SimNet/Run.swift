@@ -78,6 +78,7 @@ package final class Run {
         world.afterStep = { [unowned self] _, index, input, effects in checkStep(index, input, effects) }
         world.onHostileEnd = { [unowned self] _, index, fault in checkHostileWants(index, fault) }
         world.onDown = { [unowned self] _, index in forgetAsked(index) }
+        world.onUploading = { [unowned self] _, index, bytes in checkUploading(index, bytes) }
     }
 
     private func addPeers() {
@@ -98,6 +99,7 @@ package final class Run {
             if options.indexEntries < 100 { (peer.replica.replayBytesPerStep, peer.replica.mergedPerStep) = (1, 1) }
             peer.tracker.concurrentPins = max(1, options.concurrentPins)
             peer.informers.pinQueue?.bucketSize = 1
+            if options.groups > 1 { peer.informers.tags?.tags = [("group", "g\(index % options.groups)")] }
             var kubo = KuboSettings()
             // What hangs is to be over before the run is.
             (kubo.pinTimeout, kubo.unpinTimeout, kubo.repoGCTimeout) = (options.pinTimeout, options.pinTimeout, .minutes(2))

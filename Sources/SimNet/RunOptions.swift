@@ -31,6 +31,8 @@ package struct RunLimits: Equatable, Sendable {
     package var meshFactor = 0
     /// Bytes that are on their way to a peer before more of its messages wait.
     package var gossipWindow = 0
+    /// Bytes of an upload that are on their way before its client waits.
+    package var uploadWindow = 0
     /// Of the log, for a chunk of a listing; and statuses in one.
     package var listingBytes = 0
     package var statusesPerChunk = 0
@@ -49,6 +51,8 @@ package struct RunOptions: Equatable, Sendable {
     package var hasLatecomer = false
     /// More of them, where there are many: they come one after another.
     package var joiners = 0
+    /// Into how many groups tags put the peers: their pins are spread over them.
+    package var groups = 1
     /// How many others a peer knows at most when it starts, each at its address. 0 where all know all from the beginning.
     package var boots = 0
     /// Parts per million by which clocks run fast or slow, at most.
@@ -134,7 +138,7 @@ package struct RunOptions: Equatable, Sendable {
         int("peers", \.peers), span("storm", \.workloadLength), int("factor-min", \.factorMin), int("factor-max", \.factorMax),
         bool("batching", \.isBatching), int("step-crash-one-in", \.stepCrashOneIn), bool("latecomer", \.hasLatecomer),
         int("joiners", \.joiners), int("boots", \.boots),
-        int("clock-drift", \.clockDriftMax), bool("outsider", \.hasOutsider), int("contents", \.contents), bool("embedded", \.isEmbedded),
+        int("clock-drift", \.clockDriftMax), bool("outsider", \.hasOutsider), int("contents", \.contents), int("groups", \.groups), bool("embedded", \.isEmbedded),
         Field(name: "healers-off", get: { $0.healersOff.isEmpty ? "none" : $0.healersOff.map(\.rawValue).joined(separator: "+") }) { options, text in
             let names = text == "none" ? [] : text.split(separator: "+").map(String.init)
             options.healersOff = names.compactMap { Healer(rawValue: $0) }
@@ -150,6 +154,7 @@ package struct RunOptions: Equatable, Sendable {
         int("entries-per-message", \.limits.entriesPerMessage), int("listed-blocks", \.limits.listedBlocks),
         int("calls-per-peer", \.limits.callsPerPeer), int("mesh-factor", \.limits.meshFactor), int("listing-bytes", \.limits.listingBytes),
         int("statuses-per-chunk", \.limits.statusesPerChunk), int("gossip-window", \.limits.gossipWindow),
+        int("upload-window", \.limits.uploadWindow),
     ]
     /// name=value for what is not as usual.
     package var words: [String] {
@@ -172,6 +177,7 @@ extension RunLimits {
         set(callsPerPeer, \.rpc.callsPerPeerLimit, &peer)
         set(meshFactor, \.gossip.meshFactor, &peer)
         set(gossipWindow, \.gossip.outboundWindowBytes, &peer)
+        set(uploadWindow, \.uploadWindowBytes, &peer)
         set(listingBytes, \.listing.bytesPerChunk, &peer)
         set(statusesPerChunk, \.listing.statusesPerChunk, &peer)
     }

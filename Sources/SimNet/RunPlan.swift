@@ -130,6 +130,7 @@ extension RunOptions {
         if isEmbedded, limits.wantsPerPeer > 0 { limits.wantsPerPeer = max(16, limits.wantsPerPeer) }
         // What a full queue refuses is made good by recovery, and seen without it.
         if limits.queueMax > 0, heals(.recover), choices.chance(1, in: 2) { healersOff.append(.recover) }
+        if choices.chance(1, in: 3) { groups = 2 + choices.below(2) }
     }
 
     /// Runs in slow motion: writes, removals and answers meet in what is under way.
@@ -140,10 +141,11 @@ extension RunOptions {
         if choices.chance(1, in: 3) { batchAge = .seconds([12, 30][choices.below(2)]) }
     }
 
-    /// In one of six runs messages wait for each other.
+    /// In one of six runs messages wait for each other, in one of three those who upload wait for their blocks.
     mutating func drawWindow(_ tape: Tape) {
         var choices = tape.stream(.options, 6)
         if choices.chance(1, in: 6) { limits.gossipWindow = [1, 400, 2000][choices.below(3)] }
+        if choices.chance(1, in: 3) { limits.uploadWindow = [1000, 4000, 20_000][choices.below(3)] }
     }
 
     /// Small limits in one of four runs; in some of them many peers, of which a small mesh does not hold all.

@@ -28,8 +28,12 @@ package struct SimIPFS: Sendable {
     }
     package struct Answer: Equatable {
         var status = 200
-        var body = ""
+        var body: Bytes = []
+        init(status: Int = 200, body: String) { (self.status, self.body) = (status, Bytes(body.utf8)) }
+        init(body: Bytes) { self.body = body }
     }
+    /// Of a piece of a body that is being put.
+    static let putTarget = "/api/v0/block/put"
 
     package let id: PeerID
     /// Where it says that it can be reached: at one that leads nowhere, and at one that does.
@@ -42,6 +46,7 @@ package struct SimIPFS: Sendable {
     /// When it last pinned or unpinned a CID: what a status says is judged where nothing changed meanwhile.
     package private(set) var changedAt = SortedMap<CID, Int64>()
     package private(set) var emptiedAt: Int64 = -1
+    var blocks = SortedMap<Multihash, Bytes>()
     package var repoSize: UInt64 = 0
     package var storageMax: UInt64
     /// Counts its restarts.
@@ -85,6 +90,7 @@ package struct SimIPFS: Sendable {
     /// Its repository was set up anew.
     package mutating func forgetPins(at now: Int64) {
         pins = SortedMap()
+        blocks = SortedMap()
         repoSize = 0
         emptiedAt = now
     }
@@ -112,6 +118,8 @@ package struct SimIPFS: Sendable {
         guard let lacks, SimIPFS.isFetch(target), let cid = mentioned(in: target).last, pins[cid] == nil else { return false }
         return (cid.bytes.last ?? 0) & 1 == (lacks.isOdd ? 1 : 0)
     }
+    static func isStreamed(_ target: String) -> Bool { target.hasPrefix("/api/v0/pin/ls?stream=true") || target.hasPrefix("/api/v0/pin/add") }
+    static func streamError(_ message: String) -> ExchangeEvent.Trailer { .init(name: "X-Stream-Error", value: message) }
     static func isFetch(_ target: String) -> Bool { target.hasPrefix("/api/v0/pin/add") || target.hasPrefix("/api/v0/pin/update") }
 
     /// Carries out one request, as Kubo answers it.
@@ -140,6 +148,7 @@ package struct SimIPFS: Sendable {
         }
     }
 
+    static let notFound = error("block was not found locally (offline): ipld: could not find the content")
     private static let nowhere = "/ip4/198.51.100.1/tcp/4001"
 
     /// Whom an escaped address names.
@@ -206,6 +215,7 @@ extension World {
                 return schedule(process, .exchange(.failed(exchange, reason: reason)), after: .zero)
             }
             process.exchanges.insert(exchange)
+            if let put = SimIPFS.Put(request, run: peer.ipfs.run) { return process.puts[exchange] = put }
             peer.requests += 1
             if peer.ipfs.slowness > 1 { hit(.ipfsSlow) }
             let options = settings.ipfs
@@ -215,8 +225,11 @@ extension World {
             let delay = tape.span(.ipfs, UInt64(peer.index), peer.requests, low, high).nanoseconds * Int64(slowness)
             let task = SimIPFS.Task(exchange: exchange, target: request.target, run: peer.ipfs.run)
             schedule(.ipfs(process, task), of: peer, at: now + delay)
-        case .cancel(let exchange): process.exchanges.remove(exchange)
-        case .body, .endOfBody: break
+        case .cancel(let exchange):
+            process.exchanges.remove(exchange)
+            process.puts[exchange] = nil
+        case .body(let exchange, let bytes): carry(bytes, of: exchange, process)
+        case .endOfBody(let exchange): carry(nil, of: exchange, process)
         }
     }
 
@@ -241,9 +254,11 @@ extension World {
         }
         guard !peer.ipfs.isDown, task.run == peer.ipfs.run else {
             hit(.ipfsCutShort)
-            if isAwaited { feed(process, .exchange(.failed(task.exchange, reason: "unexpected EOF"))) }
+            process.puts[task.exchange] = nil
+            if isAwaited, process.exchanges.remove(task.exchange) != nil { feed(process, .exchange(.failed(task.exchange, reason: "unexpected EOF"))) }
             return
         }
+        if task.target == SimIPFS.putTarget { return takePiece(process, task.exchange) }
         introduce(peer.index, task.target)
         let held = isWatched ? peer.ipfs.pins : nil
         let isLacking = peer.ipfs.isLacking(task.target)
@@ -251,7 +266,9 @@ extension World {
             hit(.ipfsLacked)
             if peer.ipfs.lacks?.hangs == true { return peer.stuck.append((process, task)) }
         }
-        let answer = isLacking ? SimIPFS.error("block was not found locally (offline): ipld: could not find the content") : peer.ipfs.answer(task.target, at: now)
+        // It looks for it until it is there, or nobody waits any more.
+        if !isLacking, !fetch(task.target, for: peer) { return schedule(.ipfs(process, task), of: peer, at: now + Span.seconds(5).nanoseconds) }
+        let answer = isLacking ? SimIPFS.notFound : SimIPFS.wantedBlock(task.target).map { addedBlock($0, for: peer).map { SimIPFS.Answer(body: $0) } ?? SimIPFS.notFound } ?? peer.ipfs.answer(task.target, at: now)
         if let held { recordPins(peer, held, task.target) }
         noteProbes(peer, task.target)
         var choices = tape.stream(.faults, 1 << 32 | UInt64(peer.index), task.exchange.number)
@@ -263,16 +280,29 @@ extension World {
             hit(.ipfsReplyLost)
             return feed(process, .exchange(.failed(task.exchange, reason: "connection reset by peer")))
         }
+        // It had told of its progress before it found out.
+        if isLacking, task.target.contains("progress=true"), choices.chance(1, in: 2) {
+            feed(process, .exchange(.head(task.exchange, status: 200)))
+            feed(process, .exchange(.body(task.exchange, Bytes("{\"Progress\":1}\n".utf8))))
+            return feed(process, .exchange(.end(task.exchange, trailers: [SimIPFS.streamError("ipld: could not find the content")])))
+        }
         feed(process, .exchange(.head(task.exchange, status: answer.status)))
         let cuts = peer.ipfs.cutsOneIn
         if cuts > 0 && choices.chance(1, in: cuts) {
             hit(.ipfsCutAnswer)
-            let part = choices.chance(1, in: 2) ? [] : Bytes(answer.body.utf8.prefix(choices.below(answer.body.utf8.count + 1)))
+            // What fails after its first line says so behind the last, and all that stands before is whole (T07).
+            if answer.status == 200, SimIPFS.isStreamed(task.target), choices.chance(1, in: 3) {
+                let lines = answer.body.split(separator: 0x0a, omittingEmptySubsequences: false).dropLast()
+                let part = lines.prefix(choices.below(lines.count + 1)).flatMap { $0 + [0x0a] }
+                if !part.isEmpty { feed(process, .exchange(.body(task.exchange, part))) }
+                return feed(process, .exchange(.end(task.exchange, trailers: [SimIPFS.streamError("unexpected EOF")])))
+            }
+            let part = choices.chance(1, in: 2) ? [] : Bytes(answer.body.prefix(choices.below(answer.body.count + 1)))
             if !part.isEmpty { feed(process, .exchange(.body(task.exchange, part))) }
             feed(process, .exchange(.failed(task.exchange, reason: "unexpected EOF")))
             return
         }
-        if !answer.body.isEmpty { feed(process, .exchange(.body(task.exchange, Bytes(answer.body.utf8)))) }
+        if !answer.body.isEmpty { feed(process, .exchange(.body(task.exchange, answer.body))) }
         feed(process, .exchange(.end(task.exchange, trailers: [])))
     }
 

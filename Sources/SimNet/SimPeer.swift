@@ -69,6 +69,8 @@ final class Process {
     var streams = SortedMap<StreamID, SimStream>()
     /// Requests to IPFS that it still waits for.
     var exchanges: Set<ExchangeID> = []
+    /// Those of them whose body is on its way.
+    var puts: [ExchangeID: SimIPFS.Put] = [:]
 
     init(peer: SimPeer, machine: ClusterPeer) { (self.peer, self.machine) = (peer, machine) }
     /// Still the one that runs.

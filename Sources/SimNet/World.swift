@@ -56,6 +56,8 @@ package final class World {
     /// Syncs take so many times as long, and requests to IPFS, on all peers.
     package var diskPace = 1
     package var ipfsPace = 1
+    /// Blocks that were put into any daemon: nobody else has them.
+    var putBlocks: Set<Multihash> = []
     /// How long a client that lists takes for each chunk.
     package var readerPause = Span.zero
     private var hungUp = SortedSet<ClientID>()
@@ -74,6 +76,8 @@ package final class World {
     package var afterStep: ((World, Int, PeerInput, ArraySlice<PeerEffect>) -> Void)?
     /// Called when a peer has gone down, by itself or not.
     package var onDown: ((World, Int) -> Void)?
+    /// Called with the bytes of an upload that a daemon has not looked at.
+    var onUploading: ((World, Int, Int) -> Void)?
     /// Called with the digest so far after each event: where two runs part.
     package var onEvent: ((UInt64, Int64, TraceDigest) -> Void)?
     /// One line for each event, where anyone wants to read them.

@@ -317,6 +317,41 @@ extension Calls {
         calls.look(.wake, effects)
         calls.expect(.wants, "begins a list of blocks 0")
     }
+    @Test(arguments: ["asks nothing", "asks", "gives up"]) func aListThatIsNotAskedFor(what: String) throws {
+        let calls = try Calls()
+        var question = ProtobufWriter()
+        question.uint64(3, 10)
+        let opened = PeerEffect.stream(.open(calls.line, to: calls.p1, protocols: [DagList.protocolID]))
+        let rest: [String: [PeerEffect]] = ["asks": [.stream(.send(calls.line, framed(question.bytes)))], "gives up": [.stream(.reset(calls.line))]]
+        calls.look(.wake, [opened] + (rest[what] ?? []))
+        if what == "asks nothing" { calls.expect(.wants, "asks for nothing") } else { #expect(calls.run.world.failure == nil) }
+    }
+    @Test func aQuestionForAListThatIsNotAnswered() throws {
+        let calls = try Calls()
+        var question = ProtobufWriter()
+        question.uint64(3, 10)
+        calls.look(.stream(.incoming(calls.line, from: calls.p1, protocol: DagList.protocolID)), [])
+        calls.look(.stream(.received(calls.line, framed(question.bytes))), [])
+        calls.expect(.wants, "gives no answer")
+    }
+    @Test func aRequestThatHasEnded() throws {
+        let calls = try Calls()
+        let id = ExchangeID(77)
+        let sent: [PeerEffect] = [.exchange(.start(id, ExchangeRequest(target: "/api/v0/block/put", body: nil))), .exchange(.body(id, [1])), .exchange(.endOfBody(id))]
+        calls.run.noteHealth(0, .wake, sent[...])
+        #expect(calls.run.world.failure == nil)
+        calls.run.noteHealth(0, .exchange(.end(id, trailers: [])), sent[1...1])
+        calls.expect(.calls, "which has ended")
+    }
+    @Test func aDaemonThatIsAskedAllTheTime() throws {
+        let calls = try Calls()
+        calls.run.oracles.askedAt = [calls.run.world.now]
+        calls.run.oracles.health[0]?.listings = []
+        for _ in 0..<4 { calls.run.noteListing(0) }
+        #expect(calls.run.world.failure == nil)
+        calls.run.noteListing(0)
+        calls.expect(.min, "5 times in a minute")
+    }
     @Test func aListThatFailedAndIsAwaited() throws {
         let calls = try Calls()
         calls.run.judgeFailed(0, true)

@@ -24,8 +24,8 @@ final class Rest {
     func pin(_ content: Int, _ words: [String] = []) {
         run.perform(Operation(number: 900, at: .zero, peers: [0], kind: .pin, contents: [content], words: words))
     }
-    func expect(_ oracle: Oracle, _ location: SourceLocation = #_sourceLocation) {
-        #expect(world.failedOracle == oracle, "\(world.failure ?? "nothing failed")", sourceLocation: location)
+    func expect(_ oracle: Oracle, _ words: String = "", _ location: SourceLocation = #_sourceLocation) {
+        #expect(world.failedOracle == oracle && (words.isEmpty || world.failure?.contains(words) == true), "\(world.failure ?? "nothing failed")", sourceLocation: location)
     }
     func expectUnsettled(_ oracle: Oracle, _ location: SourceLocation = #_sourceLocation) {
         #expect(run.unsettled()?.oracle == oracle, "\(run.unsettled()?.text ?? "settled")", sourceLocation: location)
@@ -421,14 +421,15 @@ final class Rest {
         rest.expect(.alloc)
     }
     /// What must come of a write, by the model, and an answer that differs in one thing.
-    @Test(arguments: ["nothing", "time", "expiry", "name", "metadata", "too few", "too many", "a stranger", "a full peer", "not the preferred"])
+    @Test(arguments: ["nothing", "time", "expiry", "name", "metadata", "too few", "too many", "a stranger", "a full peer", "not the preferred", "a group twice"])
     func answersAreWhatTheModelSays(what: String) throws {
         let rest = try Rest()
         let ids = rest.world.peers.map(\.id)
         var pin = Pin(cid: Stage.content(3))
         pin.timestamp = WallTime(seconds: 1_700_000_000)
         var rule = AllocationRule(kept: [ids[0]], count: 2, candidates: [ids[1], ids[2]])
-        if what == "a full peer" { (rule.weights[ids[1]], rule.weights[ids[2]]) = (5, 9) }
+        if what == "a full peer" { (rule.weights[ids[1]], rule.weights[ids[2]], rule.groups) = (5, 9, [[ids[1], ids[2]]]) }
+        if what == "a group twice" { (rule.kept, rule.candidates, rule.groups) = ([], ids, [[ids[0], ids[1]], [ids[2]]]) }
         if what == "not the preferred" { rule.preferred = [ids[2]] }
         var answer = pin
         answer.allocations = [ids[0], ids[1]]
@@ -501,6 +502,36 @@ final class Rest {
         rest.run.oracles.shardsOf = [:]
         rest.run.checkShards(machine: machine)
         rest.expect(.add)
+    }
+    @Test func contentWithoutAPart() throws {
+        let rest = try Rest("at 2s p0 add bytes=100000 chunk=512 shard min=-1 max=-1")
+        let machine = rest.world.peers[0].process?.machine
+        rest.run.checkParts(machine: machine)
+        #expect(rest.world.failure == nil)
+        rest.run.oracles.shardsOf[Stage.content(5)] = Set(rest.run.oracles.uploads.map(\.root))
+        rest.run.checkParts(machine: machine)
+        rest.expect(.add)
+    }
+    /// Of three that were sent the blocks one has failed, or all for no reason; one that is down is a reason.
+    @Test(arguments: [("of one", "p0: x"), ("of all", "p0: x; p1: y; p2: z"), ("for a reason", "p0: x; p1: y; p2: z")])
+    func anAddThatFails(what: String, reasons: String) throws {
+        let rest = try Rest()
+        rest.world.run(for: .minutes(2))
+        if what == "for a reason" { rest.world.crash(2) }
+        let ids = rest.world.peers.map(\.id)
+        let text = ids.indices.reduce(reasons) { $0.replacing("p\($1):", with: "\(ids[$1]):") }
+        rest.run.judge(ClientFailure(Run.nowhereToPut + text), of: AddParameters(), sentTo: ids, asked: rest.world.now, at: 0)
+        if what == "for a reason" { #expect(rest.world.failure == nil) } else { rest.expect(.add, what == "of one" ? "did not fail" : "nothing was wrong") }
+    }
+    @Test func anUploadThatNobodyWaitsFor() throws {
+        let rest = try Rest("at 2s p0 add bytes=100000 chunk=512", options: " upload-window=1000")
+        rest.run.oracles.lastAdd[0] = rest.world.now
+        rest.run.checkUploading(0, 40_000)
+        #expect(rest.world.failure == nil)
+        rest.run.checkUploading(1, 100_000)
+        #expect(rest.world.failure == nil)  // another sends it
+        rest.run.checkUploading(0, 100_000)
+        rest.expect(.bound)
     }
     @Test(arguments: ["name", "local", "allocations"]) func anAddThatIsPinnedElsewhere(what: String) throws {
         let rest = try Rest("at 2s p0 add bytes=3000 chunk=512", options: " embedded=yes")
