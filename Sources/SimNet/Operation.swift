@@ -202,8 +202,8 @@ extension Operation {
         let pause = choices.chance(1, in: 2) ? choices.span(.milliseconds(1), .seconds(4)) : choices.span(.seconds(1), .seconds(60))
         var again = Operation(number: number, at: at + pause, peers: peers, kind: .add)
         again.words = words.filter { $0 != "break-off" && !$0.hasPrefix("same=") } + ["same=\(self.number)"]
-        if choices.chance(1, in: 2) { again.peers = [choices.below(options.peers)] }
-        if choices.chance(2, in: 3) { again.words.append("break-off") }
+        if choices.chance(1, in: 4) { again.peers = [choices.below(options.peers)] }
+        if choices.chance(words.contains("break-off") ? 1 : 2, in: 3) { again.words.append("break-off") }
         return again.at < options.workloadLength ? again : nil
     }
 
@@ -270,7 +270,9 @@ extension Operation {
             }
         case .add:
             let isSharded = choices.chance(2, in: 9)
-            words = ["bytes=\(choices.chance(isSharded ? 5 : 1, in: 10) ? 100_000 : choices.below(4000))", "chunk=512"]
+            // Larger than a window, where that is small.
+            let often = isSharded ? 5 : options.limits.uploadWindow > 0 ? 3 : 1
+            words = ["bytes=\(choices.chance(often, in: 10) ? 100_000 : choices.below(4000))", "chunk=512"]
             for word in ["local", "raw", "v1", "trickle", "wrap", "no-pin"] where choices.chance(word == "raw" ? 4 : 1, in: 9) { words.append(word) }
             // What is broken off after its first shards have been pinned leaves nothing behind.
             if choices.chance(isSharded ? 3 : 1, in: 9) { words.append("break-off") }
