@@ -353,10 +353,16 @@ extension Run {
                 }
                 log.passed[message.id] = world.now
             }
-            guard !said.unwanted.isEmpty, said.unwanted.contains(where: { id in !log.seen.contains(id) && step.heard?.messages.contains { $0.id == id && world.published.contains($0.digest) } != true })
-            else { continue }
+            guard !said.unwanted.isEmpty, said.unwanted.contains(where: { !hasMessage($0, log, step, process) }) else { continue }
             return failGossip(step, "tells \(world.name(other)) not to send a message that it does not have")
         }
+    }
+
+    /// It has had it, hears it now, or says it now: to others perhaps (seed 115616758), or to nobody yet, where all have to wait for it.
+    private func hasMessage(_ id: UInt64, _ log: GossipLog, _ step: GossipStep, _ process: Process) -> Bool {
+        if log.seen.contains(id) || step.heard?.messages.contains(where: { $0.id == id && world.published.contains($0.digest) }) == true { return true }
+        if step.said.contains(where: { $0.all.messages.contains { $0.id == id && $0.author == process.peer.id.bytes } }) { return true }
+        return step.heard == nil && world.peers.contains { process.machine.hasGossipWaiting(for: $0.id) }
     }
 
     /// What is new goes to the whole mesh at once, but for who has it.
