@@ -27,6 +27,8 @@ struct Asked {
     var wasBehind = false
     /// What must come of it.
     var expected: Expected?
+    /// Where the blocks of an add must go.
+    var rule: AllocationRule?
     /// What was held since then of what it asks about.
     var views = Views()
 }

@@ -65,6 +65,7 @@ extension Run {
     func noteExpected(_ client: ClientID, _ request: ClientRequest, _ process: Process) {
         noteViews(client, request)
         guard oracles.asked[client] != nil, process.machine.replica.isOpen else { return }
+        if case .add(let parameters) = request { oracles.asked[client]?.rule = rule(for: parameters.options, at: process.index) }
         do throws(LogFault) { oracles.asked[client]?.expected = try expected(request, process) } catch {}
     }
 

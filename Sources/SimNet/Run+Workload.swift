@@ -147,7 +147,7 @@ extension Run {
         let size = max(0, min(words.number("bytes") ?? 1000, 10 << 20))
         let asked = world.now
         oracles.lastAdd[index] = asked
-        let rule = rule(for: parameters.options, at: index)
+        let number = ClientID(world.nextClient + 1)
         var (root, told, parts): (CID?, [PeerID], [CID]) = (nil, [], [])
         let client = ask(index, operation, .add(parameters)) { [unowned self] reply in
             switch reply {
@@ -164,7 +164,7 @@ extension Run {
                 oracles.uploads.append((index, asked, root, operation.number, parameters.noPin))
                 for part in parts { oracles.shardsOf[part, default: []].insert(root) }
                 checkUpload(root, asked: asked)
-                if size >= 64 { judge(allocations: told, parameters, rule, at: index) }
+                if size >= 64 { judge(allocations: told, parameters, oracles.asked[number]?.rule, at: index) }
                 if size >= 64 { checkPin(of: root, parameters, told: told, asked: asked, at: index) }  // two may be empty
             case .failed(let failure):
                 if !words.has("break-off"), size > 0 { judge(failure, of: parameters, sentTo: told, asked: asked, at: index) }

@@ -523,6 +523,17 @@ final class Rest {
         rest.run.judge(ClientFailure(Run.nowhereToPut + text), of: AddParameters(), sentTo: ids, asked: rest.world.now, at: 0)
         if what == "for a reason" { #expect(rest.world.failure == nil) } else { rest.expect(.add, what == "of one" ? "did not fail" : "nothing was wrong") }
     }
+    @Test func blocksThatGoElsewhere() throws {
+        let rest = try Rest()
+        var parameters = AddParameters()
+        (parameters.options.replicationFactorMin, parameters.options.replicationFactorMax) = (1, 2)
+        let rule = try #require(rest.run.rule(for: parameters.options, at: 0)), ids = rest.world.peers.map(\.id)
+        let most = ids.sorted { rule.weights[$0] ?? 0 > rule.weights[$1] ?? 0 }
+        rest.run.judge(allocations: Array(most.prefix(2)), parameters, rule, at: 0)
+        #expect(rest.world.failure == nil && rule.count == 2 && rule.groups.count == 1)
+        rest.run.judge(allocations: [most[0]], parameters, rule, at: 0)
+        rest.expect(.alloc, "not 2")
+    }
     @Test func anUploadThatNobodyWaitsFor() throws {
         let rest = try Rest("at 2s p0 add bytes=100000 chunk=512", options: " upload-window=1000")
         rest.run.oracles.lastAdd[0] = rest.world.now
