@@ -278,8 +278,9 @@ extension Run {
                 // Whether IPFS holds the root of what lies in shards is nobody's business: a plain pin of it was made elsewhere meanwhile.
                 if pin.type == .meta, let status = pins[pin.cid] { wanted[pin.cid] = status }
                 guard isAllocated(pin, to: process.peer.id) else { continue }
-                // What nobody has stays as it is: nothing below the root of a direct pin can be fetched either. Shards are uploaded.
-                guard pins[pin.cid] == .recursive || pin.type == .shard && !mayHaveLostBlocks || isWhole(pin.cid, depth: Int64(pin.maxDepth)) else {
+                // What nobody has stays as it is: nothing below the root of a direct pin can be fetched either. Shards are uploaded, and gone
+                // with a repository that was set up anew (seed 257786437).
+                guard pins[pin.cid] == .recursive || pin.type == .shard && !mayHaveLostBlocks && !world.peers.contains(where: { $0.ipfs.emptiedAt >= 0 }) || isWhole(pin.cid, depth: Int64(pin.maxDepth)) else {
                     wanted[pin.cid] = pins[pin.cid]
                     continue
                 }
