@@ -519,7 +519,11 @@ package struct Replica: Sendable {
             switch item {
             case .block(let block, _, let operations, let isOwn):
                 for operation in operations { effects.append(.finished(operation, .disk(error))) }
-                if !isOwn { wanted[block.hash]?.isArriving = false; effects.append(.want([block.cid])) }
+                // Not wanted any more where the same has been made here meanwhile (seed 5001).
+                if !isOwn, wanted[block.hash] != nil {
+                    wanted[block.hash]?.isArriving = false
+                    effects.append(.want([block.cid]))
+                }
             case .operation(let id, _): effects.append(.finished(id, .disk(error)))
             case .flag: break
             }

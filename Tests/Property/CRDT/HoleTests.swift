@@ -71,6 +71,22 @@ import Testing
         #expect(heads(room, 1) == [block] && room.members[1].unwanted == [block])
     }
 
+    /// Nor when the disk loses what the others sent meanwhile (seed 5001).
+    @Test func whatOneHasMadeNobodyIsAskedForAgain() throws {
+        var room = try Room(2)
+        room.fetches = false
+        room.put(0, "/k", [1])
+        let cid = try #require(heads(room, 0).first)
+        let block = try #require(try room.members[0].replica.block(cid))
+        room.deliver(Announcement.encode([cid]), to: 1)
+        room.holdsSyncs = true
+        room.put(1, "/k", [1])
+        room.act(1) { $0.onBlock(cid, block, now: $1, effects: &$3) }
+        room.endSyncs(1)
+        room.failSyncs()
+        #expect(heads(room, 1) == [cid] && room.members[1].wanted == [cid])
+    }
+
     /// Run 780050: a block that had arrived at the last moment, and waited for its sync, kept its peer waking over and over.
     @Test func whatHasArrivedHasNoDeadline() throws {
         var room = try holedRoom()

@@ -14,7 +14,8 @@ struct Room {
         var hooks: [Replica.Effect] = []
         var lines: [LogLine] = []
         var finished: [OperationID: ReplicaError?] = [:]
-        /// Of which nobody is asked any more.
+        /// Of which others are asked, and of which nobody is asked any more, in order.
+        var wanted: [CID] = []
         var unwanted: [CID] = []
     }
     struct Broadcast {
@@ -63,7 +64,9 @@ struct Room {
                 guard let event = members[index].disk.carryOut(disk) else { continue }
                 if holdsSyncs { held.append((index, event)) } else { act(index) { $0.onDisk(event, now: $1, effects: &$3) } }
             case .job(let job): finish(index, job)
-            case .want(let cids): if fetches { fetch(index, cids) }
+            case .want(let cids):
+                members[index].wanted += cids
+                if fetches { fetch(index, cids) }
             case .announce(let payload): broadcasts.append(Broadcast(by: index, payload: payload))
             case .changed: members[index].hooks.append(effect)
             case .finished(let id, let failure): members[index].finished[id] = .some(failure)
@@ -89,8 +92,10 @@ struct Room {
         endSyncs()
     }
 
-    mutating func endSyncs() {
-        while !held.isEmpty {
+    mutating func endSyncs(_ count: Int = .max) {
+        var left = count
+        while !held.isEmpty, left > 0 {
+            left -= 1
             let (index, event) = held.removeFirst()
             act(index) { $0.onDisk(event, now: $1, effects: &$3) }
         }
