@@ -150,7 +150,8 @@ package enum JournalRecord: Journaled, Sendable {
 /// was written yet: files grow before they are written to.
 package enum JournalFrame {
     package static let magic = Bytes("ICJRNL\r\n".utf8)
-    package static let version: UInt64 = 1
+    /// One more whenever what is written has other fields, or another order.
+    package static let version: UInt64 = 2
     static let headBytes = 8
     static let checkBytes = 8
     static let blankBytes = 8192

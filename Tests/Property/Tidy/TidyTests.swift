@@ -2,6 +2,7 @@
 
 import Encoding
 import Foundation
+import Journal
 import Kernel
 import TestSupport
 import Testing
@@ -147,6 +148,19 @@ enum Tidy {
     ])
     func soundSourcesPass(_ source: String) {
         #expect(Tidy.offences(file: "sound", module: "Cluster", source: source).isEmpty, "\(source)")
+    }
+
+    /// Journals have no field numbers: one of other fields must be refused by its version, and not read wrongly.
+    @Test func theJournalHasAVersionForItsFields() throws {
+        let sources = try swiftFiles(below: "Sources/Core/Journal").filter { $0.lastPathComponent.contains("Coding") }
+        let code = try sources.flatMap { file in
+            try String(contentsOf: file, encoding: .utf8).split(separator: "\n").map { $0.trimmingCharacters(in: .whitespaces) }
+                .filter { !$0.isEmpty && !$0.hasPrefix("//") && !$0.hasPrefix("import ") }
+        }
+        let fingerprint = mix(Bytes(code.joined(separator: "\n").utf8), seed: JournalFrame.version).low
+        #expect(
+            fingerprint == 0x77b8c44a3207410d,
+            "what is journaled has changed: raise JournalFrame.version, and put 0x\(String(fingerprint, radix: 16)) here")
     }
 
     @Test func nothingIsLeftForLater() throws {
