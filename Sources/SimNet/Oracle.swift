@@ -74,7 +74,7 @@ package enum Oracle: String, CaseIterable, Sendable {
         case .lookup: "Whoever looks for a peer asks the nearest that it has heard of, a few at a time; who answers is in the table and who does not is not, and others are told of the nearest in it; who is not reached is looked for, and those around are, again and again."
         case .bound: "Memory and queues stay within their limits, whoever uploads waits for its blocks to be taken, and nothing is kept for those who have gone."
         case .spin: "Time passes."
-        case .start: "A peer starts on whatever a crash has left of its disk; all that it had merged is there, and nothing is damaged."
+        case .start: "A peer starts on whatever a crash has left of its disk; all that it had merged is there, and nothing is damaged; and it says when it is ready."
         case .trap: "No invariant of a machine breaks: counters are folds over what they count, nothing is known twice."
         case .endless: "Every step ends."
         }

@@ -113,6 +113,7 @@ extension Run {
         guard !oracles.gone.contains(client) else { return }  // its hanging up may have overtaken its question
         guard let asked = oracles.asked[client] else { return world.fail(.answer, "client \(client.number) is answered after the end: \(describe(reply))") }
         oracles.judged += 1
+        judgeFollower(reply, asked)
         switch reply {
         case .item(let item): judge(item, client, asked)
         case .end:
@@ -133,6 +134,22 @@ extension Run {
             }
         case .pause, .resume: break
         }
+    }
+
+    /// ANSWER: who follows writes nothing, and tells of itself alone (CLU-02, CLU-20).
+    private func judgeFollower(_ reply: ClientReply, _ asked: Asked) {
+        guard options.outsiderFollows, asked.peer == outsider, let own = outsider.map({ world.peers[$0].id }) else { return }
+        let infos: [GlobalPinInfo]
+        switch reply {
+        case .item(.info(let info)): infos = [info]
+        case .item(.infos(let many)): infos = many
+        case .item, .end:
+            if asked.request.isWrite { world.fail(.answer, "\(world.name(asked.peer)) follows, and takes up \(asked.request)") }
+            return
+        case .failed, .pause, .resume: return
+        }
+        guard let other = infos.lazy.flatMap(\.peers).first(where: { $0.key != own }) else { return }
+        world.fail(.answer, "\(world.name(asked.peer)) follows, and tells what \(named(other.key)) does")
     }
 
     private func judge(_ item: ClientItem, _ client: ClientID, _ asked: Asked) {
@@ -255,6 +272,8 @@ extension Run {
 
     /// TRUTH: of its own pins a peer knows what it has pinned since it listed them.
     private func judgeOwnSurvey(_ said: PinInfoShort, _ cid: CID, _ index: Int, _ asked: Asked) {
+        // Of one content it is told how it was when it was asked about, however long the others take (seed 400292).
+        guard asked.request.askedCIDs.isEmpty else { return }
         guard index == asked.peer, said.status == .unexpectedlyUnpinned, !plan.troublesIPFS, !plan.spoilsDisks,
             let kind = world.peers[index].ipfs.pins[cid], let pinned = world.peers[index].ipfs.changedAt[cid], pinned < world.now,
             pinned > oracles.startedAt[index] ?? 0, let pin = try? world.peers[index].process?.machine.readPin(cid), (kind == .direct) == (pin.options.mode == .direct)

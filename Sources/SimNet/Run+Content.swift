@@ -82,12 +82,25 @@ extension Run {
             return fault.isLate || began > world.now || fault.length > .zero && began + fault.length.nanoseconds < from
         } && !plan.faults.contains { $0.isLate && world.now > (Run.warmUp + options.workloadLength).nanoseconds }
     }
+    /// ADD: what is to be added without a pin has none, if nobody pins it by other ways (ADD-54).
+    func checkUnpinned() {
+        guard let machine = trusted.first.flatMap({ world.peers[$0].process?.machine }) else { return }
+        let adds = plan.operations.lazy.filter { $0.kind == .add }.map { (file: Words($0.words).number("same") ?? $0.number, number: $0.number, words: Words($0.words)) }
+        for upload in oracles.uploads where upload.isUnpinned {
+            guard let file = adds.first(where: { $0.number == upload.operation })?.file, adds.allSatisfy({ $0.file != file || $0.words.has("no-pin") }),
+                adds.allSatisfy({ $0.file != file || ($0.words.number("bytes") ?? 1000) >= 64 }),
+                !oracles.askedWrites.contains(where: { $0.cid == upload.root }), (try? machine.readPin(upload.root)) != nil
+            else { continue }
+            return world.fail(.add, "\(world.name(upload.at)) was to add \(upload.root) without a pin, and it is pinned")
+        }
+    }
+
     /// BOUND: whoever uploads waits for its blocks to be taken. Each has headers, and what was sent before the client waited comes as well.
     /// What others send it, they send through the network, which holds more; and who was asleep finds all that came meanwhile.
     func checkUploading(_ index: Int, _ bytes: Int) {
         let wokeUp = world.peers[index].sleeps.last.map { world.now - $0.to < Span.minutes(2).nanoseconds } ?? false
         guard !wokeUp, !oracles.lastAdd.contains(where: { $0.key != index && world.now - $0.value < Span.minutes(2).nanoseconds }) else { return }
-        let piece = (plan.operations.lazy.filter { $0.kind == .add }.map { Words($0.words).number("bytes") ?? 0 }.max() ?? 0) / Run.pieces
+        let piece = largestAdd / Run.pieces
         let most = (world.peers[index].settings.uploadWindowBytes + 3 * piece) * 3 / 2 + 30_000
         oracles.judged += 1
         if bytes > most { world.fail(.bound, "\(bytes) bytes of an upload wait for the daemon of \(world.name(index)), of \(most) at most") }

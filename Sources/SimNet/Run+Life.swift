@@ -15,6 +15,7 @@ final class LifeLog {
     var lookups: LookupLog
     var lists = ListLog()
     var pace = PaceLog()
+    var hasSaidThatItIsReady = false
     /// What the blocks of its embedded node take.
     var blockBytes: Int?
     /// Bytes of all its streams; and those that it has reset, on which more may come that waited while it was asleep.
@@ -51,7 +52,14 @@ extension Run {
         }
         guard !world.isStepCut, let log = lifeLogs[index] else { return }
         if case .stream(let event) = input { log.note(event) }
-        for case .stream(let effect) in effects { log.note(effect) }
+        for effect in effects {
+            switch effect {
+            case .stream(let effect): log.note(effect)
+            case .ready: log.hasSaidThatItIsReady = true
+            default: break
+            }
+        }
+        if process.machine.isReady != log.hasSaidThatItIsReady, process.machine.isReady { world.fail(.start, "\(world.name(index)) is ready, and nobody is told") }
         watchGossip(index, input, effects, process, now, &log.gossip)
         watchExchange(index, input, effects, process, &log.exchange)
         watchCalls(index, input, effects, process, now, &log.calls)

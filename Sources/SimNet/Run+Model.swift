@@ -70,6 +70,12 @@ extension Run {
     }
 
     private func expected(_ request: ClientRequest, _ process: Process) throws(LogFault) -> Expected? {
+        if process.peer.settings.isFollower {
+            switch request {
+            case .pin, .unpin, .pinAll, .unpinAll, .add: return .refusal("is asked of a follower", says: "this peer is configured to be in follower mode. Write operations are disabled")
+            default: return nil
+            }
+        }
         switch request {
         case .pin(let pin): return try expected(pin, process)
         case .pinPath(let path):
@@ -89,13 +95,18 @@ extension Run {
         }
     }
 
+    /// Zero is as it is set (CLU-03).
+    private static func factors(of options: PinOptions, _ settings: PeerSettings) -> (least: Int, most: Int) {
+        let (least, most) = (options.replicationFactorMin, options.replicationFactorMax)
+        return (least == 0 ? settings.factors.min : least, most == 0 ? settings.factors.max : most)
+    }
+
     private func expected(_ asked: Pin, _ process: Process) throws(LogFault) -> Expected? {
         let settings = process.peer.settings, now = process.peer.clock.reading(world.now)
         if let source = asked.options.pinUpdate, source != asked.cid { return try expectedUpdate(of: source, asked, now) { cid throws(LogFault) in try held(cid, process) } }
         var pin = asked
-        if pin.options.replicationFactorMin == 0 { pin.options.replicationFactorMin = settings.factors.min }
-        if pin.options.replicationFactorMax == 0 { pin.options.replicationFactorMax = settings.factors.max }
-        let (least, most) = (pin.options.replicationFactorMin, pin.options.replicationFactorMax)
+        let (least, most) = Run.factors(of: asked.options, settings)
+        (pin.options.replicationFactorMin, pin.options.replicationFactorMax) = (least, most)
         if let fault = Run.faultOfFactors(least, most) { return .refusal("has factors that make no sense", says: "cluster.replication_factor_\(fault)") }
         if !isUnset(pin.options.expireAt), pin.options.expireAt < now.wall { return .refusal("has expired before it is pinned", says: "pin.ExpireAt set before current time") }
         let existing = try held(pin.cid, process)
@@ -118,8 +129,7 @@ extension Run {
     /// ANSWER: pins that are asked for together are refused for what each by itself would be.
     func judgeTaken(_ options: PinOptions, askedAt asked: Int64, by index: Int) {
         let settings = world.peers[index].settings, wall = world.peers[index].clock.reading(asked).wall
-        let least = options.replicationFactorMin == 0 ? settings.factors.min : options.replicationFactorMin
-        let most = options.replicationFactorMax == 0 ? settings.factors.max : options.replicationFactorMax
+        let (least, most) = Run.factors(of: options, settings)
         oracles.judged += 1
         func complain(_ text: String) { world.fail(.answer, "\(world.name(index)) has taken many pins, which \(text)") }
         if let fault = Run.faultOfFactors(least, most) { return complain("have factors that make no sense: \(fault)") }
@@ -146,9 +156,9 @@ extension Run {
     func rule(for options: PinOptions, at index: Int) -> AllocationRule? {
         guard let process = world.peers[index].process else { return nil }
         var pin = Pin(cid: Run.nothing, options: options)
-        if options.replicationFactorMin == 0 { pin.options.replicationFactorMin = process.peer.settings.factors.min }
-        if options.replicationFactorMax == 0 { pin.options.replicationFactorMax = process.peer.settings.factors.max }
-        guard pin.options.replicationFactorMin > 0, pin.options.replicationFactorMax >= pin.options.replicationFactorMin else { return nil }
+        let (least, most) = Run.factors(of: options, process.peer.settings)
+        guard least > 0, most >= least else { return nil }
+        (pin.options.replicationFactorMin, pin.options.replicationFactorMax) = (least, most)
         return rule(for: pin, [], process, process.peer.clock.reading(world.now))
     }
     private static let nothing = CID(v1: Codec.raw, .sha2_256(of: []))

@@ -321,6 +321,7 @@ extension Run {
         checkRefold(blocks, replica)
         checkDurable(blocks)
         checkWrites()
+        checkUnpinned()
         checkAllocations()
         checkUploads()
         checkShards(machine: world.peers[trusted[0]].process?.machine)

@@ -161,6 +161,9 @@ extension Run {
             guard let other = world.indexes[one.peer] else { continue }
             let mayBeUnknown = !one.error.isEmpty && one.peerName.isEmpty
             if one.peerName != world.peers[other].settings.peerName, !mayBeUnknown { return "calls \(world.name(other)) \(one.peerName), which has collected its garbage" }
+            guard one.error.isEmpty, !options.isEmbedded, other != outsider else { continue }
+            let told = world.peers[other].ipfs.collections.last { $0.at >= asked.at && $0.garbage == one.keys }
+            if told == nil { return "tells that the daemon of \(world.name(other)) has removed \(one.keys), which it has not" }
         }
         if Set(all.map(\.peer)).count != all.count { return "tells twice what one peer has collected" }
         let missing = members.first { peer in peer != outsider.map { world.peers[$0].id } && !all.contains { $0.peer == peer } }

@@ -52,6 +52,8 @@ package final class Run {
     var looks = 0
     /// What the numbers of contents stand for.
     var contents: [Int: CID] = [:]
+    /// Bytes of the largest file that is added.
+    private(set) lazy var largestAdd = plan.operations.lazy.filter { $0.kind == .add }.compactMap { Words($0.words).number("bytes") }.max() ?? 0
     private var settledAfter: Span?
     /// Who is not lost for good, nor an absentee for now; and of these, who is trusted.
     var present: [Int] { world.peers.indices.filter { !world.peers[$0].isLost && !absent.contains($0) } }
@@ -88,6 +90,7 @@ package final class Run {
         world.addPeers(options.peers + (options.hasOutsider ? 1 : 0)) { peer in
             let isOdd = options.isSkewed && index % 2 == 1
             if options.hasOutsider { peer.trust = .only(SortedSet(inside.elements + [peer.me])) }
+            peer.isFollower = options.outsiderFollows && index == options.peers
             peer.factors = ReplicationFactors(min: isOdd ? 1 : options.factorMin, max: options.factorMax)
             peer.isRepinningDisabled = !options.heals(.repin)
             peer.replica.repairInterval = options.heals(.repair) ? .minutes(10) : .hours(24)

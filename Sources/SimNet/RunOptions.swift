@@ -59,6 +59,8 @@ package struct RunOptions: Equatable, Sendable {
     package var clockDriftMax = 0
     /// One more peer, which nobody else trusts: it may listen, be allocated to, and change nothing.
     package var hasOutsider = false
+    /// It is a follower: it writes nothing itself.
+    package var outsiderFollows = false
     /// How many CIDs are written: with few, many writes meet.
     package var contents = 12
     /// Peers hold content themselves, and clients upload it.
@@ -138,7 +140,7 @@ package struct RunOptions: Equatable, Sendable {
         int("peers", \.peers), span("storm", \.workloadLength), int("factor-min", \.factorMin), int("factor-max", \.factorMax),
         bool("batching", \.isBatching), int("step-crash-one-in", \.stepCrashOneIn), bool("latecomer", \.hasLatecomer),
         int("joiners", \.joiners), int("boots", \.boots),
-        int("clock-drift", \.clockDriftMax), bool("outsider", \.hasOutsider), int("contents", \.contents), int("groups", \.groups), bool("embedded", \.isEmbedded),
+        int("clock-drift", \.clockDriftMax), bool("outsider", \.hasOutsider), bool("outsider-follows", \.outsiderFollows), int("contents", \.contents), int("groups", \.groups), bool("embedded", \.isEmbedded),
         Field(name: "healers-off", get: { $0.healersOff.isEmpty ? "none" : $0.healersOff.map(\.rawValue).joined(separator: "+") }) { options, text in
             let names = text == "none" ? [] : text.split(separator: "+").map(String.init)
             options.healersOff = names.compactMap { Healer(rawValue: $0) }

@@ -131,6 +131,7 @@ extension RunOptions {
         // What a full queue refuses is made good by recovery, and seen without it.
         if limits.queueMax > 0, heals(.recover), choices.chance(1, in: 2) { healersOff.append(.recover) }
         if choices.chance(1, in: 3) { groups = 2 + choices.below(2) }
+        outsiderFollows = hasOutsider && choices.chance(1, in: 2)
     }
 
     /// Runs in slow motion: writes, removals and answers meet in what is under way.
@@ -228,7 +229,7 @@ extension RunPlan {
             let most = (isFocused ? row.countMax * 2 : row.countMax) * (options.boots > 0 ? row.crowdFactor(options.peers) : 1)
             for count in 0..<1 + choices.below(most) {
                 var own = tape.stream(.faults, UInt64(place) + 1, UInt64(count) + 1)
-                if let fault = draw(row, 100 * (place + 1) + count, &own), budget.allows(fault) { faults.append(fault) }
+                if let fault = draw(row, 100 * (place + 1) + count, &own).map(meeting), budget.allows(fault) { faults.append(fault) }
             }
         }
         for fault in faults where !drawing.without.contains(.process) {
@@ -270,6 +271,18 @@ extension RunPlan {
             return Fault(number: fault.number + 50, kind: .crash, at: fault.at + fault.length + Span(nanoseconds: pause.nanoseconds / 4), length: length, peers: fault.peers)
         default: return nil
         }
+    }
+
+    /// One of three faults of a peer strikes when something has just been asked of it, or is about to be.
+    private func meeting(_ fault: Fault) -> Fault {
+        var choices = tape.stream(.faults, 1 << 42 | UInt64(fault.number))
+        guard [.process, .disk, .ipfs].contains(fault.kind.row.family), !operations.isEmpty, choices.chance(1, in: 3) else { return fault }
+        let operation = operations[choices.below(operations.count)]
+        let delay = choices.span(.zero, [.milliseconds(30), .milliseconds(600), .seconds(5)][choices.below(3)])
+        var fault = fault
+        fault.at = min(options.workloadLength, max(.zero, operation.at + delay - .milliseconds(10)))
+        if fault.peers.count == 1 { fault.peers = [operation.peers[choices.below(operation.peers.count)]] }
+        return fault
     }
 
     private var everyone: [Int] { Array(0..<options.peers + (options.hasOutsider ? 1 : 0)) }

@@ -37,13 +37,15 @@ extension SimIPFS {
         /// Blocks that are whole now: what stands between two delimiters, below its headers.
         mutating func blocks() -> [Bytes] {
             let lineEnd = Bytes("\r\n".utf8)
-            var found: [Bytes] = []
-            while text.starts(with: delimiter), let next = text.dropFirst(delimiter.count).firstRange(of: lineEnd + delimiter),
-                let head = text[..<next.lowerBound].firstRange(of: lineEnd + lineEnd)
+            let (blank, mark) = (lineEnd + lineEnd, lineEnd + delimiter)
+            var (found, done): ([Bytes], Int) = ([], 0)
+            while text[done...].starts(with: delimiter), let next = text.position(of: mark, from: done + delimiter.count),
+                let head = text.position(of: blank, from: done), head < next
             {
-                found.append(Bytes(text[head.upperBound..<next.lowerBound]))
-                text.removeFirst(next.lowerBound + lineEnd.count)
+                found.append(Bytes(text[(head + blank.count)..<next]))
+                done = next + lineEnd.count
             }
+            text.removeFirst(done)
             return found
         }
         var isClosed: Bool { text.starts(with: delimiter + Bytes("--".utf8)) }
@@ -80,19 +82,20 @@ extension World {
         put.hasAnswered = hasAnswered || !found.isEmpty || piece == nil
         process.puts[exchange] = put
         if piece != nil, put.unread.isEmpty { feed(process, .exchange(.drained(exchange))) }
-        func isOpen() -> Bool { process.isCurrent && process.puts[exchange] != nil }
+        func tell(_ event: ExchangeEvent) {
+            if process.isCurrent, process.puts[exchange] != nil { feed(process, .exchange(event)) }
+        }
         func end(_ event: ExchangeEvent) {
-            guard isOpen() else { return }
-            process.puts[exchange] = nil
+            guard process.isCurrent, process.puts.removeValue(forKey: exchange) != nil else { return }
             process.exchanges.remove(exchange)
             feed(process, .exchange(event))
         }
         if peer.ipfs.isFull, !found.isEmpty {
             hit(.ipfsFull)
             let message = "write /data/ipfs/blocks: no space left on device"
-            if !hasAnswered, isOpen() {
-                feed(process, .exchange(.head(exchange, status: 500)))
-                if isOpen() { feed(process, .exchange(.body(exchange, SimIPFS.error(message).body))) }
+            if !hasAnswered {
+                tell(.head(exchange, status: 500))
+                tell(.body(exchange, SimIPFS.error(message).body))
                 return end(.end(exchange, trailers: []))
             }
             return end(.end(exchange, trailers: [SimIPFS.streamError(message)]))
@@ -104,7 +107,7 @@ extension World {
         // Some proxies end an answer in good order, whatever became of the daemon: with what it has just been given, or without.
         let ending = choices.below(3)
         if isCut, ending == 0 {
-            if !hasAnswered, isOpen() { feed(process, .exchange(.head(exchange, status: 200))) }
+            if !hasAnswered { tell(.head(exchange, status: 200)) }
             return end(.end(exchange, trailers: []))
         }
         var lines: Bytes = []
@@ -118,16 +121,16 @@ extension World {
             hit(.ipfsReplyLost)
             return end(.failed(exchange, reason: "connection reset by peer"))
         }
-        if !hasAnswered, put.hasAnswered, isOpen() { feed(process, .exchange(.head(exchange, status: 200))) }
+        if !hasAnswered, put.hasAnswered { tell(.head(exchange, status: 200)) }
         if isCut, ending == 1 {
-            if isOpen() { feed(process, .exchange(.body(exchange, lines))) }
+            tell(.body(exchange, lines))
             return end(.end(exchange, trailers: []))
         }
         if isCut {
-            if isOpen() { feed(process, .exchange(.body(exchange, Bytes(lines.prefix(choices.below(lines.count)))))) }
+            tell(.body(exchange, Bytes(lines.prefix(choices.below(lines.count)))))
             return end(.failed(exchange, reason: "unexpected EOF"))
         }
-        if !lines.isEmpty, isOpen() { feed(process, .exchange(.body(exchange, lines))) }
+        if !lines.isEmpty { tell(.body(exchange, lines)) }
         guard piece == nil else { return }
         guard put.isClosed else { return end(.end(exchange, trailers: [SimIPFS.streamError("unexpected EOF")])) }
         end(.end(exchange, trailers: []))
@@ -152,5 +155,20 @@ extension World {
             if depth < limit { pending += ((try? links(of: block, cid: cid)) ?? []).map { ($0, depth + 1) } }
         }
         return true
+    }
+}
+
+extension Bytes {
+    /// Where that begins which is looked for, at the earliest.
+    fileprivate func position(of mark: Bytes, from start: Int) -> Int? {
+        withUnsafeBytes { bytes in
+            var at = start
+            while at + mark.count <= bytes.count {
+                guard let next = bytes[at...(bytes.count - mark.count)].firstIndex(of: mark[0]) else { return Int?.none }
+                if bytes[next..<(next + mark.count)].elementsEqual(mark) { return next }
+                at = next + 1
+            }
+            return nil
+        }
     }
 }

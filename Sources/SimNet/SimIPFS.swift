@@ -47,6 +47,8 @@ package struct SimIPFS: Sendable {
     package private(set) var changedAt = SortedMap<CID, Int64>()
     package private(set) var emptiedAt: Int64 = -1
     var blocks = SortedMap<Multihash, Bytes>()
+    /// What it has collected, and when.
+    private(set) var collections: [(at: Int64, garbage: [IPFSRepoGC])] = []
     package var repoSize: UInt64 = 0
     package var storageMax: UInt64
     /// Counts its restarts.
@@ -143,9 +145,18 @@ package struct SimIPFS: Sendable {
                 return SimIPFS.error("connect failure: no good addresses")
             }
             return Answer(body: "{\"Strings\":[\"connect \(other) success\"]}\n")
-        case "/api/v0/repo/gc": return Answer(body: "")
+        case "/api/v0/repo/gc": return collectGarbage(now)
         default: return Answer(status: 404, body: "404 page not found")
         }
+    }
+
+    /// From none to three blocks, of which some cannot be removed. Which they are nobody knows before.
+    private mutating func collectGarbage(_ now: Int64) -> Answer {
+        let number = collections.count + 1
+        var garbage = (0..<number % 4).map { IPFSRepoGC(key: CID(v1: Codec.raw, .sha2_256(of: Bytes("\(id) \(number) \($0)".utf8)))) }
+        if number % 4 == 2 { garbage.insert(IPFSRepoGC(key: nil, error: "a block is locked"), at: 1) }
+        collections.append((now, garbage))
+        return Answer(body: garbage.map { one in one.key.map { "{\"Key\":{\"/\":\"\($0)\"}}\n" } ?? "{\"Error\":\"\(one.error)\"}\n" }.joined())
     }
 
     static let notFound = error("block was not found locally (offline): ipld: could not find the content")
