@@ -45,6 +45,9 @@ package final class Drill {
     private var isSynced = false
     private var wishes = [SortedMap<CID, [Wish]>(), SortedMap()]
     private var question: (cids: [CID], asked: Replica.Question)?
+    /// Blocks of a third, who writes as upstream may: a key twice in a block, and what it removes without having looked it up. Anybody is given them.
+    private var foreign = SortedMap<CID, DeltaBlock>()
+    private let foreignContents: [CID]
     private let contents: [CID]
     private static let contentsPerMember = 12
     /// As many as a run has of them.
@@ -77,6 +80,7 @@ package final class Drill {
         members = [Member(settings: settings), Member(settings: ReplicaSettings())]
         members[0].disk.writesLate = choices.chance(1, in: 2)
         contents = (0..<2 * Drill.contentsPerMember).map { CID(v1: Codec.raw, .sha2_256(of: [UInt8($0)])) }
+        foreignContents = (0..<4).map { CID(v1: Codec.raw, .sha2_256(of: [UInt8($0), 0])) }
     }
 
     /// What is spoiled here is to be found.
@@ -100,7 +104,8 @@ package final class Drill {
 
     private func take() {
         if choices.chance(faultsInHundred, in: 100) { return strike() }
-        switch choices.below(94) {
+        switch choices.below(100) {
+        case 94..<100: writeForeign()
         case 0..<22: put(0)
         case 22..<30: delete(0)
         case 30..<34: pinMany()
@@ -181,6 +186,27 @@ package final class Drill {
                 replica.remove(found.compactMap(\.removal), id, now: now, effects: &effects)
             } catch { replica.onUnreadable(error, now: now, effects: &effects) }
         }
+    }
+
+    /// Upon what one of the two has, and told to one of them.
+    private func writeForeign() {
+        let (reader, listener) = (choices.below(2), choices.below(2))
+        guard let replica = members[reader].replica, replica.isOpen else { return }
+        let heads = replica.heads
+        var delta = Delta()
+        delta.priority = (heads.map(\.height).max() ?? 0) + 1
+        for _ in 0..<choices.below(4) {
+            let cid = foreignContents[choices.below(foreignContents.count)]
+            for _ in 0..<1 + choices.below(2) { delta.elements.append(Delta.Element(key: cid.stateKey, value: pin(cid).protobuf)) }
+        }
+        for (cid, block) in foreign {
+            for element in block.delta.elements where choices.chance(1, in: 6) { delta.tombstones.append(Delta.Tombstone(key: element.key, block: cid.multihash)) }
+        }
+        guard !delta.isEmpty, let block = try? DeltaBlock(decoding: DeltaBlock.encode(delta, heads: heads.map(\.cid))) else { return }
+        foreign[block.cid] = block
+        say("another writes \(delta.elements.count) values, removes \(delta.tombstones.count), and tells \(listener == 0 ? "it" : "the other")")
+        act(listener) { [self] replica, now, effects in replica.onAnnouncement(Announcement.encode([block.cid]), now: now, choices: &choices, effects: &effects) }
+        fetch(listener)
     }
 
     private func pass(_ span: Span) {
@@ -294,16 +320,15 @@ package final class Drill {
     private func exchange() {
         for (index, other) in [(0, 1), (1, 0)] {
             guard let replica = members[other].replica, replica.isOpen else { continue }
-            let heads = replica.heads.map(\.cid)
+            let heads = replica.heads.map(\.cid) + foreign.keys.filter { !replica.has($0) }
             guard !heads.isEmpty else { continue }
             act(index) { [self] replica, now, effects in replica.onAnnouncement(Announcement.encode(heads), now: now, choices: &choices, effects: &effects) }
         }
         for index in members.indices { fetch(index) }
     }
     private func fetch(_ index: Int) {
-        guard let other = members[1 - index].replica else { return }
         for cid in members[index].wants {
-            guard let block = try? other.block(cid) else { continue }
+            guard let block = foreign[cid].map({ DeltaBlock.encode($0.delta, heads: $0.links) }) ?? (try? members[1 - index].replica?.block(cid)) else { continue }
             members[index].wants.remove(cid)
             act(index) { $0.onBlock(cid, block, now: $1, effects: &$2) }
         }
@@ -328,12 +353,27 @@ package final class Drill {
         if failure == nil { compare() }
     }
 
+    /// What the blocks say by the rules, not by the code that is under test.
+    private func refold(_ replica: Replica) {
+        var (blocks, seen, open): ([DeltaBlock], SortedSet<Multihash>, [CID]) = ([], SortedSet(), replica.heads.map(\.cid))
+        while let cid = open.popLast() {
+            guard seen.insert(cid.multihash) else { continue }
+            guard let bytes = try? replica.block(cid), let block = try? DeltaBlock(decoding: bytes) else { return fail(.fetchable, "block \(cid) cannot be read") }
+            blocks.append(block)
+            open += block.links
+        }
+        let values = Run.fold(blocks)
+        guard values.count == replica.count else { return fail(.refold, "\(replica.count) pins, and \(values.count) by its blocks") }
+        for (key, best) in values where (try? replica.value(key)) != best.value { return fail(.refold, "the value of \(key) is not what the blocks say") }
+    }
+
     private func compare() {
         guard let own = members[0].replica, let other = members[1].replica else { return }
         say("at rest: \(own.blockCount) blocks, \(own.count) pins")
         if own.absentCount > 0 || other.absentCount > 0 { return fail(.fetchable, "\(own.absentCount) and \(other.absentCount) blocks are named, and nowhere") }
         guard SortedSet(own.heads.map(\.cid)) == SortedSet(other.heads.map(\.cid)) else { return fail(.cover, "the two have other heads when all was exchanged") }
         guard own.digest == other.digest, own.count == other.count else { return fail(.digest, "the two have the same heads, and \(own.count) and \(other.count) pins") }
+        if !foreign.isEmpty { refold(own) }
         for (index, replica) in [own, other].enumerated() {
             for (cid, list) in wishes[index] {
                 if let waiting = list.first(where: { $0.state == .waits }) { return fail(.accepted, "operation \(waiting.id) never ends") }

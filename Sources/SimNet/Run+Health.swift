@@ -61,9 +61,29 @@ extension Run {
     func checkHealth() {
         for peer in world.peers where world.failure == nil {
             guard let process = peer.process, process.suspended == nil, process.machine.isReady else { continue }
+            checkBook(peer.index, process)
             checkOwnMetrics(peer.index, process)
             checkListing(peer.index, process)
             checkPatience(peer.index, process)
+        }
+    }
+
+    /// LIVE: whom a peer was told of when it was set up it does not forget.
+    private func checkBook(_ index: Int, _ process: Process) {
+        oracles.judged += 1
+        guard let lost = process.peer.settings.bootPeers.first(where: { $0.isPermanent && !process.machine.knowsWay(to: $0.peer) }) else { return }
+        world.fail(.live, "\(world.name(index)) has forgotten where \(named(lost.peer)) is, which it was set up with")
+    }
+
+    /// BOUND: of whom nobody has heard for long no address is kept.
+    func checkStrangers() {
+        let last = Run.warmUp + options.workloadLength + .seconds(Int64(options.limits.addressLifetime)) + .minutes(2)
+        guard options.limits.addressLifetime > 0, world.now > last.nanoseconds else { return }
+        for index in trusted {
+            guard let process = world.peers[index].process else { continue }
+            oracles.judged += 1
+            let strangers = process.machine.knownPeers.filter { world.indexes[$0.peer] == nil }
+            if let first = strangers.first { return world.fail(.bound, "\(world.name(index)) keeps addresses of \(strangers.count) whom nobody has heard of for long, such as \(first.peer)") }
         }
     }
 

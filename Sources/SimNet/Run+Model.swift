@@ -183,7 +183,8 @@ extension Run {
             }
             metrics.append(valid)
         }
-        let able = world.peers.map(\.id).filter { peer in metrics.allSatisfy { $0[peer] != nil } }
+        let isChoosy = process.peer.settings.pinsOnlyOnTrusted
+        let able = world.peers.map(\.id).filter { peer in metrics.allSatisfy { $0[peer] != nil } && (!isChoosy || process.peer.settings.trust.trusts(peer)) }
         let kept = current.filter(able.contains).sorted()
         if kept.count > most { return AllocationRule(kept: Array(kept.prefix(most)), count: most) }
         if kept.count >= least { return AllocationRule(kept: current, count: current.count) }
@@ -192,18 +193,22 @@ extension Run {
         var rule = AllocationRule(kept: kept, count: min(most, kept.count + candidates.count), candidates: candidates)
         rule.preferred = candidates.filter((pin.options.userAllocations ?? []).contains)
         guard metrics.count <= 2, let last = metrics.last, last.values.allSatisfy({ !$0.isPartitionable }) else { return rule }
-        var groups = SortedMap<String, [PeerID]>()
+        // Those of whom the first metric says the same are a group, if it groups at all: the others stand alone (ALC-13).
+        var groups: [(rank: Int64, room: Int64, value: String, peers: [PeerID])] = []
+        func sum(_ a: Int64, _ b: Int64) -> Int64 { let (sum, overflows) = a.addingReportingOverflow(b); return overflows ? (a < 0 ? .min : .max) : sum }
         for peer in candidates where !rule.preferred.contains(peer) {
-            rule.weights[peer] = last[peer]?.weight ?? 0
-            groups[metrics.count > 1 ? metrics[0][peer]?.value ?? "" : "", default: []].append(peer)
+            let (first, room) = (metrics.count > 1 ? metrics[0][peer] : nil, last[peer]?.weight ?? 0)
+            rule.weights[peer] = room
+            if let place = groups.firstIndex(where: { first?.isPartitionable != false && $0.value == first?.value ?? "" }) {
+                (groups[place].rank, groups[place].room) = (sum(groups[place].rank, first?.weight ?? 0), sum(groups[place].room, room))
+                groups[place].peers.append(peer)
+            } else { groups.append((first?.weight ?? 0, room, first?.value ?? "", [peer])) }
         }
-        func room(_ group: [PeerID]) -> Int64 {
-            group.reduce(0) { sum, peer in
-                let (more, overflows) = sum.addingReportingOverflow(rule.weights[peer] ?? 0)
-                return overflows ? .max : more
-            }
-        }
-        rule.groups = groups.sorted { (room($1.value), $0.key) < (room($0.value), $1.key) }.map(\.value)
+        rule.groups = groups.sorted { a, b in
+            if a.rank != b.rank { return a.rank > b.rank }
+            if a.room != b.room { return a.room > b.room }
+            return a.value != b.value ? a.value < b.value : a.peers.min() ?? a.peers[0] < b.peers.min() ?? b.peers[0]
+        }.map(\.peers)
         return rule
     }
 

@@ -239,7 +239,7 @@ extension Run {
     /// REPIN: where a peer is gone for good, every pin has its minimum among those who are left, as far as they suffice.
     func endangered(_ pins: [Pin], by lost: Int? = nil) -> Unsettled? {
         guard options.heals(.repin), present.count < world.peers.count else { return nil }
-        let alive = SortedSet(present.map { world.peers[$0].id })
+        let alive = SortedSet((options.pinsOnlyOnTrusted ? trusted : present).map { world.peers[$0].id })
         let now = SimClock().reading(world.now + Span.seconds(3).nanoseconds).wall
         for pin in pins {
             // What has expired is not pinned anew.
@@ -322,6 +322,7 @@ extension Run {
         checkDurable(blocks)
         checkWrites()
         checkUnpinned()
+        checkStrangers()
         checkAllocations()
         checkUploads()
         checkShards(machine: world.peers[trusted[0]].process?.machine)
@@ -470,10 +471,10 @@ extension Run {
     }
 
     /// REFOLD: the state is what a naive fold of the DAG gives.
-    func checkRefold(_ blocks: [DeltaBlock], _ replica: Replica) {
+    static func fold(_ blocks: [DeltaBlock]) -> SortedMap<String, (priority: UInt64, value: Bytes)> {
         var tombstones: Set<Delta.Tombstone> = []
         for block in blocks { tombstones.formUnion(block.delta.tombstones) }
-        var best = SortedMap<String, (UInt64, Bytes)>()
+        var best = SortedMap<String, (priority: UInt64, value: Bytes)>()
         for block in blocks {
             for element in block.delta.elements {
                 if tombstones.contains(Delta.Tombstone(key: element.key, block: block.cid.multihash)) { continue }
@@ -482,6 +483,11 @@ extension Run {
                 best[element.key] = candidate
             }
         }
+        return best
+    }
+
+    func checkRefold(_ blocks: [DeltaBlock], _ replica: Replica) {
+        let best = Run.fold(blocks)
         var count = 0
         var wrong: String?
         do {

@@ -4,7 +4,9 @@
 import Cluster
 import Gossip
 import Kernel
+import Monitoring
 import Multiformats
+import Pinset
 import Seams
 
 /// What is known of one peer's attempts in one life of it. Times are those of its own clock.
@@ -29,6 +31,15 @@ struct PaceLog {
     /// Its own streams of gossip.
     var streams = SortedMap<PeerID, Streamed>()
     var owners = SortedMap<StreamID, PeerID>()
+    /// Of a minute: how often it has told each of its metrics, and what there was to tell of.
+    struct Told {
+        let since: Instant
+        var occasions = 0
+        var times = SortedMap<String, Int>()
+    }
+    var told: Told?
+    /// When what it has told last runs out, which is another time for each.
+    var ends = SortedMap<String, Int64>()
 }
 
 extension Run {
@@ -40,10 +51,16 @@ extension Run {
             case .connection(.dial(let peer, _)): noteDialled(index, peer, isWake: input.isWake, process, now, &log)
             case .stream(.open(let id, let peer, let protocols)) where protocols == Gossip.protocols: noteOpened(index, id, peer, now, &log)
             case .stream(.reset(let id)): log.owners.remove(id)
+            case .ready: log.told?.occasions += 1
+            case .exchange(.start(_, let request)) where SimIPFS.changesSpace(request.target): log.told?.occasions += 1
             default: break
             }
         }
-        if input.isWake { judgePace(index, process, now, &log) }
+        if case .connection(.introduced) = input { log.told?.occasions += 1 }
+        if input.isWake {
+            judgePace(index, process, now, &log)
+            judgeTelling(index, process, now, &log)
+        }
     }
 
     // MARK: Heard
@@ -99,6 +116,32 @@ extension Run {
         (streamed.stream, streamed.due) = (id, nil)
         log.streams[peer] = streamed
         log.owners[id] = peer
+    }
+
+    /// MIN: metrics are told when half of their time is over, when there is something new, and when somebody comes (INF-08, IPFS-60).
+    private func judgeTelling(_ index: Int, _ process: Process, _ now: Instant, _ log: inout PaceLog) {
+        let informers = process.peer.settings.informers
+        var intervals: [(name: String, every: Span)] = [("ping", informers.pingInterval)]
+        if let disk = informers.disk { intervals.append((disk.metric.rawValue, Span(nanoseconds: disk.ttl.nanoseconds / 2))) }
+        if let queue = informers.pinQueue { intervals.append(("pinqueue", Span(nanoseconds: queue.ttl.nanoseconds / 2))) }
+        if let tags = informers.tags { intervals += tags.tags.map { ("tag:" + $0.name, Span(nanoseconds: tags.ttl.nanoseconds / 2)) } }
+        var told = log.told ?? PaceLog.Told(since: now)
+        for (name, _) in intervals {
+            guard let end = process.machine.monitor.latest(name, of: process.peer.id)?.expire, log.ends[name] != end else { continue }
+            log.ends[name] = end
+            told.times[name, default: 0] += 1
+        }
+        log.told = told
+        let passed = now - told.since
+        guard passed > .minutes(1) else { return }
+        log.told = PaceLog.Told(since: now)
+        guard !options.isEmbedded else { return }
+        for (name, every) in intervals {
+            oracles.judged += 1
+            let most = Int(passed.nanoseconds / every.nanoseconds) + 3 + told.occasions
+            guard let times = told.times[name], times > most else { continue }
+            return world.fail(.min, "\(world.name(index)) has told its \(name) \(times) times in \(passed.seconds), for which \(most) would do")
+        }
     }
 
     // MARK: Judged

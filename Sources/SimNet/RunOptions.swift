@@ -36,6 +36,8 @@ package struct RunLimits: Equatable, Sendable {
     /// Of the log, for a chunk of a listing; and statuses in one.
     package var listingBytes = 0
     package var statusesPerChunk = 0
+    /// Seconds for which addresses are kept of whom nobody has heard since.
+    package var addressLifetime = 0
     package init() {}
 }
 
@@ -59,6 +61,10 @@ package struct RunOptions: Equatable, Sendable {
     package var clockDriftMax = 0
     /// One more peer, which nobody else trusts: it may listen, be allocated to, and change nothing.
     package var hasOutsider = false
+    /// Nothing is allocated to it.
+    package var pinsOnlyOnTrusted = false
+    /// Metrics by which is allocated.
+    package var allocateBy = ["tag:group", "freespace"]
     /// It is a follower: it writes nothing itself.
     package var outsiderFollows = false
     /// How many CIDs are written: with few, many writes meet.
@@ -140,7 +146,13 @@ package struct RunOptions: Equatable, Sendable {
         int("peers", \.peers), span("storm", \.workloadLength), int("factor-min", \.factorMin), int("factor-max", \.factorMax),
         bool("batching", \.isBatching), int("step-crash-one-in", \.stepCrashOneIn), bool("latecomer", \.hasLatecomer),
         int("joiners", \.joiners), int("boots", \.boots),
-        int("clock-drift", \.clockDriftMax), bool("outsider", \.hasOutsider), bool("outsider-follows", \.outsiderFollows), int("contents", \.contents), int("groups", \.groups), bool("embedded", \.isEmbedded),
+        int("clock-drift", \.clockDriftMax), bool("outsider", \.hasOutsider), bool("outsider-follows", \.outsiderFollows),
+        bool("pin-only-on-trusted", \.pinsOnlyOnTrusted),
+        Field(name: "allocate-by", get: { $0.allocateBy.joined(separator: "+") }) { options, text in
+            options.allocateBy = text.split(separator: "+").map(String.init)
+            return !options.allocateBy.isEmpty
+        },
+        int("contents", \.contents), int("groups", \.groups), bool("embedded", \.isEmbedded),
         Field(name: "healers-off", get: { $0.healersOff.isEmpty ? "none" : $0.healersOff.map(\.rawValue).joined(separator: "+") }) { options, text in
             let names = text == "none" ? [] : text.split(separator: "+").map(String.init)
             options.healersOff = names.compactMap { Healer(rawValue: $0) }
@@ -156,7 +168,7 @@ package struct RunOptions: Equatable, Sendable {
         int("entries-per-message", \.limits.entriesPerMessage), int("listed-blocks", \.limits.listedBlocks),
         int("calls-per-peer", \.limits.callsPerPeer), int("mesh-factor", \.limits.meshFactor), int("listing-bytes", \.limits.listingBytes),
         int("statuses-per-chunk", \.limits.statusesPerChunk), int("gossip-window", \.limits.gossipWindow),
-        int("upload-window", \.limits.uploadWindow),
+        int("upload-window", \.limits.uploadWindow), int("address-lifetime", \.limits.addressLifetime),
     ]
     /// name=value for what is not as usual.
     package var words: [String] {
@@ -182,6 +194,7 @@ extension RunLimits {
         set(uploadWindow, \.uploadWindowBytes, &peer)
         set(listingBytes, \.listing.bytesPerChunk, &peer)
         set(statusesPerChunk, \.listing.statusesPerChunk, &peer)
+        if addressLifetime > 0 { peer.book.learntAddressTTL = .seconds(Int64(addressLifetime)) }
     }
 
     /// Each of them in some of the runs that have small limits at all.

@@ -132,6 +132,9 @@ extension RunOptions {
         if limits.queueMax > 0, heals(.recover), choices.chance(1, in: 2) { healersOff.append(.recover) }
         if choices.chance(1, in: 3) { groups = 2 + choices.below(2) }
         outsiderFollows = hasOutsider && choices.chance(1, in: 2)
+        pinsOnlyOnTrusted = hasOutsider && choices.chance(1, in: 2)
+        if hasOutsider, choices.chance(1, in: 2) { limits.addressLifetime = [20, 60][choices.below(2)] }
+        if choices.chance(1, in: 2) { allocateBy = [["freespace"], ["reposize"], ["tag:group", "reposize"], ["pinqueue", "freespace"], ["tag:group", "pinqueue"]][choices.below(5)] }
     }
 
     /// Runs in slow motion: writes, removals and answers meet in what is under way.

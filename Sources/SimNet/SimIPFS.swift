@@ -122,6 +122,7 @@ package struct SimIPFS: Sendable {
     }
     static func isStreamed(_ target: String) -> Bool { target.hasPrefix("/api/v0/pin/ls?stream=true") || target.hasPrefix("/api/v0/pin/add") }
     static func streamError(_ message: String) -> ExchangeEvent.Trailer { .init(name: "X-Stream-Error", value: message) }
+    static func changesSpace(_ target: String) -> Bool { ["pin/add", "pin/rm", "pin/update", "block/put", "repo/gc"].contains { target.hasPrefix("/api/v0/" + $0) } }
     static func isFetch(_ target: String) -> Bool { target.hasPrefix("/api/v0/pin/add") || target.hasPrefix("/api/v0/pin/update") }
 
     /// Carries out one request, as Kubo answers it.
