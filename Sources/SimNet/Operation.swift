@@ -63,7 +63,7 @@ struct Words {
         case .pinPath: pinWords
         case .unpin: ["part"]
         case .pinAll: ["min", "max", "direct", "expire", "update", "alloc", "meta"]
-        case .add: ["local", "shard", "no-pin", "wrap", "raw", "v1", "trickle", "bytes", "min", "max", "name", "chunk", "break-off", "direct", "alloc", "expire", "meta", "update", "same"]
+        case .add: ["local", "shard", "no-pin", "wrap", "folder", "raw", "v1", "trickle", "bytes", "min", "max", "name", "chunk", "break-off", "direct", "alloc", "expire", "meta", "update", "same"]
         case .status, .statuses, .recover, .recoverAll, .gc: ["local"]
         case .statusAll: ["local", "filter", "hang-up"]
         case .list: ["types", "hang-up"]
@@ -273,7 +273,7 @@ extension Operation {
             // Larger than a window, where that is small.
             let often = isSharded ? 5 : options.limits.uploadWindow > 0 ? 3 : 1
             words = ["bytes=\(choices.chance(often, in: 10) ? 100_000 : choices.below(4000))", "chunk=512"]
-            for word in ["local", "raw", "v1", "trickle", "wrap", "no-pin"] where choices.chance(word == "raw" ? 4 : 1, in: 9) { words.append(word) }
+            for word in ["local", "raw", "v1", "trickle", "wrap", "no-pin", "folder"] where choices.chance(word == "raw" ? 4 : 1, in: 9) { words.append(word) }
             // What is broken off after its first shards have been pinned leaves nothing behind.
             if choices.chance(isSharded ? 3 : 1, in: 9) { words.append("break-off") }
             if isSharded { words.append("shard") }

@@ -15,7 +15,7 @@ final class LifeLog {
     var lookups: LookupLog
     var lists = ListLog()
     var pace = PaceLog()
-    var hasSaidThatItIsReady = false
+    var hasSaidReady = false
     /// What the blocks of its embedded node take.
     var blockBytes: Int?
     /// Bytes of all its streams; and those that it has reset, on which more may come that waited while it was asleep.
@@ -55,11 +55,11 @@ extension Run {
         for effect in effects {
             switch effect {
             case .stream(let effect): log.note(effect)
-            case .ready: log.hasSaidThatItIsReady = true
+            case .ready: log.hasSaidReady = true
             default: break
             }
         }
-        if process.machine.isReady != log.hasSaidThatItIsReady, process.machine.isReady { world.fail(.start, "\(world.name(index)) is ready, and nobody is told") }
+        if process.machine.isReady, !log.hasSaidReady { world.fail(.start, "\(world.name(index)) is ready, and nobody is told") }
         watchGossip(index, input, effects, process, now, &log.gossip)
         watchExchange(index, input, effects, process, &log.exchange)
         watchCalls(index, input, effects, process, now, &log.calls)

@@ -148,7 +148,8 @@ extension Run {
         let asked = world.now
         oracles.lastAdd[index] = asked
         let number = ClientID(world.nextClient + 1)
-        var (root, told, parts): (CID?, [PeerID], [CID]) = (nil, [], [])
+        var (root, told, parts, names): (CID?, [PeerID], [CID], [String]) = (nil, [], [], [])
+        let entries = (words.has("folder") ? ["folder/a", "folder/b", "folder"] : ["file"]) + (words.has("wrap") ? [""] : [])
         let client = ask(index, operation, .add(parameters)) { [unowned self] reply in
             switch reply {
             // Shards and the list of them are pins of their own.
@@ -157,10 +158,12 @@ extension Run {
             case .item(.added(let line)):
                 root = line.cid
                 told = line.allocations
+                names.append(line.name)
                 // Whether it was added before or after what else was asked of it, nobody can tell.
                 if let root { oracles.writes[root]?.isDoubtful = true }
             case .end:
                 guard let root else { return }
+                if names != entries { world.fail(.add, "\(world.name(index)) was given \(entries), and tells of \(names)") }
                 oracles.uploads.append((index, asked, root, operation.number, parameters.noPin))
                 for part in parts { oracles.shardsOf[part, default: []].insert(root) }
                 checkUpload(root, asked: asked)
@@ -174,7 +177,9 @@ extension Run {
         var choices = world.tape.stream(.workload, 1 << 40 | UInt64(words.number("same") ?? operation.number))
         let pieces = (0..<Run.pieces).map { _ in ClientInput.data(choices.bytes(size / Run.pieces)) }
         let end: [ClientInput] = words.has("break-off") ? [.failed("the client went away")] : [.endOfFile, .end]
-        world.send(index, client, [.file(name: "file")] + pieces + end)
+        guard words.has("folder") else { return world.send(index, client, [.file(name: "file")] + pieces + end) }
+        let (first, second) = (Array(pieces.prefix(Run.pieces / 3)), Array(pieces.dropFirst(Run.pieces / 3)))
+        world.send(index, client, [.directory(name: "folder"), .file(name: "folder/a")] + first + [.endOfFile, .file(name: "folder/b")] + second + end)
     }
 
     /// In an open batch a later write of the same peer replaces an earlier one before it is ever published. `own` of those that were

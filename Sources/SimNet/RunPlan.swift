@@ -279,7 +279,7 @@ extension RunPlan {
     /// One of three faults of a peer strikes when something has just been asked of it, or is about to be.
     private func meeting(_ fault: Fault) -> Fault {
         var choices = tape.stream(.faults, 1 << 42 | UInt64(fault.number))
-        guard [.process, .disk, .ipfs].contains(fault.kind.row.family), !operations.isEmpty, choices.chance(1, in: 3) else { return fault }
+        guard [.process, .disk, .ipfs, .churn].contains(fault.kind.row.family), !operations.isEmpty, choices.chance(1, in: 3) else { return fault }
         let operation = operations[choices.below(operations.count)]
         let delay = choices.span(.zero, [.milliseconds(30), .milliseconds(600), .seconds(5)][choices.below(3)])
         var fault = fault
