@@ -95,6 +95,7 @@ package final class Drill {
             if step % 64 == 0 { rest() }
         }
         if failure == nil { rest() }
+        if failure == nil, !foreign.isEmpty, let replica = members[0].replica { refold(replica) }
     }
 
     private func fail(_ oracle: Oracle, _ text: String) { if failure == nil { failure = (oracle, "a replica alone: \(text)") } }
@@ -199,8 +200,10 @@ package final class Drill {
             let cid = foreignContents[choices.below(foreignContents.count)]
             for _ in 0..<1 + choices.below(2) { delta.elements.append(Delta.Element(key: cid.stateKey, value: pin(cid).protobuf)) }
         }
-        for (cid, block) in foreign {
-            for element in block.delta.elements where choices.chance(1, in: 6) { delta.tombstones.append(Delta.Tombstone(key: element.key, block: cid.multihash)) }
+        for _ in 0..<choices.below(4) where !foreign.isEmpty {
+            let block = foreign.values[choices.below(foreign.count)]
+            guard let element = block.delta.elements.first else { continue }
+            delta.tombstones.append(Delta.Tombstone(key: element.key, block: block.cid.multihash))
         }
         guard !delta.isEmpty, let block = try? DeltaBlock(decoding: DeltaBlock.encode(delta, heads: heads.map(\.cid))) else { return }
         foreign[block.cid] = block
@@ -373,7 +376,6 @@ package final class Drill {
         if own.absentCount > 0 || other.absentCount > 0 { return fail(.fetchable, "\(own.absentCount) and \(other.absentCount) blocks are named, and nowhere") }
         guard SortedSet(own.heads.map(\.cid)) == SortedSet(other.heads.map(\.cid)) else { return fail(.cover, "the two have other heads when all was exchanged") }
         guard own.digest == other.digest, own.count == other.count else { return fail(.digest, "the two have the same heads, and \(own.count) and \(other.count) pins") }
-        if !foreign.isEmpty { refold(own) }
         for (index, replica) in [own, other].enumerated() {
             for (cid, list) in wishes[index] {
                 if let waiting = list.first(where: { $0.state == .waits }) { return fail(.accepted, "operation \(waiting.id) never ends") }

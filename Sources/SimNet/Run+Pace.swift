@@ -38,6 +38,8 @@ struct PaceLog {
         var times = SortedMap<String, Int>()
     }
     var told: Told?
+    /// Its metrics, and how often each is due.
+    var metrics: [(name: String, every: Span)] = []
     /// When what it has told last runs out, which is another time for each.
     var ends = SortedMap<String, Int64>()
 }
@@ -120,13 +122,9 @@ extension Run {
 
     /// MIN: metrics are told when half of their time is over, when there is something new, and when somebody comes (INF-08, IPFS-60).
     private func judgeTelling(_ index: Int, _ process: Process, _ now: Instant, _ log: inout PaceLog) {
-        let informers = process.peer.settings.informers
-        var intervals: [(name: String, every: Span)] = [("ping", informers.pingInterval)]
-        if let disk = informers.disk { intervals.append((disk.metric.rawValue, Span(nanoseconds: disk.ttl.nanoseconds / 2))) }
-        if let queue = informers.pinQueue { intervals.append(("pinqueue", Span(nanoseconds: queue.ttl.nanoseconds / 2))) }
-        if let tags = informers.tags { intervals += tags.tags.map { ("tag:" + $0.name, Span(nanoseconds: tags.ttl.nanoseconds / 2)) } }
+        if log.metrics.isEmpty { log.metrics = metrics(of: process.peer.settings.informers) }
         var told = log.told ?? PaceLog.Told(since: now)
-        for (name, _) in intervals {
+        for (name, _) in log.metrics {
             guard let end = process.machine.monitor.latest(name, of: process.peer.id)?.expire, log.ends[name] != end else { continue }
             log.ends[name] = end
             told.times[name, default: 0] += 1
@@ -136,12 +134,21 @@ extension Run {
         guard passed > .minutes(1) else { return }
         log.told = PaceLog.Told(since: now)
         guard !options.isEmbedded else { return }
-        for (name, every) in intervals {
+        for (name, every) in log.metrics {
             oracles.judged += 1
             let most = Int(passed.nanoseconds / every.nanoseconds) + 3 + told.occasions
             guard let times = told.times[name], times > most else { continue }
             return world.fail(.min, "\(world.name(index)) has told its \(name) \(times) times in \(passed.seconds), for which \(most) would do")
         }
+    }
+
+    private func metrics(of informers: InformerSettings) -> [(name: String, every: Span)] {
+        func half(_ span: Span) -> Span { Span(nanoseconds: span.nanoseconds / 2) }
+        var metrics = [(name: "ping", every: informers.pingInterval)]
+        if let disk = informers.disk { metrics.append((disk.metric.rawValue, half(disk.ttl))) }
+        if let queue = informers.pinQueue { metrics.append(("pinqueue", half(queue.ttl))) }
+        if let tags = informers.tags { metrics += tags.tags.map { ("tag:" + $0.name, half(tags.ttl)) } }
+        return metrics
     }
 
     // MARK: Judged
