@@ -144,7 +144,7 @@ let package = Package(
         tests("ServiceTests", at: "Tests/Property/Service",
               knows: wholeCore + ["RealNet", "CommandLine", "Configuration", "ControlCommands", "ServiceCommands", "TestSupport"]),
         tests("SimulatorTests", at: "Tests/Property/Simulator", knows: wholeCore + ["SimNet", "TestSupport"]),
-        tests("TidyTests", at: "Tests/Property/Tidy", knows: ["TestSupport"]),
+        tests("TidyTests", at: "Tests/Property/Tidy", knows: ["Journal", "TestSupport"]),
         tests("Scenarios", at: "Tests/Scenarios", knows: wholeCore + ["SimNet", "TestSupport"], exclude: ["Plans"]),
         // The same behaviours on both nets.
         tests("Behaviour", at: "Tests/Behaviour", knows: wholeCore + ["SimNet", "RealNet", "Transport"]),
