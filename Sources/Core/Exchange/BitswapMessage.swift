@@ -177,7 +177,8 @@ package struct BitswapMessage: Equatable, Sendable {
         }
         guard let cid else { throw Fault.badCID }
         var entry = Entry(cid: cid)
-        (entry.priority, entry.isCancel, entry.wantsHave, entry.sendDontHave) = (priority, isCancel, wantsHave, sendDontHave)
+        // Whatever a cancel says of it.
+        (entry.priority, entry.isCancel, entry.wantsHave, entry.sendDontHave) = (isCancel ? 0 : priority, isCancel, wantsHave, sendDontHave)
         return entry
     }
 

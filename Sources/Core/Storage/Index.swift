@@ -95,7 +95,7 @@ package struct Index: Sendable {
         do { bytes = try reader.read(file, at: 0, count: try reader.size(file)) } catch { throw .disk(error) }
         let words: [UInt64] = bytes.withUnsafeBytes { raw in (0..<raw.count / 8).map { load(raw, $0 * 8) } }
         guard words.count >= 5, words[0] == Index.manifestMagic, words.last == mix(bytes.dropLast(8), seed: Index.manifestMagic).low,
-            words.count == 5 + Int(words[3])
+            words[3] == UInt64(words.count - 5)
         else { throw .index(LogDamage(file: file, offset: 0, reason: "the manifest does not match its checksum")) }
         let stateFile = name(words[2], "state")
         let state = try Index.checkedState(stateFile, reader)

@@ -65,6 +65,16 @@ import Testing
         }
     }
 
+    /// It was read with the priority that it came with, and written without.
+    @Test func aCancelHasNoPriority() throws {
+        let cid = try CID(try #require(bytes(hex: Self.hello)))
+        var writer = ProtobufWriter()
+        writer.message(1) { $0.message(1) { $0.bytes(1, cid.bytes); $0.int64(2, 16); $0.bool(3, true) } }
+        let message = try BitswapMessage(decoding: writer.bytes[...])
+        #expect(message.wants.map(\.isCancel) == [true] && message.wants.map(\.priority) == [0])
+        #expect(try BitswapMessage(decoding: message.encoded[...]) == message)
+    }
+
     /// A block that is not what its prefix says has another CID: it answers nobody's want.
     @Test func aBlockIsNamedByItsBytes() throws {
         let cid = try CID(try #require(bytes(hex: Self.hello)))

@@ -236,6 +236,17 @@ private typealias Model = [UInt64: Set<UInt64>]
         #expect(try disk.list("x/").filter { $0.hasSuffix(".manifest") }.count == 1)
     }
 
+    /// It stopped the peer where it named more files than there are numbers for, under a checksum that matched.
+    @Test func aManifestMayNameAnyNumberOfFiles() throws {
+        let disk = MemoryDisk()
+        var bytes = Bytes()
+        for word in [Index.manifestMagic, 0, 2, UInt64.max] { append(word, to: &bytes) }
+        append(mix(bytes, seed: Index.manifestMagic).low, to: &bytes)
+        _ = disk.carryOut(.append("x/00000003.manifest", bytes))
+        let rig = try Rig(disk)
+        #expect(rig.opened == nil && rig.faults.count == 1)
+    }
+
     @Test func damageOfWhatIsOpenedIsFound() throws {
         let disk = MemoryDisk()
         var rig = try Rig(disk, tableEntries: 50)
