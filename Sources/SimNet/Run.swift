@@ -115,8 +115,8 @@ package final class Run {
             options.limits.apply(to: &peer)
             // Every message goes to everybody over every link of the mesh: of the metrics, those that pinning needs.
             if isCrowd {
-                (peer.informers.tags, peer.informers.pinQueue, peer.allocateBy) = (nil, nil, ["freespace"])
-                peer.informers.disk = (.minutes(2), .freespace)
+                (peer.informers.tags, peer.informers.pinQueue) = (nil, nil)
+                peer.informers.disk?.ttl = .minutes(2)
             }
             index += 1
         }

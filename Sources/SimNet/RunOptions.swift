@@ -150,7 +150,7 @@ package struct RunOptions: Equatable, Sendable {
         bool("pin-only-on-trusted", \.pinsOnlyOnTrusted),
         Field(name: "allocate-by", get: { $0.allocateBy.joined(separator: "+") }) { options, text in
             options.allocateBy = text.split(separator: "+").map(String.init)
-            return !options.allocateBy.isEmpty
+            return !options.allocateBy.isEmpty && options.allocateBy.allSatisfy(["tag:group", "freespace", "reposize", "pinqueue"].contains)
         },
         int("contents", \.contents), int("groups", \.groups), bool("embedded", \.isEmbedded),
         Field(name: "healers-off", get: { $0.healersOff.isEmpty ? "none" : $0.healersOff.map(\.rawValue).joined(separator: "+") }) { options, text in

@@ -179,6 +179,7 @@ extension RunOptions {
         joiners = choices.below(1 + peers / 8)
         (oldPeers, absentees) = (min(oldPeers, peers), min(absentees, peers - 2))
         workloadLength = .minutes(1)
+        allocateBy = ["freespace"]
         limits = RunLimits()
         limits.meshFactor = [0, 0, 1, 2][choices.below(4)]
         healersOff.removeAll { $0 == .rebroadcast }

@@ -37,6 +37,7 @@ import Testing
         ("run seed=x", "line 1: seed needs a number"),
         ("run seed=1 calm=everything", "line 1: calm knows latency, ties, disk, ipfs, job, reader"),
         ("run seed=1\noptions peers=many", "line 2: peers=many is no value for peers, which is usually 3"),
+        ("run seed=1\noptions allocate-by=freespace+mood", "line 2: allocate-by=freespace+mood is no value for allocate-by, which is usually tag:group+freespace"),
         ("run seed=1\noptions colour=red", "line 2: no option colour; there are peers"),
         ("run seed=1\nat 1s p0 dance c1", "line 2: after the time and the peers comes one of pin, unpin"),
         ("run seed=1\nat 1s p0 pin", "line 2: pin needs content, such as c3"),

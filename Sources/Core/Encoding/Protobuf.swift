@@ -48,6 +48,7 @@ package enum ProtobufError: Error, Equatable, Sendable {
     case badVarint(offset: Int)
     case badTag(offset: Int)
     case wrongType(field: Int)
+    case tooLarge(field: Int)
 }
 
 /// Walks the fields of one message: `while let field = try reader.next() { switch field.number … }`.
@@ -66,6 +67,11 @@ package struct ProtobufReader: Sendable {
         package func uint64() throws(ProtobufError) -> UInt64 {
             guard case .varint(let v) = value else { throw .wrongType(field: number) }
             return v
+        }
+        /// A number of things, which no memory holds more of than `Int.max`.
+        package func count() throws(ProtobufError) -> Int {
+            guard let count = Int(exactly: try uint64()) else { throw .tooLarge(field: number) }
+            return count
         }
         package func int64() throws(ProtobufError) -> Int64 { Int64(bitPattern: try uint64()) }
         package func int32() throws(ProtobufError) -> Int32 { Int32(truncatingIfNeeded: try uint64()) }

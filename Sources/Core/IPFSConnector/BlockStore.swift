@@ -79,7 +79,7 @@ struct BlockStore: Sendable {
         guard let stored = blocks[hash] else { return nil }
         let record = try log.read(stored.position)
         var offset = 0
-        guard let length = try? readVarint(record, at: &offset), offset + Int(clamping: length) <= record.count else {
+        guard let length = try? readVarint(record, at: &offset), length <= record.count - offset else {
             return nil
         }
         return Bytes(record[(offset + Int(length))...])

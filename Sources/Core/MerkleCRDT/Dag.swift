@@ -122,7 +122,7 @@ struct Dag: Sendable {
         var reader = reader
         while let field = try reader.next() {
             switch field.number {
-            case 1: processedCount = Int(try field.uint64())
+            case 1: processedCount = try field.count()
             case 2: heightMax = try field.uint64()
             case 3:
                 let (hash, head) = try Dag.block(try field.message())
@@ -147,7 +147,7 @@ struct Dag: Sendable {
             case 3:
                 let flags = try field.uint64()
                 (block.isHere, block.isGivenUp, block.isCovered) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0)
-            case 4: block.missing = Int(try field.uint64())
+            case 4: block.missing = try field.count()
             case 5: block.links.append(try Multihash(try field.bytes()))
             case 6: block.waiters.append(try Multihash(try field.bytes()))
             default: break

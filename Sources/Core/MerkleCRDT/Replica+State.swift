@@ -154,7 +154,7 @@ extension Replica {
             case 3: nextAccepted = try field.uint64()
             case 4: batch.append(try Replica.decodeAccepted(try field.bytes(), .origin))
             case 5: telling.behind = (LogAddress(raw: try field.uint64()), 0)
-            case 6: telling.untoldCount = Int(try field.uint64())
+            case 6: telling.untoldCount = try field.count()
             case 7: settledDamages.insert(try field.string())
             case 8: doubtedThrough = try field.uint64()
             default: break
@@ -162,7 +162,8 @@ extension Replica {
         }
         batchBytes = batch.reduce(0) { $0 + Replica.size($1.change) }
         try state.withUnsafeBytes { raw in
-            store.digests = RangeDigests(UnsafeRawBufferPointer(rebasing: raw[(4 + count)..<start]))
+            guard let digests = RangeDigests(UnsafeRawBufferPointer(rebasing: raw[(4 + count)..<start])) else { throw StateFault("its counts of pins are too large") }
+            store.digests = digests
             guard let live = LiveMap(UnsafeRawBufferPointer(rebasing: raw[start...])) else { throw StateFault("its map of live elements is cut off") }
             store.live = live
         }

@@ -71,12 +71,14 @@ package struct RangeDigests: Equatable, Sendable {
         return out
     }
 
-    init(_ bytes: UnsafeRawBufferPointer) {
+    /// Nil if the counts are none.
+    init?(_ bytes: UnsafeRawBufferPointer) {
         invariant(bytes.count == RangeDigests.bytesCount, "digests of \(bytes.count) bytes")
         for range in 0..<256 {
             let digest = StateDigest(high: load(bytes, range * 24), low: load(bytes, range * 24 + 8))
             digests[range] = digest
-            counts[range] = Int(load(bytes, range * 24 + 16, as: UInt64.self))
+            guard let pins = Int32(exactly: load(bytes, range * 24 + 16, as: UInt64.self)) else { return nil }
+            counts[range] = Int(pins)
             total.add(Mixed(high: digest.high, low: digest.low))
             count += counts[range]
         }

@@ -1,8 +1,12 @@
 // The state is made from the log, in steps, where no checkpoint is of use.
 
+import Encoding
 import Kernel
 import MerkleCRDT
+import Multiformats
 import Seams
+@testable import Storage
+import TestSupport
 import Testing
 
 @Suite struct OpeningTests {
@@ -42,6 +46,34 @@ import Testing
         room.endSyncs()
         #expect(room.members[0].replica.isOpen)
         #expect(try room.members[0].replica.value("/k") == [2])
+    }
+
+    /// A state under a checksum that matches, and whose numbers are none: it stopped the peer at its start.
+    @Test(arguments: ["told", "merged", "missing", "pins"]) func aStateMayHoldAnyNumbers(_ which: String) throws {
+        var settings = ReplicaSettings()
+        settings.index.tableEntries = 4
+        var room = try Room(1, settings)
+        for number in 1...20 { room.put(0, "/k\(number)", [1]) }
+        let disk = room.members[0].disk, file = try #require(try disk.list("").last { $0.hasSuffix(".state") })
+        var state = Bytes(try disk.read(file, at: 0, count: try disk.size(file)).dropLast(8))
+        let count = Int(state.withUnsafeBytes { load($0, 0, as: UInt32.self) })
+        var writer = ProtobufWriter()
+        switch which {
+        case "told": writer.uint64(6, .max)
+        case "merged": writer.message(1) { $0.uint64(1, .max) }
+        case "missing": writer.message(1) { $0.message(4) { $0.bytes(1, Multihash.sha2_256(of: [1]).bytes); $0.uint64(4, .max) } }
+        default: state.replaceSubrange(4 + count + 16..<4 + count + 24, with: repeatElement(255, count: 8))
+        }
+        state.insert(contentsOf: writer.bytes, at: 4 + count)
+        var length = Bytes()
+        append(UInt32(count + writer.bytes.count), to: &length)
+        state.replaceSubrange(0..<4, with: length)
+        _ = disk.carryOut(.truncate(file, to: 0))
+        _ = disk.carryOut(.append(file, Index.sealed([state])))
+        room.members[0].lines = []
+        try room.restart(0, settings: settings)
+        #expect(room.members[0].replica.isOpen && room.members[0].replica.count == 20)
+        #expect(room.members[0].lines.contains { $0.message.hasPrefix("the index cannot be used: ") })
     }
 
     @Test func whatIsDoneAtOnceSaysNothing() throws {

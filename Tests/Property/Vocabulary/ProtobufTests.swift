@@ -55,4 +55,15 @@ import Testing
             #expect(again.protobuf == pin.protobuf && again.options.name == pin.options.name && again.allocations == pin.allocations)
         }
     }
+
+    @Test func aCountFitsIntoMemory() throws {
+        func count(_ value: UInt64) throws -> Int? {
+            var writer = ProtobufWriter()
+            writer.uint64(3, value)
+            var reader = ProtobufReader(writer.bytes)
+            return try reader.next()?.count()
+        }
+        #expect(try count(UInt64(Int.max)) == Int.max)
+        #expect(throws: ProtobufError.tooLarge(field: 3)) { try count(1 << 63) }
+    }
 }
