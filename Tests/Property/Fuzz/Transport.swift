@@ -353,7 +353,9 @@ enum Wire {
             require(!isClosed, "\(effect) after the end")
             switch effect {
             case .close: isClosed = true
-            case .opened(let id, _), .incoming(let id, _): require(live.insert(id).inserted, "\(id) twice")
+            case .opened(let id, _): require(live.insert(id).inserted, "\(id) twice")
+            // Who has ended a stream may give its number to another; that it has ended here as well the muxer has looked at.
+            case .incoming(let id, _): live.insert(id)
             case .received(let id, let bytes): require(live.contains(id) && !bytes.isEmpty, "bytes of \(id)")
             case .reset(let id): require(live.remove(id) != nil, "\(id) was reset and is not there")
             case .write, .secured, .failed, .remoteClosed, .drained: break
