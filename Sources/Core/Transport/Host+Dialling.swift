@@ -67,7 +67,7 @@ extension Host {
             return
         }
         dials[peer] = Dial(
-            remaining: ranked.map { ($0.address, now.monotonic + $0.after) }, failures: resting.map { "\($0): dial backoff" },
+            remaining: ranked.map { ($0.address, now.monotonic + $0.after) }, failures: resting.map { "[\($0)] dial backoff" },
             isReported: isReported, streams: waiting.map { [$0] } ?? [], deadline: now.monotonic + settings.dialTimeout)
         if peer == me { return endDial(peer, reason: "a peer does not dial itself", now, &effects) }
         if usable.isEmpty { return endDial(peer, reason: Host.noAddress(addresses), now, &effects) }
@@ -76,8 +76,8 @@ extension Host {
     }
 
     private static func noAddress(_ addresses: [Multiaddr]) -> String {
-        if addresses.isEmpty { return "no address of it is known" }
-        return "none of its addresses can be dialled over TCP: " + addresses.map(\.description).joined(separator: ", ")
+        if addresses.isEmpty { return "no addresses" }
+        return "no good addresses: none can be dialled over TCP: " + addresses.map(\.description).joined(separator: ", ")
     }
 
     /// TCP to an IP address or a name, and nothing on top of it; DIAL-03.
@@ -140,7 +140,7 @@ extension Host {
     ) {
         guard let index = dials[peer]?.attempts.firstIndex(of: socket) else { return }
         dials[peer]?.attempts.remove(at: index)
-        dials[peer]?.failures.append("\(address): \(reason)")
+        dials[peer]?.failures.append("[\(address)] \(reason)")
         rest(peer, address, now)
         attemptDue(peer, first: true, now, &effects)
         if let dial = dials[peer], dial.attempts.isEmpty, dial.remaining.isEmpty { endDial(peer, reason: nil, now, &effects) }
@@ -167,16 +167,24 @@ extension Host {
 
     // MARK: The end
 
+    /// What became of a connection that was never made, as Go's `net` says it.
+    static func dialText(_ address: Multiaddr, _ reason: String) -> String {
+        let names = address.components.map(\.scheme.name), texts = address.components.map { $0.text ?? "" }
+        guard names.count >= 2, let network = ["ip4": "tcp4", "dns4": "tcp4", "ip6": "tcp6", "dns6": "tcp6", "dns": "tcp"][names[0]] else { return reason }
+        return "dial \(network) \(names[0] == "ip6" ? "[\(texts[0])]" : texts[0]):\(texts[1]): \(reason)"
+    }
+
     /// The dial has failed: its attempts are given up, and whoever waited is told.
     mutating func endDial(_ peer: PeerID, reason: String?, _ now: Now, _ effects: inout [Effect]) {
         guard let dial = dials.remove(peer) else { return }
         var reasons = dial.failures
         for socket in dial.attempts {
-            if let address = links[socket]?.address, let reason { reasons.append("\(address): \(reason)") }
+            if let link = links[socket], let reason { reasons.append("[\(link.address)] \(link.connection == nil ? Host.dialText(link.address, reason) : reason)") }
             close(socket, code: GoAwayCode.normal, reason: "given up", now, &effects)
         }
-        if reasons.isEmpty, let reason { reasons = [reason] }
-        let text = "failed to dial \(peer): " + reasons.joined(separator: "; ")
+        // In go-libp2p's words, which users and scripts know.
+        let cause = reasons.isEmpty ? reason ?? "all dials failed" : "all dials failed"
+        let text = "failed to dial: failed to dial \(peer): \(cause)" + reasons.map { "\n  * \($0)" }.joined()
         if dial.isReported { effects.append(.connection(.dialFailed(peer, reason: text))) }
         for stream in dial.streams where pending.removeValue(forKey: stream) != nil {
             effects.append(.stream(.failed(stream, reason: text)))

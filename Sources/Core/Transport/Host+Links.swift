@@ -268,7 +268,8 @@ extension Host {
             if Host.blamesSecret(reason) {
                 note(.warning, "dialling \(target) at \(link.address) failed: \(reason)", &effects)
             }
-            attemptFailed(target, socket, at: link.address, reason, now, &effects)
+            let text = link.connection == nil ? Host.dialText(link.address, reason) : reason
+            attemptFailed(target, socket, at: link.address, text, now, &effects)
         } else {
             noteStranger("inbound connection from \(link.address) failed: \(reason)", now, &effects)
         }

@@ -118,7 +118,7 @@ private func connected(seed: UInt64 = 1, pieceBytes: Int = 2000, settings: HostS
         network.hosts[0].learn(identity(9).peerID, [multiaddr("/ip4/10.9.9.9/tcp/1")])
         network.want(0, .open(stream(1), to: identity(9).peerID, protocols: ["/echo/1"]))
         network.settle()
-        let reason = "failed to dial \(identity(9).peerID): /ip4/10.9.9.9/tcp/1: connection refused"
+        let reason = "failed to dial: failed to dial \(identity(9).peerID): all dials failed\n  * [/ip4/10.9.9.9/tcp/1] dial tcp4 10.9.9.9:1: connection refused"
         #expect(network.events(0) == [.failed(stream(1), reason: reason)])
         #expect(network.connections(0).count == 1)  // nobody asked for the dial itself
         #expect(network.hosts[0].streamCount == 0)
@@ -166,8 +166,8 @@ private func connected(seed: UInt64 = 1, pieceBytes: Int = 2000, settings: HostS
         network.want(0, .dial(wanted, [multiaddr("/ip4/10.0.0.77/tcp/9096"), Network.address(1)]))
         network.settle()
         let reason = try #require(network.dialFailures.first)
-        #expect(reason.contains("/ip4/10.0.0.77/tcp/9096: connection refused"))
-        #expect(reason.contains("/ip4/10.0.0.2/tcp/9096: peer id mismatch: expected \(wanted)"))
+        #expect(reason.contains("\n  * [/ip4/10.0.0.77/tcp/9096] dial tcp4 10.0.0.77:9096: connection refused"))
+        #expect(reason.contains("\n  * [/ip4/10.0.0.2/tcp/9096] peer id mismatch: expected \(wanted)"))
         network.want(0, .dial(wanted, [multiaddr("/ip4/10.0.0.3/udp/9096/quic-v1")]))
         network.want(0, .dial(wanted, []))
         network.want(0, .dial(network.id(0), [Network.address(1)]))
@@ -230,7 +230,7 @@ private func connected(seed: UInt64 = 1, pieceBytes: Int = 2000, settings: HostS
         alone.pass(2999)
         #expect(alone.dialFailures.isEmpty)
         alone.pass(1)
-        #expect(alone.dialFailures == ["failed to dial \(alone.id(1)): \(silent): i/o timeout"])
+        #expect(alone.dialFailures == ["failed to dial: failed to dial \(alone.id(1)): all dials failed\n  * [\(silent)] dial tcp4 \(silent.value("ip4").map { $0.map(String.init).joined(separator: ".") } ?? ""):1: i/o timeout"])
         #expect(alone.hosts[0].socketCount == 0)
     }
 

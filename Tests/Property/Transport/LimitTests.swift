@@ -145,7 +145,7 @@ private func network(_ change: (inout HostSettings) -> Void) -> Network {
         network.blackHoles = [silent]
         network.want(0, .dial(identity(9).peerID, [silent]))
         network.want(0, .dial(identity(8).peerID, [silent]))
-        #expect(network.dialFailures == ["failed to dial \(identity(8).peerID): 5 sockets are as many as are allowed"])
+        #expect(network.dialFailures == ["failed to dial: failed to dial \(identity(8).peerID): 5 sockets are as many as are allowed"])
         #expect(network.hosts[0].socketCount == 5)
         network.tell(0, .accepted(.inbound(9), remote: multiaddr("/ip4/10.7.0.9/tcp/1")))  // the oldest makes room
         #expect(network.hosts[0].socketCount == 5)
