@@ -136,15 +136,15 @@ extension Run {
         }
     }
 
-    /// ADD: content that nobody has touched since has all its shards, whatever became of other adds of the same through its peer. Who adds it
-    /// through another, and breaks off, cannot know of it yet (seed 2022).
+    /// ADD: content that nobody has touched since has all its shards, whatever became of other adds of the same, through its peer or another
+    /// (seed 2022).
     func checkParts(machine: ClusterPeer?) {
         guard let machine, !mayHaveLostBlocks else { return }
         let pins = pins(of: machine), known = Set(pins.map(\.cid))
         let whole = Set(pins.filter { $0.type == .meta && $0.options.expireAt.isUnset }.map(\.cid)).subtracting(oracles.doubtfulRoots)
         for (part, roots) in oracles.shardsOf.sorted(by: { $0.key < $1.key }) where !known.contains(part) && !oracles.askedWrites.contains(where: { $0.cid == part }) {
             oracles.judged += 1
-            guard let root = roots.intersection(whole).min(), (blocks.authors[part.stateKey]?.count ?? 0) < 2, !oracles.askedWrites.contains(where: { $0.cid == root }) else { continue }
+            guard let root = roots.intersection(whole).min(), !oracles.askedWrites.contains(where: { $0.cid == root }) else { continue }
             return world.fail(.add, "\(root) is in the pinset, and \(part), a part of it, is not")
         }
     }

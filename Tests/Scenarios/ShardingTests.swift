@@ -56,6 +56,29 @@ import UnixFS
         #expect(left.reduce(0, +) == (bothFail ? 0 : 5), "\(left)")  // three shards, their list and the content
     }
 
+    /// Two add the same through two peers. The first fails, and its peer removes what the second has pinned as well: nobody has told it of
+    /// content that names those shards. They are pinned once more before there is any.
+    @Test func shardsThatAnotherPeerRemoves() throws {
+        let stage = Stage(peers: 2, settings: AddingTests.embedded)
+        let pieces = stride(from: 0, to: Self.content.count, by: 50_000).map { ClientInput.data(Bytes(Self.content[$0..<$0 + 50_000])) }
+        var hasEnded = false
+        let clients = (0..<2).map { peer in
+            stage.world.ask(peer, .add(Self.parameters)) { _, reply in if peer == 1, case .end = reply { hasEnded = true } }
+        }
+        for peer in 0..<2 {
+            stage.world.send(peer, clients[peer], [.file(name: "file")] + pieces)
+            stage.run(.seconds(15))
+        }
+        #expect(try pins(stage, 0, .shard).count == 2)
+        stage.world.send(0, clients[0], [.failed("gone")])
+        stage.run(.seconds(5))
+        #expect(try pins(stage, 1, .shard).isEmpty && !hasEnded)
+        stage.world.send(1, clients[1], [.endOfFile, .end])
+        stage.run(.seconds(20))
+        #expect(hasEnded)
+        for peer in 0..<2 { #expect(try pins(stage, peer, .shard).count == 3 && pins(stage, peer, .clusterDAG).count == 1 && pins(stage, peer, .meta).count == 1) }
+    }
+
     /// Seed 80015: the shards of an add that failed are about to be removed, by a batch, when the same is added again. They are that one's.
     @Test func aShardThatIsBeingRemoved() throws {
         let stage = Stage(peers: 1) { settings in

@@ -25,8 +25,8 @@ extension ClusterPeer {
         }
         var maker: ShardMaker
         var stage = Stage.filling
-        /// Shards that are pinned, or about to be, and the list of them.
-        var pinned = SortedSet<CID>()
+        /// Shards that are pinned, or about to be, and the list of them: as they were asked for.
+        var pinned = SortedMap<CID, Pin>()
         /// Those of them whose pins were not there before: removed again if the add fails.
         var created: [CID] = []
     }
@@ -92,9 +92,9 @@ extension ClusterPeer {
     private mutating func pinShard(
         _ shard: FinishedShard, _ allocations: [PeerID], _ parameters: AddParameters, _ client: ClientID
     ) {
-        let isNew = !isPinned(shard.root)
-        adds[client]?.sharding?.pinned.insert(shard.root)
-        pinUnlessTold(shard.pin(parameters.options, allocations: allocations), parameters) { cluster, outcome in
+        let isNew = !isPinned(shard.root), pin = shard.pin(parameters.options, allocations: allocations)
+        adds[client]?.sharding?.pinned[shard.root] = pin
+        pinUnlessTold(pin, parameters) { cluster, outcome in
             guard cluster.adds[client] != nil else {  // it has failed meanwhile
                 if isNew, case .success = outcome { cluster.dropShards([shard.root]) }
                 return
@@ -113,20 +113,37 @@ extension ClusterPeer {
         turn.effects.append(.reply(client, .item(.added(list.output(parameters.options)))))
         let pin = list.pin(parameters.options)
         let isNew = !isPinned(pin.cid)
-        adds[client]?.sharding?.pinned.insert(pin.cid)
+        adds[client]?.sharding?.pinned[pin.cid] = pin
         pinUnlessTold(pin, parameters) { cluster, outcome in
-            guard let created = cluster.adds[client]?.sharding?.created else {
+            guard let sharding = cluster.adds[client]?.sharding else {
                 if isNew, case .success = outcome { cluster.dropShards([pin.cid]) }
                 return
             }
             if case .failure(let failure) = outcome { return cluster.failAdding(client, failure) }
-            let parts = isNew ? created + [pin.cid] : created
-            cluster.adds[client]?.sharding?.stage = .pinningContent
-            cluster.pinUnlessTold(list.metaPin(parameters.options), parameters) { cluster, outcome in
-                let isAwaited = cluster.adds.remove(client) != nil
-                if case .failure = outcome { cluster.dropShards(parts) }
-                if isAwaited { cluster.reply(client, outcome.map { _ in [] }) }
+            if isNew { cluster.adds[client]?.sharding?.created.append(pin.cid) }
+            cluster.pinContent(list.metaPin(parameters.options), of: Array(sharding.pinned.values), parameters, client)
+        }
+    }
+
+    /// The content, when all its parts are in the pinset: another peer's add of the same may have failed, and taken some of them along.
+    private mutating func pinContent(_ content: Pin, of parts: [Pin], _ parameters: AddParameters, _ client: ClientID) {
+        if !parameters.noPin, let next = parts.firstIndex(where: { !isPinned($0.cid) }) {
+            return pin(parts[next]) { cluster, outcome in
+                guard cluster.adds[client] != nil else {  // it has failed meanwhile
+                    if case .success = outcome { cluster.dropShards([parts[next].cid]) }
+                    return
+                }
+                if case .failure(let failure) = outcome { return cluster.failAdding(client, failure) }
+                cluster.adds[client]?.sharding?.created.append(parts[next].cid)
+                cluster.pinContent(content, of: Array(parts[(next + 1)...]), parameters, client)
             }
+        }
+        let created = adds[client]?.sharding?.created ?? []
+        adds[client]?.sharding?.stage = .pinningContent
+        pinUnlessTold(content, parameters) { cluster, outcome in
+            let isAwaited = cluster.adds.remove(client) != nil
+            if case .failure = outcome { cluster.dropShards(created) }
+            if isAwaited { cluster.reply(client, outcome.map { _ in [] }) }
         }
     }
 
@@ -139,7 +156,7 @@ extension ClusterPeer {
     /// well is that one's from now on.
     mutating func dropShards(_ cids: [CID]) {
         for cid in cids {
-            guard let other = adds.first(where: { $0.value.sharding?.pinned.contains(cid) == true }) else { dropShard(cid); continue }
+            guard let other = adds.first(where: { $0.value.sharding?.pinned[cid] != nil }) else { dropShard(cid); continue }
             if other.value.sharding?.stage != .pinningContent { adds[other.key]?.sharding?.created.append(cid) }
         }
     }
