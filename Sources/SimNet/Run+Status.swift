@@ -63,6 +63,12 @@ extension Run {
         return views + [now]
     }
 
+    /// What whoever is asked has held of it all the time.
+    func steadyPin(_ cid: CID, _ asked: Asked) -> Pin? {
+        guard let pins = held(cid, by: asked.peer, asked), let pin = pins[0], pins.allSatisfy({ $0 == pin }) else { return nil }
+        return pin
+    }
+
     // MARK: Judging
 
     /// ANSWER: each field.
@@ -115,6 +121,8 @@ extension Run {
     /// The names of the peer and its daemon.
     private func faultOfNames(_ said: PinInfoShort, _ index: Int, _ asked: Asked) -> String? {
         let peer = world.peers[index]
+        // Of whom nothing has been heard for long, nothing is known but who it is.
+        if said.status == .clusterError, said.peerName.isEmpty, said.ipfsPeer == nil, world.peers[asked.peer].process?.machine.monitor.latest("ping", of: peer.id) == nil { return nil }
         if said.peerName != peer.settings.peerName { return "calls it \(said.peerName)" }
         if let named = said.ipfsPeer {
             if named != daemon(of: peer) { return "names another daemon" }

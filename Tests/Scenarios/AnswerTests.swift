@@ -38,6 +38,22 @@ import Testing
         #expect(everywhere.allocations == [] && !everywhere.created.isUnset)
     }
 
+    /// CLU-20: whoever is to hold it is named, and why nothing is known of it, though it is no member any more. Of those that are, all.
+    @Test(arguments: [false, true]) func whoHoldsAPinAndIsSilentIsNamed(isRecovery: Bool) throws {
+        let stage = Stage(peers: 3) { ($0.factors.min, $0.factors.max, $0.isRepinningDisabled) = (1, 2, true) }
+        var pin = Pin(cid: Stage.content(1))
+        pin.options.userAllocations = [stage.world.peers[1].id, stage.world.peers[2].id]
+        try stage.ask(0, .pin(pin))
+        stage.run(.seconds(20))
+        stage.world.crash(2)
+        stage.run(.minutes(3))
+        #expect(try !stage.machine(0).members.contains(stage.world.peers[2].id))
+        let request: ClientRequest = isRecovery ? .recover(pin.cid, isLocal: false) : .status(pin.cid, isLocal: false)
+        let info = try #require(infos(try stage.ask(0, request)).first)
+        #expect(stage.world.peers.map { info.peers[$0.id]?.status.text } == ["remote", "pinned", "cluster_error"])
+        #expect(info.peers[stage.world.peers[2].id]?.error.isEmpty == false)
+    }
+
     /// rest-down1-050.
     @Test func anUnpinThatFailedWasCreatedWhenItWasAsked() throws {
         let stage = Stage(peers: 1) { ($0.factors.min, $0.factors.max) = (1, 1) }

@@ -87,7 +87,7 @@ extension ClusterPeer {
 
     // MARK: Everywhere
 
-    /// CLU-20: allocated peers are asked; the others are `remote` without a question.
+    /// CLU-20: allocated peers are asked, whether they are members or have gone silent; other members are `remote` without a question.
     mutating func globalStatus(
         _ cid: CID, method: RPCMethod, here: @escaping @Sendable (inout ClusterPeer, @escaping Then<PinInfo>) -> Void,
         then: @escaping Then<GlobalPinInfo>
@@ -102,8 +102,8 @@ extension ClusterPeer {
             }
             return then(&self, global)
         }
-        let isAsked = { (peer: PeerID) in pin.map { !$0.isRemote(for: peer) } ?? false }
-        let asked = pin == nil ? [] : (settings.isFollower ? [id] : everyone.filter(isAsked))
+        let holders = pin.map { $0.isPinnedEverywhere ? everyone : $0.allocations ?? [] } ?? []
+        let asked = pin != nil && settings.isFollower ? [id] : holders
         let others = everyone.filter { !asked.contains($0) }
         gather(asked) { cluster, peer, gather in
             if peer == cluster.id {
