@@ -128,6 +128,7 @@ extension Run {
         case .failed(let failure):
             oracles.asked.remove(client)
             noteWritten(client, asked, failure: .some(failure))
+            judgeReason(failure, asked)
             if let expected = asked.expected { judge(failure, expected: expected, asked.request.writtenCIDs.first, at: asked.peer) }
             if case .pinGet(let cid) = asked.request, failure.kind == .notFound, let pin = try? world.peers[asked.peer].process?.machine.readPin(cid) {
                 world.fail(.answer, "\(world.name(asked.peer)) says that it has no pin of \(pin.cid), and has one")
@@ -262,10 +263,12 @@ extension Run {
             if world.now - asked.at > Span.seconds(5).nanoseconds { return }
             members.removeAll { !now.contains($0) }
         }
-        for name in members {
+        // Of one content, whoever is to hold it as well, silent or not (CLU-20).
+        let holders = asked.request.askedCIDs == [info.cid] ? steadyPin(info.cid, asked)?.allocations ?? [] : []
+        for name in members + holders {
             guard let index = world.indexes[name], index != outsider, !info.peers.contains(where: { $0.key == name }) else { continue }
             if isListing, oracles.downSince[index].map({ $0 >= asked.at }) ?? true { continue }
-            return world.fail(.answer, "\(world.name(asked.peer)) tells what its members do with \(info.cid), and leaves out \(world.name(index))")
+            return world.fail(.answer, "\(world.name(asked.peer)) tells what all do with \(info.cid), and leaves out \(world.name(index))")
         }
         oracles.judged += asked.members.count
     }

@@ -115,7 +115,8 @@ package final class Run {
             options.limits.apply(to: &peer)
             // Every message goes to everybody over every link of the mesh: of the metrics, those that pinning needs.
             if isCrowd {
-                (peer.informers.tags, peer.informers.pinQueue) = (nil, nil)
+                if !options.allocateBy.contains("tag:group") { peer.informers.tags = nil }
+                if !options.allocateBy.contains("pinqueue") { peer.informers.pinQueue = nil }
                 peer.informers.disk?.ttl = .minutes(2)
             }
             index += 1
