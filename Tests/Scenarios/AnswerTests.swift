@@ -54,6 +54,19 @@ import Testing
         #expect(info.peers[stage.world.peers[2].id]?.error.isEmpty == false)
     }
 
+    /// RPC-21: of itself as well a peer tells what it knows within a quarter of a minute, though its IPFS hangs for minutes.
+    @Test func whoseIPFSHangsAnswersInTime() throws {
+        let stage = Stage(peers: 2) { ($0.factors.min, $0.factors.max) = (-1, -1) }
+        let pin = try stage.pin(0, 1)
+        stage.run(.seconds(10))
+        stage.world.peers[0].ipfs.hangs = true
+        let info = try #require(infos(try stage.ask(0, .status(pin.cid, isLocal: false), within: .seconds(16))).first)
+        #expect(stage.world.peers.map { info.peers[$0.id]?.status.text } == ["cluster_error", "pinned"])
+        let peers = try stage.ask(0, .peers, within: .seconds(16))
+        #expect(peers.count == 2)
+        #expect(try stage.ask(0, .recover(pin.cid, isLocal: false), within: .seconds(16)).count == 1)
+    }
+
     /// rest-down1-050.
     @Test func anUnpinThatFailedWasCreatedWhenItWasAsked() throws {
         let stage = Stage(peers: 1) { ($0.factors.min, $0.factors.max) = (1, 1) }

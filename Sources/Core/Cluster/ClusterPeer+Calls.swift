@@ -61,12 +61,12 @@ extension ClusterPeer {
 
     @discardableResult
     mutating func askIPFS(
-        _ operation: IPFSOperation, each: Then<IPFSItem>? = nil,
+        _ operation: IPFSOperation, within limit: Span? = nil, each: Then<IPFSItem>? = nil,
         then: @escaping Then<Result<IPFSAnswer, IPFSFailure>>
     ) -> IPFSCallID {
         let call = IPFSCallID(number())
         ipfsCalls[call] = IPFSCall(each: each, then: then)
-        withIPFS { $0.start(operation, call, now: $1, effects: &$2) }
+        withIPFS { $0.start(operation, call, within: limit, now: $1, effects: &$2) }
         return call
     }
 

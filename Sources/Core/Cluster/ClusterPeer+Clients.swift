@@ -104,7 +104,7 @@ extension ClusterPeer {
 
     private mutating func status(_ cid: CID, _ isLocal: Bool, then: @escaping Then<GlobalPinInfo>) {
         if isLocal { return localStatus(cid) { then(&$0, GlobalPinInfo($1)) } }
-        globalStatus(cid, method: RPCMethod("PinTracker", "Status")) { $0.localStatus(cid, then: $1) } then: { then(&$0, $1) }
+        globalStatus(cid, method: RPCMethod("PinTracker", "Status")) { $0.localStatus(cid, within: Self.broadcastTimeout, then: $1) } then: { then(&$0, $1) }
     }
 
     private mutating func statuses(
@@ -119,14 +119,14 @@ extension ClusterPeer {
             do { _ = try requiredPin(cid) } catch { return reply(client, .failure(error)) }
             return localRecover(cid) { $0.reply(client, .success([.info(GlobalPinInfo($1))])) }
         }
-        globalStatus(cid, method: RPCMethod("PinTracker", "Recover")) { $0.localRecover(cid, then: $1) } then: { $0.reply(client, .success([.info($1)])) }
+        globalStatus(cid, method: RPCMethod("PinTracker", "Recover")) { $0.localRecover(cid, within: Self.broadcastTimeout, then: $1) } then: { $0.reply(client, .success([.info($1)])) }
     }
 
     // MARK: Peers
 
     /// CLU-27.
-    mutating func peerInfo(then: @escaping Then<PeerInfo>) {
-        askIPFS(.id) { cluster, result in
+    mutating func peerInfo(within limit: Span? = nil, then: @escaping Then<PeerInfo>) {
+        askIPFS(.id, within: limit) { cluster, result in
             var info = PeerInfo(id: cluster.id)
             info.addresses = cluster.listenAddresses.map { $0.with(peer: cluster.id) }
             info.clusterPeers = cluster.members
@@ -158,7 +158,7 @@ extension ClusterPeer {
     mutating func allPeers(then: @escaping Then<[PeerInfo]>) {
         gather(members) { cluster, peer, gather in
             if peer == cluster.id {
-                cluster.peerInfo { $0.gathered(gather, from: peer, [.peer($1)]) }
+                cluster.peerInfo(within: ClusterPeer.broadcastTimeout) { $0.gathered(gather, from: peer, [.peer($1)]) }
             } else {
                 cluster.askForGather(
                     peer, gather, RPCMethod("Cluster", "IDStream"), [], within: ClusterPeer.broadcastTimeout, as: PeerInfo.self

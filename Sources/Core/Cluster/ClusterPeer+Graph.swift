@@ -33,7 +33,7 @@ extension ClusterPeer {
     private mutating func addIPFSLinks(of peers: [PeerInfo], to graph: ConnectGraph, then: @escaping Then<ConnectGraph>) {
         gather(peers.map(\.id)) { cluster, peer, gather in
             if peer == cluster.id {
-                cluster.askIPFS(.swarmPeers) { cluster, result in
+                cluster.askIPFS(.swarmPeers, within: ClusterPeer.graphTimeout) { cluster, result in
                     if case .success(.peers(let found)) = result { return cluster.gathered(gather, from: peer, [.peers(found)]) }
                     cluster.gathered(gather, from: peer, [])
                 }

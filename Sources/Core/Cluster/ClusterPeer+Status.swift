@@ -23,18 +23,18 @@ extension ClusterPeer {
     // MARK: Here
 
     /// TRK-44: what this peer says of one CID.
-    mutating func localStatus(_ cid: CID, then: @escaping Then<PinInfo>) {
+    mutating func localStatus(_ cid: CID, within limit: Span? = nil, then: @escaping Then<PinInfo>) {
         let pin: Pin?
         do { pin = try knownPin(cid) } catch { return then(&self, unread(cid, error)) }
         if let info = tracker.settledStatus(of: cid, pin: pin, now: turn.now) { return then(&self, decorated(info)) }
         guard let pin else { unreachable("what is not pinned has a settled status") }
-        askIPFS(.pinLsCid(pin)) { peer, result in
+        askIPFS(.pinLsCid(pin), within: limit) { peer, result in
             // The world may have moved on while IPFS was asked: what the tracker knows now comes first.
             let current: Pin?
             do throws(ClientFailure) { current = try peer.knownPin(cid) } catch { return then(&peer, peer.unread(cid, error)) }
             let settled = peer.tracker.settledStatus(of: cid, pin: current, now: peer.turn.now)
             // It was asked for a mode that the pin no longer has (seed 7001432).
-            if settled == nil, let current, current.maxDepth != pin.maxDepth { return peer.localStatus(cid, then: then) }
+            if settled == nil, let current, current.maxDepth != pin.maxDepth { return peer.localStatus(cid, within: limit, then: then) }
             let info = settled ?? peer.tracker.status(of: current ?? pin, ipfs: ClusterPeer.pinStatus(result))
             then(&peer, peer.decorated(peer.queued(info, try? peer.replica.address(of: cid))))
         }
@@ -159,12 +159,12 @@ extension ClusterPeer {
     // MARK: Recovering
 
     /// TRK-50: queues again what failed. The status after.
-    mutating func localRecover(_ cid: CID, then: @escaping Then<PinInfo>) {
-        localStatus(cid) { peer, info in
+    mutating func localRecover(_ cid: CID, within limit: Span? = nil, then: @escaping Then<PinInfo>) {
+        localStatus(cid, within: limit) { peer, info in
             let pin = peer.storedPin(cid)
             var isQueued = false
             peer.withTracker { isQueued = $0.recover(cid, in: info.short.status, pin: pin, now: $1, effects: &$2) }
-            if isQueued { peer.localStatus(cid, then: then) } else { then(&peer, info) }
+            if isQueued { peer.localStatus(cid, within: limit, then: then) } else { then(&peer, info) }
         }
     }
 

@@ -36,8 +36,9 @@ package struct IPFSNode: Sendable {
         if self.embedded != nil { embedded(&self.embedded!) }
         nextDeadline = self.kubo?.nextDeadline ?? self.embedded?.nextDeadline
     }
-    package mutating func start(_ operation: IPFSOperation, _ id: IPFSCallID, now: Now, effects: inout [IPFSEffect]) {
-        with { $0.start(operation, id, now: now, effects: &effects) } embedded: { $0.start(operation, id, now: now, effects: &effects) }
+    /// `limit`: no longer than that, nor than the settings say, is an answer waited for.
+    package mutating func start(_ operation: IPFSOperation, _ id: IPFSCallID, within limit: Span? = nil, now: Now, effects: inout [IPFSEffect]) {
+        with { $0.start(operation, id, within: limit, now: now, effects: &effects) } embedded: { $0.start(operation, id, now: now, effects: &effects) }
     }
     package mutating func put(_ id: IPFSCallID, _ block: NodeWithMeta, now: Now, effects: inout [IPFSEffect]) {
         with { $0.put(id, block, now: now, effects: &effects) } embedded: { $0.put(id, block, now: now, effects: &effects) }

@@ -19,6 +19,8 @@ package struct KuboConnector: Sendable {
         /// It changes the metrics when it ends (IPFS-60).
         var isCounted = false
         var upload = Upload()
+        /// No request of it waits longer.
+        var limit: Span?
     }
 
     /// What the answer to a request is good for.
@@ -102,9 +104,9 @@ package struct KuboConnector: Sendable {
     // MARK: Calls
 
     package mutating func start(
-        _ operation: IPFSOperation, _ id: IPFSCallID, now: Now, effects: inout [Effect]
+        _ operation: IPFSOperation, _ id: IPFSCallID, within limit: Span? = nil, now: Now, effects: inout [Effect]
     ) {
-        calls[id] = Call(operation: operation)
+        calls[id] = Call(operation: operation, limit: limit)
         switch operation {
         case .pin(let pin), .pinLsCid(let pin): look(id, pin.cid, pin.maxDepth, .look, now, &effects)
         case .pinLs(let kinds):
@@ -196,7 +198,7 @@ package struct KuboConnector: Sendable {
         _ effects: inout [Effect], streaming contentType: String? = nil
     ) -> ExchangeID {
         lastExchangeNumber += 1
-        let exchange = ExchangeID(lastExchangeNumber)
+        let exchange = ExchangeID(lastExchangeNumber), timeout = [timeout, calls[id]?.limit].compactMap { $0 }.min()
         var request = Request(call: id, role: role, target: target, timeout: timeout)
         var http = ExchangeRequest(target: "/api/v0/" + target)
         if let contentType { (http.headers, http.body) = ([("Content-Type", contentType)], nil) }
