@@ -118,6 +118,7 @@ extension Run {
         case .item(let item): judge(item, client, asked)
         case .end:
             oracles.asked.remove(client)
+            judgeHaste(asked)
             if asked.request.isWrite {
                 oracles.acknowledged += 1
                 world.cutPower(in: asked.peer, at: .answer)
@@ -235,16 +236,15 @@ extension Run {
         }
         judgeNamed(info, asked)
         defer { judgeFields(info, asked) }
-        guard !options.isEmbedded else { return }
         for (name, said) in info.peers {
             guard let index = world.indexes[name] else { continue }
-            judgeOwnSurvey(said, info.cid, index, asked)
-            guard !plan.has(.ipfsStale, at: index), let holds = world.peers[index].ipfs.held(info.cid, since: asked.at) else { continue }
+            if !options.isEmbedded { judgeOwnSurvey(said, info.cid, index, asked) }
+            guard !plan.has(.ipfsStale, at: index), let holds = holds(info.cid, at: index, since: asked.at) else { continue }
             oracles.judged += 1
             let isWrong = said.status == .pinned ? !holds : said.status == .unexpectedlyUnpinned && holds
             guard isWrong else { continue }
             // IPFS is asked for the kind that the pinset has, or had (seed 300658), and pins a CID in one kind alone.
-            if let kind = world.peers[index].ipfs.pins[info.cid], [asked.peer, index].contains(where: { peer in
+            if let kind = pinned(by: index)[info.cid], [asked.peer, index].contains(where: { peer in
                 let pin = try? world.peers[peer].process?.machine.readPin(info.cid)
                 return pin.map { (kind == .direct) != ($0.options.mode == .direct) } ?? (kind == .direct)
             }) { continue }
@@ -319,6 +319,20 @@ extension Run {
             return world.fail(.alloc, "\(world.name(index)) allocates \(pin.cid) to \(world.name(other)), which has been down for \(Span(nanoseconds: world.now - since).seconds)")
         }
     }
+
+    /// ANSWER: who asks all for one thing waits for nobody longer than RPC-21 allows, and not for the peer itself (twice for a recovery, and
+    /// once more where the pin has changed meanwhile).
+    func judgeHaste(_ asked: Asked) {
+        switch asked.request {
+        case .peers, .status(_, isLocal: false), .recover(_, isLocal: false): break
+        default: return
+        }
+        oracles.judged += 1
+        let took = Span(nanoseconds: world.now - asked.at), slept = world.peers[asked.peer].sleeps.contains { $0.to >= asked.at }
+        guard took > Run.hasteMax, !slept else { return }
+        world.fail(.answer, "\(world.name(asked.peer)) has taken \(took.seconds) for what each may take 15 s for: \(asked.request)")
+    }
+    static let hasteMax = Span.seconds(61)
 
     // MARK: At the end
 

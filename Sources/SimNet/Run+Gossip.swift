@@ -131,6 +131,8 @@ struct GossipLog {
         var told: Set<UInt64> = []
         var toldAt = Instant(nanoseconds: 0)
         var announcements = 0
+        /// What it was asked for since then.
+        var askedFor = 0
         /// How often it was given what it asked for.
         var given: [UInt64: Int] = [:]
         /// What it has and does not want to have again.
@@ -416,6 +418,11 @@ extension Run {
             }
         }
         guard !step.isDrain else { return }
+        for (other, said) in step.said where !said.wanted.isEmpty {
+            log.partners[other]?.askedFor += said.wanted.count
+            guard options.limits.gossipWindow == 0, let count = log.partners[other]?.askedFor, count > settings.idsPerAnnouncementMaximum else { continue }
+            return failGossip(step, "asks \(world.name(other)) for \(count) messages between two heartbeats")
+        }
         for (other, said) in step.said where !said.announced.isEmpty {
             guard var partner = log.partners[other] else { continue }
             if partner.toldAt != step.now { (partner.told, partner.toldAt) = ([], step.now) }
@@ -504,6 +511,9 @@ extension Run {
             }
         }
         log.asked = []
-        for other in log.partners.indices { log.partners[other]?.announcements = 0 }
+        for other in log.partners.indices {
+            log.partners[other]?.announcements = 0
+            log.partners[other]?.askedFor = 0
+        }
     }
 }

@@ -62,6 +62,8 @@ struct OracleState {
     var dialledMax = 0
     /// When somebody who is trusted announced heads last.
     var announcedAt: Int64 = 0
+    /// What the embedded node of each pins, and when that changed.
+    var embedded: [Int: (pins: SortedMap<CID, PinDepth>, changed: SortedMap<CID, Int64>)] = [:]
     /// Failures of pins that were looked at last, by the peer.
     var failedPins = SortedMap<Int, [CID: PinInfo]>()
     var underWay = SortedMap<Int, [CID: Attempt]>()
@@ -123,6 +125,7 @@ extension Run {
         guard let process = world.peers[index].process else { oracles.seen[index] = nil; return }
         noteHealth(index, input, effects)
         noteRequests(index, input, effects, process)
+        noteEmbedded(index, process)
         watchLife(index, input, effects, process)
         checkWaiting(index, process.machine.waitsForNothing())
         // TRAP, COUNT: where anything may have changed.

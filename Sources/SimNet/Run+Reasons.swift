@@ -36,6 +36,7 @@ private struct Reason: Sendable {
         Reason("the pinset cannot be read", if: diskFails), Reason("the disk is full", if: diskFails),
         Reason("max_queue_size") { run, _, _ in run.options.isBatching || run.options.isSkewed },
         Reason("IPFS", if: ipfsFails), Reason("Post http", if: ipfsFails), Reason("unexpected EOF", if: ipfsFails),
+        Reason("connection reset by peer", if: ipfsFails),
         // Others are asked as well.
         Reason("not connected to", if: isAnything), Reason("stream reset", if: isAnything), Reason("context deadline exceeded", if: isAnything),
         Reason("does not have permissions") { run, _, _ in run.options.hasOutsider },

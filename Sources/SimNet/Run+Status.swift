@@ -2,6 +2,7 @@
 // spec/tracker-allocator-monitor.md TRK-26..49, CLU-20..25.
 
 import Cluster
+import IPFSConnector
 import Kernel
 import MerkleCRDT
 import Monitoring
@@ -29,6 +30,22 @@ extension Run {
     private static let queueIsFull = "operation queue is full"
 
     // MARK: What was held meanwhile
+
+    /// What the embedded node of a peer pins, and when that has changed.
+    func noteEmbedded(_ index: Int, _ process: Process) {
+        guard options.isEmbedded, let pins = process.machine.ipfs.embeddedPins else { return }
+        let before = oracles.embedded[index]?.pins ?? SortedMap()
+        guard before != pins else { return }
+        oracles.embedded[index, default: (SortedMap(), SortedMap())].pins = pins
+        for cid in Array(pins.keys) + Array(before.keys) where pins[cid] != before[cid] { oracles.embedded[index]?.changed[cid] = world.now }
+    }
+
+    /// Whether IPFS has held it all the time. Nil where that changed.
+    func holds(_ cid: CID, at index: Int, since time: Int64) -> Bool? {
+        guard options.isEmbedded else { return world.peers[index].ipfs.held(cid, since: time) }
+        guard world.peers[index].isUp, let known = oracles.embedded[index], known.changed[cid] ?? -1 <= time else { return nil }
+        return known.pins[cid] != nil
+    }
 
     /// Before a question is taken up; only what is asked by its CID is looked at from then on.
     func noteViews(_ client: ClientID, _ request: ClientRequest) {

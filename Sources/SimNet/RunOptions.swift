@@ -31,6 +31,8 @@ package struct RunLimits: Equatable, Sendable {
     package var meshFactor = 0
     /// Bytes that are on their way to a peer before more of its messages wait.
     package var gossipWindow = 0
+    /// Gossipsub: messages that one is asked for between two heartbeats.
+    package var idsAsked = 0
     /// Bytes of an upload that are on their way before its client waits.
     package var uploadWindow = 0
     /// Of the log, for a chunk of a listing; and statuses in one.
@@ -168,7 +170,7 @@ package struct RunOptions: Equatable, Sendable {
         int("entries-per-message", \.limits.entriesPerMessage), int("listed-blocks", \.limits.listedBlocks),
         int("calls-per-peer", \.limits.callsPerPeer), int("mesh-factor", \.limits.meshFactor), int("listing-bytes", \.limits.listingBytes),
         int("statuses-per-chunk", \.limits.statusesPerChunk), int("gossip-window", \.limits.gossipWindow),
-        int("upload-window", \.limits.uploadWindow), int("address-lifetime", \.limits.addressLifetime),
+        int("ids-asked", \.limits.idsAsked), int("upload-window", \.limits.uploadWindow), int("address-lifetime", \.limits.addressLifetime),
     ]
     /// name=value for what is not as usual.
     package var words: [String] {
@@ -191,6 +193,7 @@ extension RunLimits {
         set(callsPerPeer, \.rpc.callsPerPeerLimit, &peer)
         set(meshFactor, \.gossip.meshFactor, &peer)
         set(gossipWindow, \.gossip.outboundWindowBytes, &peer)
+        set(idsAsked, \.gossip.idsPerAnnouncementMaximum, &peer)
         set(uploadWindow, \.uploadWindowBytes, &peer)
         set(listingBytes, \.listing.bytesPerChunk, &peer)
         set(statusesPerChunk, \.listing.statusesPerChunk, &peer)

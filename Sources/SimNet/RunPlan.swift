@@ -145,11 +145,14 @@ extension RunOptions {
         if choices.chance(1, in: 3) { batchAge = .seconds([12, 30][choices.below(2)]) }
     }
 
-    /// In one of six runs messages wait for each other, in one of three those who upload wait for their blocks.
+    /// In one of six runs messages wait for each other, in one of three those who upload wait for their blocks; in one of four few messages
+    /// are asked for at a time.
     mutating func drawWindow(_ tape: Tape) {
         var choices = tape.stream(.options, 6)
         if choices.chance(1, in: 6) { limits.gossipWindow = [1, 400, 2000][choices.below(3)] }
         if choices.chance(1, in: 3) { limits.uploadWindow = [1000, 4000, 20_000][choices.below(3)] }
+        // An outsider that everybody has sent away hears of all by asking for it (seed 33097).
+        if choices.chance(1, in: 4), !hasOutsider { limits.idsAsked = [5, 20][choices.below(2)] }
     }
 
     /// Small limits in one of four runs; in some of them many peers, of which a small mesh does not hold all.

@@ -125,6 +125,11 @@ private final class Wire {
         try wire.step(hears: wire.have([1, 2, 3]), says: wire.want([1, 2, 3]), to: 2)
         wire.expect(.gossip, "for more than it may be told of")
     }
+    @Test func tooMuchAskedFor() throws {
+        let wire = try Wire(" ids-asked=2")
+        for id in 1...3 as ClosedRange<UInt8> { try wire.step(hears: wire.have([id]), says: wire.want([id]), to: 2) }
+        wire.expect(.gossip, "for 3 messages between two heartbeats")
+    }
     @Test func notGiven() throws {
         let wire = try Wire()
         wire.partner(2) {

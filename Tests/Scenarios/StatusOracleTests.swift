@@ -316,6 +316,28 @@ import Testing
         rest.expect(.answer)
     }
 
+    @Test(arguments: [true, false]) func whatTakesTooLong(isInTime: Bool) throws {
+        let rest = try Rest()
+        rest.run.judgeHaste(Asked(peer: 0, at: rest.world.now - Span.seconds(isInTime ? 60 : 62).nanoseconds, request: .status(OracleTests.blockCID, isLocal: false)))
+        if isInTime { #expect(rest.world.failure == nil) } else { rest.expect(.answer) }
+    }
+
+    /// What the embedded node holds all the time is told.
+    @Test func anEmbeddedPinThatIsToldOtherwise() throws {
+        let rest = try Rest(options: " embedded=yes factor-min=1 factor-max=1")
+        let cid = OracleTests.blockCID
+        rest.run.oracles.embedded[0] = (SortedMap([(cid, -1)]), SortedMap())
+        #expect(rest.run.holds(cid, at: 0, since: 0) == true)
+        rest.run.oracles.embedded[0]?.changed[cid] = rest.world.now
+        #expect(rest.run.holds(cid, at: 0, since: rest.world.now - 1) == nil)
+        rest.run.oracles.embedded[0]?.changed[cid] = nil
+        var info = GlobalPinInfo(cid: cid), said = PinInfo(cid: cid, peer: rest.world.peers[0].id)
+        said.short.status = .unexpectedlyUnpinned
+        info.add(said)
+        rest.run.judge(info, Asked(peer: 0, at: rest.world.now, request: .status(cid, isLocal: true)))
+        rest.expect(.truth)
+    }
+
     @Test func askedForTooOften() throws {
         let rest = try Rest(), hash = OracleTests.blockCID.multihash
         var partner = ExchangeLog.Partner()
