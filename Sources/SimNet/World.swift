@@ -67,6 +67,8 @@ package final class World {
         let peer: Int
         var rest: ArraySlice<ClientInput>
         var isPaused = false
+        /// Its next comes in a moment.
+        var isSending = false
     }
     /// Called with each reply to a client of the simulation.
     var onReply: [ClientID: (World, ClientReply) -> Void] = [:]
@@ -388,11 +390,16 @@ package final class World {
         sendNext(client)
     }
     private func sendNext(_ client: ClientID) {
-        guard let next = sending[client], !next.isPaused else { return }
+        // One after the other, though a peer may take a pause and end it, more than once, before the next is sent.
+        guard let next = sending[client], !next.isPaused, !next.isSending else { return }
         guard let input = next.rest.first, let process = peers[next.peer].process else { return sending[client] = nil }
         sending[client]?.rest.removeFirst()
         schedule(process, .clientInput(client, input), after: Span(nanoseconds: 1))
-        after(Span(nanoseconds: 2)) { $0.sendNext(client) }
+        sending[client]?.isSending = true
+        after(Span(nanoseconds: 2)) { world in
+            world.sending[client]?.isSending = false
+            world.sendNext(client)
+        }
     }
     private func heed(_ client: ClientID, _ reply: ClientReply) {
         switch reply {
