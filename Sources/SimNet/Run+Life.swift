@@ -59,7 +59,7 @@ extension Run {
             default: break
             }
         }
-        if process.machine.isReady, !log.hasSaidReady { world.fail(.start, "\(world.name(index)) is ready, and nobody is told") }
+        if !log.hasSaidReady, process.machine.isReady { world.fail(.start, "\(world.name(index)) is ready, and nobody is told") }
         watchGossip(index, input, effects, process, now, &log.gossip)
         watchExchange(index, input, effects, process, &log.exchange)
         watchCalls(index, input, effects, process, now, &log.calls)
