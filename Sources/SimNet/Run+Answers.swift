@@ -25,6 +25,8 @@ struct Asked {
     var before: [PeerID] = []
     /// Blocks were missing when it was asked.
     var wasBehind = false
+    /// Who had told nothing of itself when it was asked.
+    var unheard = SortedSet<PeerID>()
     /// What must come of it.
     var expected: Expected?
     /// Where the blocks of an add must go.
@@ -45,6 +47,7 @@ extension Run {
         oracles.askedAt.append(world.now)
         var asked = Asked(peer: index, at: world.now, request: request)
         asked.wasBehind = (world.peers[index].process?.machine.replica.absentCount ?? 0) > 0
+        if let monitor = world.peers[index].process?.machine.monitor { asked.unheard = SortedSet(world.peers.map(\.id).filter { monitor.latest("ping", of: $0) == nil }) }
         oracles.asked[client] = asked
         noteWrite(client, asked)
         world.ask(index, request) { [unowned self] _, reply in

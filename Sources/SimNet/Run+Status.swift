@@ -139,7 +139,8 @@ extension Run {
     private func faultOfNames(_ said: PinInfoShort, _ index: Int, _ asked: Asked) -> String? {
         let peer = world.peers[index]
         // Of whom nothing has been heard for long, nothing is known but who it is.
-        if said.status == .clusterError, said.peerName.isEmpty, said.ipfsPeer == nil, world.peers[asked.peer].process?.machine.monitor.latest("ping", of: peer.id) == nil { return nil }
+        if said.status == .clusterError, said.peerName.isEmpty, said.ipfsPeer == nil,
+            asked.unheard.contains(peer.id) || world.peers[asked.peer].process?.machine.monitor.latest("ping", of: peer.id) == nil { return nil }
         if said.peerName != peer.settings.peerName { return "calls it \(said.peerName)" }
         if let named = said.ipfsPeer {
             if named != daemon(of: peer) { return "names another daemon" }
