@@ -323,20 +323,21 @@ extension Run {
         }
     }
 
-    /// ANSWER: who asks all for one thing waits for nobody longer than RPC-21 allows, and not for the peer itself (twice for a recovery, and
-    /// once more where the pin has changed meanwhile).
+    /// ANSWER: who asks all for one thing waits for nobody longer than RPC-21 allows, and not for the peer itself: once more where the pin
+    /// has changed meanwhile, and all of it twice for a recovery.
     func judgeHaste(_ asked: Asked) {
+        let most: Span
         switch asked.request {
-        case .peers, .status(_, isLocal: false), .recover(_, isLocal: false): break
+        case .peers: most = .seconds(16)
+        case .status(_, isLocal: false): most = .seconds(31)
+        case .recover(_, isLocal: false): most = .seconds(61)
         default: return
         }
         oracles.judged += 1
         let took = Span(nanoseconds: world.now - asked.at), slept = world.peers[asked.peer].sleeps.contains { $0.to >= asked.at }
-        guard took > Run.hasteMax, !slept else { return }
+        guard took > most, !slept else { return }
         world.fail(.answer, "\(world.name(asked.peer)) has taken \(took.seconds) for what each may take 15 s for: \(asked.request)")
     }
-    static let hasteMax = Span.seconds(61)
-
     // MARK: At the end
 
     /// ANSWER: no request is left without an end.
