@@ -15,6 +15,15 @@ enum Files {
         return lstat(path, &information) == 0
     }
 
+    /// When a folder or something in it was last written; nil where nothing is in it.
+    static func lastWritten(in folder: String) -> Date? {
+        let files = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
+        return files.isEmpty ? nil : (files + ["."]).compactMap {
+            (try? FileManager.default.attributesOfItem(atPath: folder + "/" + $0))?[.modificationDate] as? Date
+        }.max()
+    }
+    static func touch(_ path: String) { _ = utimes(path, nil) }
+
     static func read(_ path: String) throws(ConfigurationError) -> Bytes {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { throw failure("open", path) }

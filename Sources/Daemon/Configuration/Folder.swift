@@ -94,7 +94,19 @@ package struct ConfigurationFolder: Sendable {
         return Peerstore(text: String(decoding: try Files.read(path), as: UTF8.self))
     }
 
+    /// Where upstream's program keeps a pinset (CFG-226), which nothing here can read, and has written after the peer whose folder
+    /// `own` is has run.
+    package func unreadPinset(_ configuration: ServiceConfiguration, own: String) -> String? {
+        guard let datastore = try? configuration.datastore(), let component = ComponentName(rawValue: datastore.rawValue) else { return nil }
+        let folder = resolved(configuration[component].text("folder"))
+        guard let written = Files.lastWritten(in: folder), written > Files.lastWritten(in: resolved(own)) ?? .distantPast else { return nil }
+        return folder
+    }
+
     // MARK: Writing
+
+    /// A peer has run, and what upstream's program wrote before is no news, even if nothing has been written since.
+    package func noteRun(own: String) { Files.touch(resolved(own)) }
 
     package func save(_ configuration: ServiceConfiguration) throws(ConfigurationError) {
         try create()

@@ -4,6 +4,7 @@ import Cluster
 import Configuration
 import Encoding
 import Kernel
+import MerkleCRDT
 import Multiformats
 import Seams
 
@@ -15,6 +16,8 @@ package struct DaemonStart {
     package let consensus: Consensus
     /// The core's part; what the core does not know stands in `configuration`.
     package let settings: PeerSettings
+    /// Names pins of upstream's program that this peer does not have, and says what to do; nil if there are none.
+    package let unreadPinset: String?
     package let leavesOnShutdown: Bool
     package let collectsStats: Bool
     package let collectsTraces: Bool
@@ -62,6 +65,11 @@ extension DaemonOptions {
         }
         return DaemonStart(
             lock: lock, configuration: configuration, identity: loaded.identity, consensus: consensus, settings: settings,
+            unreadPinset: consensus == .crdt ? folder.unreadPinset(configuration, own: settings.replica.folder).map {
+                "\($0) holds the pinset as upstream's ipfs-cluster-service has written it since this peer last ran, and it cannot be read here. "
+                    + "Where other peers have it too, it comes from them; else export it by upstream's `ipfs-cluster-service state export`, "
+                    + "and then bring it here by `state import`"
+            } : nil,
             leavesOnShutdown: leavesOnShutdown || configuration[.cluster].flag("leave_on_shutdown"),
             collectsStats: enablesStats || configuration[.metrics].flag("enable_stats"),
             collectsTraces: enablesTracing || configuration[.tracing].flag("enable_tracing"))

@@ -33,6 +33,13 @@ package enum StateCommand: Equatable, Sendable {
     case crdtDot(file: String?)
     case crdtMarkDirty
     case crdtMarkClean
+
+    var readsPins: Bool {
+        switch self {
+        case .export, .crdtInfo, .crdtDot: true
+        case .importing, .cleanup, .crdtMarkDirty, .crdtMarkClean: false
+        }
+    }
 }
 
 package struct StateOptions: Sendable {

@@ -24,6 +24,7 @@ extension StateOptions {
         guard start.consensus == .crdt else {
             throw CommandFailure("creating state manager", "this version knows crdt states only, and the configuration says raft")
         }
+        if command.readsPins, let unread = start.unreadPinset { throw CommandFailure("reading the state", unread) }
         return try StateRun(world: world, options: self, settings: start.settings.replica).run()
     }
 }

@@ -1,9 +1,11 @@
 // A running peer: the core on its sockets and files, the REST API before it, and an end in order.
 // spec/cli.md section 4.
 
+import Cluster
 import Configuration
 import Foundation
 import Kernel
+import MerkleCRDT
 import Multiformats
 import RealNet
 import Seams
@@ -32,6 +34,7 @@ final class Daemon: @unchecked Sendable {
         }
         let log: (LogLine) -> Void = { world.log($0, options.logLevels) }
         for line in Daemon.notOffered(configuration, start) { log(LogLine(.warning, "service", line)) }
+        if let line = start.unreadPinset { log(LogLine(.warning, "service", line)) }
         if let line = configuration.relayRefusal { log(LogLine(.info, "service", line)) }
         let loop = self.loop
         runner = try doing("creating libp2p host") {
@@ -122,7 +125,10 @@ final class Daemon: @unchecked Sendable {
     }
 
     private func finish() {
-        if hasBeenReady { savePeerstore() }
+        if hasBeenReady {
+            savePeerstore()
+            options.folder.noteRun(own: start.settings.replica.folder)
+        }
         runner.close()
         api?.end()
         // The last bytes leave before the process does.

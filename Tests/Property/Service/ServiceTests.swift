@@ -283,6 +283,37 @@ private final class Stage {
         withExtendedLifetime(lock) {}
     }
 
+    /// A folder that upstream's program has run in: its pinset is not taken for an empty one, nor an older one of this peer's for it.
+    @Test func aPinsetOfUpstreamsIsNotPassedOver() throws {
+        let stage = try made()
+        func touch(_ file: String, at seconds: Double) throws {
+            try FileManager.default.setAttributes([.modificationDate: Date(timeIntervalSince1970: seconds)], ofItemAtPath: stage.folder + "/" + file)
+        }
+        func tryToRead(_ expected: Int32) throws {
+            try stage.write("mine", to: "out.json")
+            for command in [["export", "-f", "$DIR/out.json"], ["crdt", "info"], ["crdt", "dot"]] {
+                #expect(stage.run(["-c", "$DIR/x", "state"] + command) == expected, "\(command)")
+                if expected == 1 { #expect(stage.stderr.hasPrefix("error reading the state: \(stage.folder)/x/pebble holds the pinset")) }
+            }
+            #expect((stage.read("out.json") == "mine") == (expected == 1))
+        }
+        try FileManager.default.createDirectory(atPath: stage.folder + "/x/pebble", withIntermediateDirectories: true)
+        try tryToRead(0)
+        try stage.write("a table", to: "x/pebble/000001.sst")
+        try tryToRead(1)
+        try stage.write(pins(2), to: "in.json")
+        #expect(stage.run(["-c", "$DIR/x", "state", "import", "-f", "$DIR/in.json"]) == 0)
+        try tryToRead(0)
+        for file in ["x/crdt", "x/pebble"] + ((try? FileManager.default.contentsOfDirectory(atPath: stage.folder + "/x/crdt")) ?? []).map({ "x/crdt/" + $0 }) {
+            try touch(file, at: 1_700_000_000)
+        }
+        try touch("x/pebble/000001.sst", at: 1_700_000_001)
+        try tryToRead(1)
+        ConfigurationFolder(path: stage.folder + "/x").noteRun(own: "crdt")
+        try tryToRead(0)
+        #expect(stage.run(["-c", "$DIR/x", "state", "cleanup", "-f"]) == 0)
+    }
+
     @Test func raftIsRefused() throws {
         let stage = try Stage()
         stage.runsStates = true
