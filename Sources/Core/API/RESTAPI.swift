@@ -102,6 +102,8 @@ package struct RESTAPI: Sendable {
 
     /// REST-014: authentication, CORS, the slash at the end, the router.
     private mutating func onRequest(_ id: ServedID, _ request: HTTPRequest, _ now: Now, _ effects: inout [Effect]) {
+        // Whoever asks for the server and not for a path of it gets nothing, and no refusal.
+        if request.method == "OPTIONS", request.target == "*" { return write(id, 200, [:], [], &effects) }
         guard let target = RequestTarget(request.target) else {
             let fields: HTTPFields = ["Content-Type": "text/plain; charset=utf-8", "Connection": "close"]
             return write(id, 400, fields, Bytes("400 Bad Request".utf8), &effects)
@@ -111,7 +113,7 @@ package struct RESTAPI: Sendable {
         case .admitted(let name): user = name
         case .denied(let challenges, let message):
             var fields = apiHeaders
-            for challenge in challenges { fields.add("WWW-Authenticate", challenge) }
+            for challenge in challenges { fields.add("Www-Authenticate", challenge) }
             return write(id, 401, fields, RESTAPI.line(ErrorBody(code: 401, message: message).json), &effects)
         }
         if CORS.isPreflight(request) {

@@ -160,6 +160,8 @@ package struct HTTPServerConnection: Sendable {
         guard isOldVersion || fields.all("Host").count == 1 else {
             throw HTTPError(fields["Host"] == nil ? "missing required Host header" : "too many Host headers")
         }
+        let expects = fields["Expect"].map { !$0.isEmpty } ?? false, expectsContinue = fields.holds("Expect", token: "100-continue")
+        if expects, !expectsContinue { throw HTTPError("nobody can meet that expectation", status: 417) }
         let framing = try BodyFraming(fields) ?? .none
         keepsAlive = isOldVersion ? fields.holds("Connection", token: "keep-alive") : !fields.holds("Connection", token: "close")
         request = HTTPRequest(method: start.method, target: start.target, headers: fields)
@@ -174,7 +176,7 @@ package struct HTTPServerConnection: Sendable {
         let reader = BodyReader(framing, headBytesMax: settings.headBytesMax)
         reading = .body(reader)
         if reader.isEnded { return endRequest(&effects) }
-        owesContinue = fields.holds("Expect", token: "100-continue") && !isOldVersion
+        owesContinue = expectsContinue && !isOldVersion
     }
 
     /// Before any other answer, and none to who is refused: the body would be for nothing, and may never come.
@@ -285,9 +287,10 @@ package struct HTTPServerConnection: Sendable {
         if fields["Date"] == nil { fields.add("Date", HTTPDate.text(now.wall)) }
         if fields.holds("Connection", token: "close") { keepsAlive = false }
         if case .untilClose = answering { keepsAlive = false }
-        if !keepsAlive && fields["Connection"] == nil { fields.add("Connection", "close") }
+        // As Go does: what the version means anyway is not said.
+        if !keepsAlive && !isOldVersion && fields["Connection"] == nil { fields.add("Connection", "close") }
         if keepsAlive && isOldVersion { fields.add("Connection", "keep-alive") }
-        write(Chunks.head("HTTP/1.1 \(response.status) \(HTTPStatus.text(response.status))", fields), &effects)
+        write(Chunks.head("HTTP/1.\(isOldVersion ? 0 : 1) \(response.status) \(HTTPStatus.text(response.status))", fields), &effects)
         guard !isBodiless, sendsBody, !bytes.isEmpty else { return }
         if case .chunked = answering { writeChunk(bytes, &effects) } else { write(bytes, &effects) }
     }

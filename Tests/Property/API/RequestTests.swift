@@ -243,6 +243,7 @@ import Testing
     @Test func onlyHealthAndOptionsNeedNoName() {
         var harness = harness()
         #expect(harness.ask("GET", "/health").status == 204 && harness.ask("OPTIONS", "/id").status == 405)
+        #expect(harness.ask("OPTIONS", "*").status == 200 && harness.ask("GET", "*").status == 400)
         for (method, target) in [("POST", "/health"), ("GET", "/health/"), ("GET", "/health/graph"), ("GET", "//health"), ("HEAD", "/health"), ("GET", "/pins/")] {
             let answer = harness.ask(method, target)
             #expect(answer.status == 401 && answer.headers["Vary"] == nil && answer.headers["Location"] == nil, "\(method) \(target)")
