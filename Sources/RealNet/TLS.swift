@@ -29,8 +29,13 @@ package final class TLSContext: @unchecked Sendable {
         guard SSL_CTX_use_certificate_chain_file(context, certificate) == 1 else {
             throw TLSFailure("cannot use the certificate \(certificate)")
         }
+        let named = SSL_CTX_get0_certificate(context)
         guard SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) == 1 else {
             throw TLSFailure("cannot use the key \(key)")
+        }
+        // A key of another kind is taken, and has a place of its own, where no certificate is.
+        guard SSL_CTX_get0_certificate(context) == named else {
+            throw TLSFailure(reason: "the key \(key) is of another kind than that of the certificate \(certificate)")
         }
         restrict()
     }

@@ -71,7 +71,8 @@ package struct HTTPServerConnection: Sendable {
         self.settings = settings
         self.remote = remote
         head = HeadReader(bytesMax: settings.headBytesMax)
-        readBy = deadline(settings.idleTimeout, now)
+        // As Go counts: who connects is to ask at once, and who has asked may rest.
+        readBy = deadline(settings.headTimeout, now) ?? deadline(settings.readTimeout, now)
     }
 
     private func deadline(_ span: Span, _ now: Now) -> Instant? { span > .zero ? now.monotonic + span : nil }

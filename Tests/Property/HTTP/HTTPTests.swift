@@ -164,6 +164,15 @@ private let dateLine = "Date: Tue, 24 Nov 2026 22:39:27 GMT\r\n"
         #expect(!wire.isClosed)
     }
 
+    @Test func whoConnectsIsToAsk() {
+        var wire = Wire()
+        #expect(wire.machine.nextDeadline == Wire.now.monotonic + .seconds(5))
+        wire.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        #expect(wire.machine.nextDeadline == nil)
+        wire.answer(.head(HTTPResponse(status: 200)), .end(trailers: [:]))
+        #expect(wire.machine.nextDeadline == Wire.now.monotonic + .seconds(120))
+    }
+
     @Test func oldClientsAndCloseEndTheConnection() {
         var wire = Wire()
         wire.send("GET / HTTP/1.0\r\n\r\n")

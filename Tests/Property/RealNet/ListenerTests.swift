@@ -61,7 +61,7 @@ private final class Certificates {
             let process = Process()
             process.executableURL = URL(fileURLWithPath: Certificates.openssl)
             process.arguments = [
-                "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "3650",
+                "req", "-x509", "-newkey"] + (name == "rsa" ? ["rsa:2048"] : ["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]) + ["-nodes", "-days", "3650",
                 "-keyout", key(name), "-out", certificate(name), "-subj", "/CN=\(name)", "-addext", "subjectAltName=IP:127.0.0.1",
             ]
             process.standardError = FileHandle.nullDevice
@@ -79,7 +79,7 @@ private final class Certificates {
 
     @Test(.enabled(if: FileManager.default.fileExists(atPath: Certificates.openssl)))
     func aSelfMadeCertificateServesWhoeverAcceptsIt() throws {
-        let made = try Certificates(["one", "two"])
+        let made = try Certificates(["one", "two", "rsa"])
         let tls = try TLSContext(certificate: made.certificate("one"), key: made.key("one"))
         let server = try EchoServer(on: anywhere, tls: tls)
         defer { server.stop() }
@@ -93,6 +93,10 @@ private final class Certificates {
 
         #expect(failure { _ = try TLSContext(certificate: made.certificate("one"), key: made.key("two")) }
             == "cannot use the key \(made.key("two")): key values mismatch")
+        for (one, other) in [("one", "rsa"), ("rsa", "one")] {
+            #expect(failure { _ = try TLSContext(certificate: made.certificate(one), key: made.key(other)) }
+                == "the key \(made.key(other)) is of another kind than that of the certificate \(made.certificate(one))")
+        }
         #expect(failure { _ = try TLSContext(certificate: made.folder + "/none", key: made.key("one")) }
             == "open \(made.folder)/none: no such file or directory")
         #expect(failure { _ = try TLSContext(certificate: made.key("one"), key: made.key("one")) }
