@@ -238,6 +238,9 @@ extension Run {
             judgeTrust(name, asked, "that \(info.cid) is \(said.status.text)")
         }
         judgeNamed(info, asked)
+        if asked.request.isLocal, let other = info.peers.first(where: { $0.key != world.peers[asked.peer].id })?.key {
+            return world.fail(.answer, "\(world.name(asked.peer)) was asked for itself alone, and tells what \(named(other)) does with \(info.cid)")
+        }
         defer { judgeFields(info, asked) }
         for (name, said) in info.peers {
             guard let index = world.indexes[name] else { continue }
@@ -309,11 +312,9 @@ extension Run {
         let allocations = pin.allocations ?? []
         // ALC-07: what suffices stays as it is, with whom it has.
         guard pin.type != .meta, !pin.isPinnedEverywhere, allocations.sorted() != before.sorted() else { return }
+        judgeFactors(pin)
         if let monitor = world.peers[index].process?.machine.monitor {
             for peer in world.peers { if let metric = monitor.latest("freespace", of: peer.id) { judge(metric, at: index) } }
-        }
-        if allocations.count > pin.options.replicationFactorMax && !plan.lowersFactors || allocations.count < pin.options.replicationFactorMin {
-            return world.fail(.alloc, "\(pin.cid) has \(allocations.count) allocations, factors \(pin.options.replicationFactorMin) to \(pin.options.replicationFactorMax)")
         }
         guard !plan.has(.clock) else { return }
         for peer in allocations {
@@ -321,6 +322,13 @@ extension Run {
             guard world.now - since > allocationGrace.nanoseconds else { continue }
             return world.fail(.alloc, "\(world.name(index)) allocates \(pin.cid) to \(world.name(other)), which has been down for \(Span(nanoseconds: world.now - since).seconds)")
         }
+    }
+
+    /// ALLOC: as many peers as it is to have.
+    func judgeFactors(_ pin: Pin) {
+        let count = pin.allocations?.count ?? 0, least = pin.options.replicationFactorMin, most = pin.options.replicationFactorMax
+        guard !pin.isPinnedEverywhere, count < least || count > most && !plan.lowersFactors else { return }
+        world.fail(.alloc, "\(pin.cid) has \(count) allocations, factors \(least) to \(most)")
     }
 
     /// ANSWER: who asks all for one thing waits for nobody longer than RPC-21 allows, and not for the peer itself: once more where the pin
@@ -475,6 +483,13 @@ extension ClientRequest {
         switch self {
         case .status(_, isLocal: false), .statuses(_, isLocal: false), .recover(_, isLocal: false), .statusAll(_, isLocal: false), .recoverAll(isLocal: false): true
         case .peers, .connectGraph, .repoGC(isLocal: false): true
+        default: false
+        }
+    }
+    /// Only whoever is asked is asked for.
+    var isLocal: Bool {
+        switch self {
+        case .status(_, isLocal: true), .statuses(_, isLocal: true), .recover(_, isLocal: true), .statusAll(_, isLocal: true), .recoverAll(isLocal: true): true
         default: false
         }
     }

@@ -36,6 +36,8 @@ struct LogState {
     var underWay: [CID] = []
     var heightMax: UInt64 = 0
     var heads: [CID] = []
+    /// When it was last seen to read its log, or to make its state anew.
+    var closedAt: Int64?
 }
 
 extension Run {
@@ -140,7 +142,7 @@ extension Run {
         let replica = process.machine.replica
         // A state that is made anew may lack what has rotted.
         if log.life != process.peer.lives || !replica.isOpen { (log.life, log.complete, log.heads) = (process.peer.lives, [], []) }
-        guard replica.isOpen else { return }
+        guard replica.isOpen else { return log.closedAt = world.now }
         for cid in replica.absentBlocks where replica.hasGivenUp(cid) { log.forgiven.insert(cid) }
         let heads = replica.heads.map(\.cid)
         guard heads != log.heads else { return }

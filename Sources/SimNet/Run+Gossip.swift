@@ -121,6 +121,8 @@ final class GossipSaid {
 struct GossipLog {
     struct Partner {
         var isConnected = false
+        /// It was dialled from here.
+        var isOutbound = false
         var isOpen = false
         var topics: Set<Int> = []
         /// Until when neither may graft the other.
@@ -228,10 +230,11 @@ extension Run {
 
     private func hear(_ input: PeerInput, _ process: Process, _ log: inout GossipLog, _ step: inout GossipStep) {
         switch input {
-        case .connection(.connected(let peer, _, _)):
+        case .connection(.connected(let peer, _, let isOutbound)):
             guard let other = world.indexes[peer] else { return }
             log.know(other)
             log.partners[other]?.isConnected = true
+            log.partners[other]?.isOutbound = isOutbound
         case .connection(.disconnected(let peer)):
             guard let other = world.indexes[peer], var partner = log.partners[other] else { return }
             if let stream = partner.outbound { log.streams.remove(stream) }
@@ -469,6 +472,10 @@ extension Run {
                 for prune in said.prunes where prune.topic == topic { leaveAlone(other, topic, prune.seconds, &log, step, settings) }
             }
             if let from = step.from, let heard = step.heard {
+                if heard.grafts.contains(topic), !after.contains(from), before.count < 12 * settings.meshFactor || log.partners[from]?.isOutbound == true,
+                    !isLeftAlone(from), log.partners[from]?.doubt[topic] ?? step.now <= step.now, !isPruned(by: from), process.machine.isReady {
+                    return failGossip(step, "does not take \(world.name(from)) into a mesh, who may come")
+                }
                 for prune in heard.prunes where prune.topic == topic { leaveAlone(from, topic, prune.seconds, &log, step, settings) }
                 if heard.grafts.contains(topic), !after.contains(from) { leaveAlone(from, topic, nil, &log, step, settings) }
                 if heard.unsubscribed.contains(topic) { log.partners[from]?.topics.remove(topic) }
@@ -485,15 +492,17 @@ extension Run {
         log.partners[other]?.backOff[topic] = max(until, last)
     }
 
-    /// GS-25: a mesh that is full is thinned, and one that is too thin takes in whoever may come.
+    /// GS-25: a mesh that is full is thinned, one that is too thin takes in whoever may come, and others some whom the peer has dialled itself:
+    /// who has been dialled by all of its mesh may have been surrounded.
     func judgeTended(_ topic: Int, _ before: Int, _ log: GossipLog, _ step: GossipStep, _ process: Process) {
         let settings = process.peer.settings.gossip, mesh = log.mesh[topic], most = 12 * settings.meshFactor
         // Some that it chooses itself may come on top of a mesh that is nearly full (seeds 700180, 2500025): until the next heartbeat.
         if before >= most, mesh.count >= most { return failGossip(step, "has \(mesh.count) members in a mesh, which is its upper bound, and sends none of them away") }
-        guard mesh.count < 5 * settings.meshFactor else { return }
+        let isThin = mesh.count < 5 * settings.meshFactor, isOthers = mesh.count { log.partners[$0]?.isOutbound == true } < 2 * settings.meshFactor
+        guard isThin || isOthers && (5 * settings.meshFactor..<most).contains(before) else { return }
         let left = log.partners.indices.first { other in
             guard let partner = log.partners[other], !mesh.contains(other) else { return false }
-            return partner.isConnected && partner.isOpen && partner.topics.contains(topic)
+            return partner.isConnected && partner.isOpen && partner.topics.contains(topic) && (isThin || partner.isOutbound)
                 && max(partner.backOff[topic] ?? step.now, partner.doubt[topic] ?? step.now) <= step.now
         }
         if let left { failGossip(step, "has \(mesh.count) members in a mesh, and does not take in \(world.name(left)), who is near and may come") }

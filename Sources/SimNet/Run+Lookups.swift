@@ -15,6 +15,8 @@ struct LookupLog {
         let peer: PeerID
         var reader = FrameReader(limitBytes: .max)
         var asked: Bytes?
+        /// What it was asked for is no longer searched for.
+        var isLeft = false
     }
     struct Served {
         let from: PeerID
@@ -180,6 +182,7 @@ extension Run {
                 }
                 if let peer = log.lines[id]?.peer { step.asked.append((peer, question.key)) }
                 log.lines[id]?.asked = question.key
+                log.lines[id]?.isLeft = false
             } else if let served = log.served[id], !served.asked.isEmpty {
                 var reader = FrameReader(limitBytes: .max)
                 reader.append(bytes)
@@ -270,10 +273,12 @@ extension Run {
             judgeNext(index, peer, search, busy: step.busy, log)
         }
         for key in Array(log.searches.keys) {
-            let underWay = log.lines.values.count { $0.asked == key }
-            // In a crowd one search may begin while questions of the last one, for the same, are out (139589837).
+            let underWay = log.lines.values.count { $0.asked == key && !$0.isLeft }
+            // In a crowd one search may begin while questions of the last one, for the same, are out (139589837), and in the same step.
             if !isCrowd, underWay > settings.concurrency { return world.fail(.lookup, "\(world.name(index)) asks \(underWay) for the same at a time") }
-            if process.machine.isFinishing(key) == nil { log.searches[key] = nil }
+            guard process.machine.isFinishing(key) == nil else { continue }
+            log.searches[key] = nil
+            for (id, line) in log.lines where line.asked == key { log.lines[id]?.isLeft = true }
         }
     }
 

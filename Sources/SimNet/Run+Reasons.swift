@@ -20,7 +20,9 @@ private struct Reason: Sendable {
 
     static let all: [Reason] = [
         // Or it was, and is whole again: what rots is made anew in a moment.
-        Reason("the pinset is being read from the log") { run, _, process in !process.machine.replica.isOpen || run.plan.has(.disk) },
+        Reason("the pinset is being read from the log") { run, asked, process in
+            !process.machine.replica.isOpen || run.blocks.logs[process.index]?.closedAt.map { $0 >= asked.at } ?? false
+        },
         Reason("Write operations are disabled") { $1.request.isWrite && $2.peer.settings.isFollower },
         Reason("shutting down") { !$2.machine.isReady },
         Reason("cannot remove peers") { _, asked, _ in if case .peerRemove = asked.request { true } else { false } },

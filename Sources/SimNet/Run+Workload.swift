@@ -127,6 +127,11 @@ extension Run {
         ask(index, operation, .pinAll(batch)) { [unowned self] reply in
             guard case .end = reply else { return }
             oracles.acknowledgedBulk.append((index, asked, pins))
+            for pin in pins {
+                // Somebody may have written another meanwhile.
+                guard let held = try? world.peers[index].process?.machine.readPin(pin.cid), held.options.name == pin.name else { continue }
+                judgeFactors(held)
+            }
             judgeTaken(batch.options, askedAt: asked, by: index)
         }
     }
