@@ -15,8 +15,8 @@ struct LookupLog {
         let peer: PeerID
         var reader = FrameReader(limitBytes: .max)
         var asked: Bytes?
-        /// What it was asked for is no longer searched for.
-        var isLeft = false
+        /// The search that it was asked for.
+        var search: UInt64?
     }
     struct Served {
         let from: PeerID
@@ -26,6 +26,7 @@ struct LookupLog {
         var asked: [Bytes] = []
     }
     struct Search {
+        let number: UInt64
         let target: Position
         /// Who may be asked, and who was, or could not be.
         var known = SortedMap<Distance, PeerID>()
@@ -92,7 +93,7 @@ extension Run {
         switch input {
         case .connection(.connected(let peer, _, _)):
             oracles.judged += 1
-            guard process.machine.isFinishing(peer.bytes) != nil else { return }
+            guard process.machine.search(for: peer.bytes) != nil else { return }
             world.fail(.lookup, "\(world.name(index)) goes on looking for \(named(peer)), to which it is connected")
         case .wake:
             for case .stream(.reset(let id)) in effects {
@@ -182,7 +183,7 @@ extension Run {
                 }
                 if let peer = log.lines[id]?.peer { step.asked.append((peer, question.key)) }
                 log.lines[id]?.asked = question.key
-                log.lines[id]?.isLeft = false
+                log.lines[id]?.search = process.machine.search(for: question.key)?.number
             } else if let served = log.served[id], !served.asked.isEmpty {
                 var reader = FrameReader(limitBytes: .max)
                 reader.append(bytes)
@@ -260,7 +261,9 @@ extension Run {
         var fresh: [(peer: PeerID, key: Bytes)] = []
         for (peer, key) in step.asked where key != peer.bytes {
             if key == process.peer.id.bytes { log.refreshedAt = now }
-            if log.searches[key] == nil, process.machine.isFinishing(key) != nil { log.searches[key] = begun(key, isNew: begunCount != log.begunCount, process) }
+            if let search = process.machine.search(for: key), log.searches[key]?.number != search.number {
+                log.searches[key] = begun(search.number, key, isNew: begunCount != log.begunCount, process)
+            }
             guard log.searches[key]?.tried.insert(peer) == true else { continue }
             if !step.busy.contains(peer) { fresh.append((peer, key)) }
         }
@@ -269,16 +272,13 @@ extension Run {
         // In a crowd some are left out in silence whose turn came while they could not be reached (62256498), and so are some where
         // somebody hostile makes up peers, or is one (8003107, 11000221).
         for (peer, key) in fresh where !isDialled && !isCrowd && !plan.has(.hostile) {
-            guard let search = log.searches[key], process.machine.isFinishing(key) == false else { continue }
+            guard let search = log.searches[key], process.machine.search(for: key)?.isFinishing == false else { continue }
             judgeNext(index, peer, search, busy: step.busy, log)
         }
-        for key in Array(log.searches.keys) {
-            let underWay = log.lines.values.count { $0.asked == key && !$0.isLeft }
-            // In a crowd one search may begin while questions of the last one, for the same, are out (139589837), and in the same step.
-            if !isCrowd, underWay > settings.concurrency { return world.fail(.lookup, "\(world.name(index)) asks \(underWay) for the same at a time") }
-            guard process.machine.isFinishing(key) == nil else { continue }
-            log.searches[key] = nil
-            for (id, line) in log.lines where line.asked == key { log.lines[id]?.isLeft = true }
+        for (key, search) in log.searches {
+            let underWay = log.lines.values.count { $0.asked == key && $0.search == search.number }
+            if underWay > settings.concurrency { return world.fail(.lookup, "\(world.name(index)) asks \(underWay) for the same at a time") }
+            if process.machine.search(for: key) == nil { log.searches[key] = nil }
         }
     }
 
@@ -298,8 +298,8 @@ extension Run {
     }
 
     /// Of one that began with dials it is not known with whom.
-    private func begun(_ key: Bytes, isNew: Bool, _ process: Process) -> LookupLog.Search {
-        var search = LookupLog.Search(target: Position(of: key))
+    private func begun(_ number: UInt64, _ key: Bytes, isNew: Bool, _ process: Process) -> LookupLog.Search {
+        var search = LookupLog.Search(number: number, target: Position(of: key))
         guard isNew else { return search }
         let near = process.machine.tabled().map { ($0, position($0).distance(to: search.target)) }.sorted { $0.1 < $1.1 }
         for (peer, distance) in near.prefix(process.peer.settings.dht.bucketSize) where peer.bytes != key { search.known[distance] = peer }
@@ -308,7 +308,7 @@ extension Run {
 
     private func hear(_ peer: PeerID, _ key: Bytes, _ answer: DHTMessage, _ process: Process, _ log: inout LookupLog) {
         guard var search = log.searches[key] else { return }
-        let isFinishing = process.machine.isFinishing(key) ?? true
+        let isFinishing = process.machine.search(for: key)?.isFinishing ?? true
         for told in answer.closer.prefix(process.peer.settings.dht.bucketSize + 1) where !isFinishing && told.id != process.peer.id && told.id.bytes != key {
             guard told.addresses.contains(where: { !$0.isLoopback }) else { continue }
             search.known[position(told.id).distance(to: search.target)] = told.id

@@ -156,7 +156,7 @@ extension Calls {
         return log
     }
     func asking(_ key: Bytes, known: [PeerID]) -> LookupLog.Search {
-        var search = LookupLog.Search(target: Position(of: key))
+        var search = LookupLog.Search(number: 1, target: Position(of: key))
         for peer in known { search.known[run.position(peer).distance(to: search.target)] = peer }
         return search
     }
@@ -184,7 +184,7 @@ extension Calls {
         let calls = try Calls()
         let isTabled = calls.process.machine.isTabled(calls.p1)
         try #require(isTabled)
-        calls.search(.stream(.reset(calls.line))) { $0.lines[calls.line] = LookupLog.Line(peer: calls.p1, asked: [1]) }
+        calls.search(.stream(.reset(calls.line))) { $0.lines[calls.line] = LookupLog.Line(peer: calls.p1, asked: [1], search: 1) }
         calls.expect(.lookup, "keeps p1 in its table")
     }
     @Test func whoHasAnswered() throws {
@@ -208,7 +208,7 @@ extension Calls {
         let calls = try Calls()
         calls.search {
             $0.searches[[1]] = calls.asking([1], known: [])
-            for number in 0..<11 { $0.lines[StreamID(owner: 7, number: 1 << 40 + UInt64(number))] = LookupLog.Line(peer: calls.p1, asked: [1]) }
+            for number in 0..<11 { $0.lines[StreamID(owner: 7, number: 1 << 40 + UInt64(number))] = LookupLog.Line(peer: calls.p1, asked: [1], search: 1) }
         }
         calls.expect(.lookup, "asks 11 for the same at a time")
     }

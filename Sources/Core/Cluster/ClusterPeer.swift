@@ -213,7 +213,7 @@ package struct ClusterPeer: Sendable {
     /// Of the local DHT: who is in the table, a search that is under way, and who was looked for a moment ago in vain.
     package mutating func tabled() -> [PeerID] { dht.table.peers }
     package mutating func isTabled(_ peer: PeerID) -> Bool { dht.table.contains(peer) }
-    package mutating func isFinishing(_ key: Bytes) -> Bool? { dht.isFinishing(key) }
+    package mutating func search(for key: Bytes) -> (number: UInt64, isFinishing: Bool)? { dht.search(for: key) }
     package mutating func searchesBegun() -> UInt64 { dht.lookupNumber }
     /// Dials under way for the sake of searches; and whether a peer could be dialled.
     package mutating func searchDials() -> Int { dht.dialCount + wideDHT.dialCount }

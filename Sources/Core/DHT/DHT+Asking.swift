@@ -56,8 +56,14 @@ extension DHT {
     }
 
     private mutating func askNext(_ peer: PeerID, _ now: Now, _ effects: inout [Effect]) {
-        guard lines[peer]?.asked == nil, let question = lines[peer]?.questions.popFirst() else { return }
-        put(question, to: peer, now, &effects)
+        while lines[peer]?.asked == nil, let question = lines[peer]?.questions.popFirst() {
+            if isAwaited(question) { put(question, to: peer, now, &effects) }
+        }
+    }
+
+    /// What a search that is over would have asked is nobody's question any more.
+    private func isAwaited(_ question: Question) -> Bool {
+        if case .lookup(let number) = question.purpose { lookups[number] != nil } else { true }
     }
 
     private mutating func put(_ question: Question, to peer: PeerID, _ now: Now, _ effects: inout [Effect]) {
@@ -135,6 +141,7 @@ extension DHT {
         guard let asked else { return }
         dues.remove(Due(at: asked.until, stream: stream))
         var question = asked.question
+        guard isAwaited(question) else { return askNext(peer, now, &effects) }
         if isTriedAgain && !question.isRepeated {
             question.isRepeated = true
             return put(question, to: peer, now, &effects)

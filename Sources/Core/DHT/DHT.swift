@@ -91,9 +91,9 @@ package struct DHT: Sendable {
     package var checkCount: Int { checks.count }
     package var lookupCount: Int { lookups.count }
     package var dialCount: Int { dialling.count }
-    /// Of a search for that key, if one is under way: it asks those only who are around the closest.
-    package func isFinishing(_ key: Bytes) -> Bool? {
-        lookups.first { $0.value.key == key }.map { $0.value.isFinishing }
+    /// The search for that key, if one is under way: which it is, and whether it asks those only who are around the closest.
+    package func search(for key: Bytes) -> (number: UInt64, isFinishing: Bool)? {
+        lookups.first { $0.value.key == key }.map { ($0.key, $0.value.isFinishing) }
     }
 
     var protocols: [String] { network == .local ? DHT.protocols : DHT.wideProtocols }

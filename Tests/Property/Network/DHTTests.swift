@@ -523,6 +523,22 @@ private func isReset(_ effects: [DHT.Effect], _ stream: StreamID) -> Bool { effe
         #expect(net.machines[0].table.count == 0)  // who does not answer is no longer told to others
     }
 
+    /// Found by seed 85743489: a question of a search that was over was asked once more beside those of the next.
+    @Test func whatASearchThatIsOverAskedIsAskedNoMore() {
+        let net = DHTNet(4) { ($0.refreshDelay, $0.findTimeout) = (.hours(1), .seconds(4)) }
+        net.connect(0, 1)
+        net.mute = [1]
+        let before = net.frames
+        for sought in 2..<4 {
+            net.act(0) { $0.find(net.ids[sought], tried: [], now: $2, effects: &$3) }
+            net.pass(.seconds(4))
+            #expect(net.told[0].last == .notFound(net.ids[sought]))
+        }
+        net.pass(.minutes(1))
+        #expect(net.frames == before + 1, "the second waited for the answer to the first")
+        #expect(net.machines[0].table.contains(net.ids[1]), "it was not waited for")
+    }
+
     /// DHT-05: the stream has gone to sleep meanwhile.
     @Test func aStreamIsKeptForTheNextQuestionAndOpenedAnew() {
         let net = DHTNet(3) { $0.refreshDelay = .hours(1) }
