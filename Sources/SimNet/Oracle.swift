@@ -48,7 +48,7 @@ package enum Oracle: String, CaseIterable, Sendable {
         case .refold: "The state is what a naive fold of the DAG gives."
         case .heads: "Heads are an antichain, and every merged block is below one of them."
         case .fetchable: "Every block below the heads can be read, whenever the heads change; nobody builds upon what it does not have."
-        case .cover: "Healed, every peer comes to have what the others have: the same heads, the same state."
+        case .cover: "Healed, every peer comes to have what the others have: the same heads, the same state; who lacks nothing is not dirty for longer than a repair takes."
         case .height: "A block is higher than what it links to, and than all that its writer had merged."
         case .min: "No block removes what a block below it has removed, nor holds a key twice, and what was asked for once is published once; dials, questions and streams of gossip back off, what an IPFS daemon that fails is asked waits for its turn and goes when it answers, and one silence makes one alert, one's own sleep none; and metrics are told when it is time, or there is something new."
         case .codec: "A value that a peer writes is as everybody would write it."

@@ -38,6 +38,8 @@ struct LogState {
     var heads: [CID] = []
     /// When it was last seen to read its log, or to make its state anew.
     var closedAt: Int64?
+    /// Since when it has been dirty and lacked nothing.
+    var wholeSince: Int64?
 }
 
 extension Run {
@@ -134,6 +136,15 @@ extension Run {
 
     // MARK: Heads
 
+    /// COVER: CRDT-62.
+    private func judgeDirt(_ index: Int, _ process: Process, _ log: inout LogState) {
+        guard process.machine.replica.isDirty, process.machine.replica.absentCount == 0, options.heals(.repair), !plan.has(.clock) else { return log.wholeSince = nil }
+        let since = log.wholeSince ?? world.now, most = process.peer.settings.replica.repairInterval + .seconds(10)
+        log.wholeSince = since
+        guard world.now - since > most.nanoseconds, !process.peer.sleeps.contains(where: { $0.to >= since }) else { return }
+        world.fail(.cover, "\(world.name(index)) lacks nothing, and is dirty for \(Span(nanoseconds: world.now - since).seconds)")
+    }
+
     /// FETCHABLE: what a peer may announce it can serve to the last block, but for what it has given up. Only what is new since the
     /// last look is read.
     func checkNewHeads(_ index: Int, _ process: Process) {
@@ -141,8 +152,9 @@ extension Run {
         defer { blocks.logs[index] = log }
         let replica = process.machine.replica
         // A state that is made anew may lack what has rotted.
-        if log.life != process.peer.lives || !replica.isOpen { (log.life, log.complete, log.heads) = (process.peer.lives, [], []) }
+        if log.life != process.peer.lives || !replica.isOpen { (log.life, log.complete, log.heads, log.wholeSince) = (process.peer.lives, [], [], nil) }
         guard replica.isOpen else { return log.closedAt = world.now }
+        judgeDirt(index, process, &log)
         for cid in replica.absentBlocks where replica.hasGivenUp(cid) { log.forgiven.insert(cid) }
         let heads = replica.heads.map(\.cid)
         guard heads != log.heads else { return }

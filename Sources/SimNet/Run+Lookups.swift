@@ -58,7 +58,7 @@ struct LookupLog {
 private struct LookupStep {
     var asked: [(peer: PeerID, key: Bytes)] = []
     var told: [(peer: PeerID, key: Bytes, answer: DHTMessage)] = []
-    var broken: [(peer: PeerID, key: Bytes)] = []
+    var broken: [(peer: PeerID, key: Bytes, search: UInt64?)] = []
     /// Who owed an answer before.
     var busy = SortedSet<PeerID>()
 }
@@ -161,7 +161,7 @@ extension Run {
 
     private func breakLine(_ id: StreamID, _ log: inout LookupLog, _ step: inout LookupStep) {
         guard let line = log.lines.remove(id), let key = line.asked else { return }
-        step.broken.append((line.peer, key))
+        step.broken.append((line.peer, key, line.search))
     }
 
     // MARK: Said
@@ -181,9 +181,12 @@ extension Run {
                     world.fail(.lookup, "\(world.name(index)) asks by the DHT what nobody can read")
                     return true
                 }
-                if let peer = log.lines[id]?.peer { step.asked.append((peer, question.key)) }
+                guard let peer = log.lines[id]?.peer else { return true }
+                step.asked.append((peer, question.key))
                 log.lines[id]?.asked = question.key
-                log.lines[id]?.search = process.machine.search(for: question.key)?.number
+                // What is asked once more is asked for the search that it was asked for.
+                let again = step.broken.first { $0.peer == peer && $0.key == question.key }
+                log.lines[id]?.search = again.map(\.search) ?? process.machine.search(for: question.key)?.number
             } else if let served = log.served[id], !served.asked.isEmpty {
                 var reader = FrameReader(limitBytes: .max)
                 reader.append(bytes)
@@ -241,7 +244,7 @@ extension Run {
 
     /// DHT-12: who answers is in the table, and who does not is not.
     private func judgeTable(_ index: Int, _ step: LookupStep, _ process: Process, _ log: LookupLog) {
-        for (peer, key) in step.broken where !log.lines.contains(where: { $0.value.peer == peer && $0.value.asked == key }) {
+        for (peer, key, _) in step.broken where !log.lines.contains(where: { $0.value.peer == peer && $0.value.asked == key }) {
             oracles.judged += 1
             guard process.machine.isTabled(peer) else { continue }
             return world.fail(.lookup, "\(world.name(index)) keeps \(named(peer)) in its table, which has not answered")

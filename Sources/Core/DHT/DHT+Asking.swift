@@ -141,7 +141,6 @@ extension DHT {
         guard let asked else { return }
         dues.remove(Due(at: asked.until, stream: stream))
         var question = asked.question
-        guard isAwaited(question) else { return askNext(peer, now, &effects) }
         if isTriedAgain && !question.isRepeated {
             question.isRepeated = true
             return put(question, to: peer, now, &effects)
