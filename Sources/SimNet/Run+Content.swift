@@ -32,11 +32,12 @@ extension Run {
         !options.isEmbedded && !world.putBlocks.contains(root.multihash) || blocks(of: root, depth: depth) { cid in present.lazy.compactMap { self.block(cid, of: $0) }.first } != nil
     }
 
-    /// ADD: at the moment that the client is told it is all there; unless who had it has just gone.
+    /// ADD: at the moment that the client is told it is all there; unless who had it has just gone, or its daemon has been set up anew (seed 41210).
     func checkUpload(_ root: CID, asked: Int64) {
         let all = world.peers.indices
         oracles.holders[root] = all.filter { index in blocks(of: root, { self.block($0, of: index) }) != nil }
         let changed = oracles.downSince.values.contains { $0 >= asked } || all.contains { !world.peers[$0].isUp } || restarted(since: asked)
+            || world.peers.contains { $0.ipfs.emptiedAt >= asked }
         guard !changed, !plan.spoilsDisks, blocks(of: root, { cid in all.lazy.compactMap { self.block(cid, of: $0) }.first }) == nil else { return }
         world.fail(.add, "\(root) was added, says a peer, and nobody holds all of it")
     }
