@@ -467,15 +467,17 @@ extension Run {
                 }
                 return failGossip(step, "drops \(world.name(other)) from a mesh, and does not tell it")
             }
+            // Before what is said now counts: who is refused is sent away with it.
+            if let from = step.from, let heard = step.heard, heard.grafts.contains(topic), !after.contains(from), !isPruned(by: from),
+                before.count < 12 * settings.meshFactor || log.partners[from]?.isOutbound == true, !isLeftAlone(from),
+                log.partners[from]?.doubt[topic] ?? step.now <= step.now, process.machine.isReady {
+                return failGossip(step, "does not take \(world.name(from)) into a mesh, who may come")
+            }
             for (other, said) in step.said where !step.isDrain {
                 if said.grafts.contains(topic), isLeftAlone(other) { return failGossip(step, "grafts \(world.name(other)), which is to be left alone for a while") }
                 for prune in said.prunes where prune.topic == topic { leaveAlone(other, topic, prune.seconds, &log, step, settings) }
             }
             if let from = step.from, let heard = step.heard {
-                if heard.grafts.contains(topic), !after.contains(from), before.count < 12 * settings.meshFactor || log.partners[from]?.isOutbound == true,
-                    !isLeftAlone(from), log.partners[from]?.doubt[topic] ?? step.now <= step.now, !isPruned(by: from), process.machine.isReady {
-                    return failGossip(step, "does not take \(world.name(from)) into a mesh, who may come")
-                }
                 for prune in heard.prunes where prune.topic == topic { leaveAlone(from, topic, prune.seconds, &log, step, settings) }
                 if heard.grafts.contains(topic), !after.contains(from) { leaveAlone(from, topic, nil, &log, step, settings) }
                 if heard.unsubscribed.contains(topic) { log.partners[from]?.topics.remove(topic) }

@@ -275,7 +275,7 @@ extension Replica {
             let accepted = try Replica.decodeAccepted(payload[...], now.monotonic)
             batch.append(accepted)
             batchBytes += Replica.size(accepted.change)
-            nextAccepted = accepted.number + 1
+            nextAccepted = accepted.number &+ 1  // whatever stands there
         case RecordKind.dirty: isDirty = payload.first == 1
         default:
             effects.append(.log(LogLine(.error, "crdt", "the log holds a record of unknown kind \(kind): was it written by a newer version?")))

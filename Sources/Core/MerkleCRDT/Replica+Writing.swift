@@ -58,7 +58,7 @@ extension Replica {
         let accepted = Accepted(number: nextAccepted, change: change, since: now.monotonic)
         do {
             let (position, sequence) = try append(RecordKind.operation, Replica.encode(accepted), &effects)
-            nextAccepted += 1
+            nextAccepted &+= 1
             inFlight.append((sequence, position.end, .operation(id, accepted)))
             sync(&effects)
         } catch { effects.append(.finished(id, .log("\(error)"))) }

@@ -76,6 +76,19 @@ import Testing
         #expect(room.members[0].lines.contains { $0.message.hasPrefix("the index cannot be used: ") })
     }
 
+    /// Found by fuzzing: a record under a checksum that matches, with the greatest number that there is, stopped the peer at its start.
+    @Test func anAcceptedWriteMayHaveAnyNumber() throws {
+        var room = try Room(1)
+        room.put(0, "/k", [1])
+        var effects: [DiskEffect] = []
+        var log = try Log(folder: "crdt", owner: 1, reader: room.members[0].disk, effects: &effects)
+        _ = try log.append(kind: 2, [0x1a, 4] + Bytes("/old".utf8) + [8] + Bytes(repeating: 0xff, count: 9) + [1], effects: &effects)
+        for effect in effects { _ = room.members[0].disk.carryOut(effect) }
+        try room.restart(0)
+        room.put(0, "/l", [2])
+        #expect(try room.members[0].replica.isOpen && room.members[0].replica.value("/k") == [1] && room.members[0].replica.value("/l") == [2])
+    }
+
     @Test func whatIsDoneAtOnceSaysNothing() throws {
         #expect(try reopened(pausing: .milliseconds(10)).members[0].lines.isEmpty)
     }
