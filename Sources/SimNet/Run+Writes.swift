@@ -73,7 +73,7 @@ extension Run {
 
     /// ANSWER: what is pinned with all below it is not pinned alone by many at once, as it is not by one. What waits in a batch is not looked at.
     private func judgeMode(_ asked: Asked, _ cid: CID, _ writes: Writes) {
-        guard case .pinAll(let batch) = asked.request, batch.options.mode == .direct, !options.isBatching, !writes.isRenewal, !plan.has(.disk), known(cid, writes) == asked.peer,
+        guard case .pinAll(let batch) = asked.request, batch.options.mode == .direct, !options.isBatching, !options.isSkewed, !writes.isRenewal, !plan.has(.disk), known(cid, writes) == asked.peer,
             case .pin(let held) = writes.last, held.mode == .recursive
         else { return }
         world.fail(.answer, "\(world.name(asked.peer)) has taken a direct pin of \(cid), among others, which it alone has pinned, with all below it")
