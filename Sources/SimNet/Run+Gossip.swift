@@ -500,8 +500,9 @@ extension Run {
         let settings = process.peer.settings.gossip, mesh = log.mesh[topic], most = 12 * settings.meshFactor
         // Some that it chooses itself may come on top of a mesh that is nearly full (seeds 700180, 2500025): until the next heartbeat.
         if before >= most, mesh.count >= most { return failGossip(step, "has \(mesh.count) members in a mesh, which is its upper bound, and sends none of them away") }
-        let isThin = mesh.count < 5 * settings.meshFactor, isOthers = mesh.count { log.partners[$0]?.isOutbound == true } < 2 * settings.meshFactor
-        guard isThin || isOthers && (5 * settings.meshFactor..<most).contains(before) else { return }
+        let isThin = mesh.count < 5 * settings.meshFactor
+        let isOthers = (5 * settings.meshFactor..<most).contains(before) && mesh.count { log.partners[$0]?.isOutbound == true } < 2 * settings.meshFactor
+        guard isThin || isOthers else { return }
         let left = log.partners.indices.first { other in
             guard let partner = log.partners[other], !mesh.contains(other) else { return false }
             return partner.isConnected && partner.isOpen && partner.topics.contains(topic) && (isThin || partner.isOutbound)
