@@ -327,7 +327,7 @@ extension Run {
     /// ALLOC: as many peers as it is to have.
     func judgeFactors(_ pin: Pin) {
         let count = pin.allocations?.count ?? 0, least = pin.options.replicationFactorMin, most = pin.options.replicationFactorMax
-        guard !pin.isPinnedEverywhere, count < least || count > most && !plan.lowersFactors else { return }
+        guard !pin.isPinnedEverywhere, count < least || count > most && !plan.lowersFactors else { return }  // ALC-07
         world.fail(.alloc, "\(pin.cid) has \(count) allocations, factors \(least) to \(most)")
     }
 
@@ -346,6 +346,7 @@ extension Run {
         guard took > most, !slept else { return }
         world.fail(.answer, "\(world.name(asked.peer)) has taken \(took.seconds) for what each may take 15 s for: \(asked.request)")
     }
+
     // MARK: At the end
 
     /// ANSWER: no request is left without an end.

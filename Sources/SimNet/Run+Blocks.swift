@@ -138,8 +138,8 @@ extension Run {
     // MARK: Heads
 
     /// COVER: CRDT-62.
-    private func judgeDirt(_ index: Int, _ process: Process, _ log: inout LogState) {
-        guard process.machine.replica.isDirty, process.machine.replica.absentCount == 0, options.heals(.repair), !plan.has(.clock) else { return log.wholeSince = nil }
+    private func judgeDirt(_ index: Int, _ replica: Replica, _ process: Process, _ log: inout LogState) {
+        guard replica.isDirty, replica.absentCount == 0, options.heals(.repair), !plan.has(.clock) else { return log.wholeSince = nil }
         let since = log.wholeSince ?? world.now, most = process.peer.settings.replica.repairInterval + .seconds(10)
         log.wholeSince = since
         guard world.now - since > most.nanoseconds, !process.peer.sleeps.contains(where: { $0.to >= since }) else { return }
@@ -155,7 +155,7 @@ extension Run {
         // A state that is made anew may lack what has rotted.
         if log.life != process.peer.lives || !replica.isOpen { (log.life, log.complete, log.heads, log.wholeSince) = (process.peer.lives, [], [], nil) }
         guard replica.isOpen else { return log.closedAt = world.now }
-        judgeDirt(index, process, &log)
+        judgeDirt(index, replica, process, &log)
         for cid in replica.absentBlocks where replica.hasGivenUp(cid) { log.forgiven.insert(cid) }
         let heads = replica.heads.map(\.cid)
         guard heads != log.heads else { return }

@@ -545,7 +545,7 @@ extension Run {
     func checkAllocations() {
         guard let machine = trusted.first.flatMap({ world.peers[$0].process?.machine }) else { return }
         let known = SortedSet(world.peers.map(\.id))
-        for pin in pins(of: machine) where pin.type != .meta {
+        for pin in pins(of: machine) where pin.type != .meta && world.failure == nil {
             let allocations = pin.allocations ?? []
             if pin.isPinnedEverywhere {
                 if !allocations.isEmpty { return world.fail(.alloc, "\(pin.cid) is pinned everywhere and has allocations") }
@@ -553,12 +553,7 @@ extension Run {
             }
             if SortedSet(allocations).count != allocations.count { return world.fail(.alloc, "\(pin.cid) names a peer twice") }
             if allocations.contains(where: { !known.contains($0) }) { return world.fail(.alloc, "\(pin.cid) names a stranger") }
-            if allocations.count < pin.options.replicationFactorMin
-                || allocations.count > pin.options.replicationFactorMax && !plan.lowersFactors  // ALC-07
-            {
-                return world.fail(
-                    .alloc, "\(pin.cid) has \(allocations.count) allocations, factors \(pin.options.replicationFactorMin) to \(pin.options.replicationFactorMax)")
-            }
+            judgeFactors(pin)
         }
     }
 }

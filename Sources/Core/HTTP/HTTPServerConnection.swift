@@ -72,10 +72,11 @@ package struct HTTPServerConnection: Sendable {
         self.remote = remote
         head = HeadReader(bytesMax: settings.headBytesMax)
         // As Go counts: who connects is to ask at once, and who has asked may rest.
-        readBy = deadline(settings.headTimeout, now) ?? deadline(settings.readTimeout, now)
+        readBy = headDeadline(now)
     }
 
     private func deadline(_ span: Span, _ now: Now) -> Instant? { span > .zero ? now.monotonic + span : nil }
+    private func headDeadline(_ now: Now) -> Instant? { deadline(settings.headTimeout, now) ?? deadline(settings.readTimeout, now) }
 
     package var nextDeadline: Instant? { isClosed ? nil : earliest(readBy, writeBy) }
 
@@ -129,7 +130,7 @@ package struct HTTPServerConnection: Sendable {
                 case .ended: return  // The next request waits for the end of this answer.
                 case .head:
                     guard unsent <= settings.unsentBytesMax else { return }
-                    if head.isEmpty { readBy = deadline(settings.headTimeout, now) ?? deadline(settings.readTimeout, now) }
+                    if head.isEmpty { readBy = headDeadline(now) }
                     guard let lines = try head.take(&unread, skipsLeadingEmptyLines: true) else {
                         // Who speaks something else hears of it at once, not when the time for a head is over.
                         if head.isForeign { throw HTTPError("not an HTTP request") }
@@ -161,8 +162,8 @@ package struct HTTPServerConnection: Sendable {
         guard isOldVersion || fields.all("Host").count == 1 else {
             throw HTTPError(fields["Host"] == nil ? "missing required Host header" : "too many Host headers")
         }
-        let expects = fields["Expect"].map { !$0.isEmpty } ?? false, expectsContinue = fields.holds("Expect", token: "100-continue")
-        if expects, !expectsContinue { throw HTTPError("nobody can meet that expectation", status: 417) }
+        let expectsContinue = fields.holds("Expect", token: "100-continue")
+        if !expectsContinue, fields["Expect"]?.isEmpty == false { throw HTTPError("nobody can meet that expectation", status: 417) }
         let framing = try BodyFraming(fields) ?? .none
         keepsAlive = isOldVersion ? fields.holds("Connection", token: "keep-alive") : !fields.holds("Connection", token: "close")
         request = HTTPRequest(method: start.method, target: start.target, headers: fields)

@@ -96,9 +96,8 @@ package struct ConfigurationFolder: Sendable {
 
     /// Where upstream's program keeps a pinset (CFG-226), which nothing here can read, and has written after the peer whose folder
     /// `own` is has run.
-    package func unreadPinset(_ configuration: ServiceConfiguration, own: String) -> String? {
-        guard let datastore = try? configuration.datastore(), let component = ComponentName(rawValue: datastore.rawValue) else { return nil }
-        let folder = resolved(configuration[component].text("folder"))
+    package func unreadPinset(_ configuration: ServiceConfiguration, in datastore: Datastore, own: String) -> String? {
+        let folder = resolved(configuration[datastore.component].text("folder"))
         guard let written = Files.lastWritten(in: folder), written > Files.lastWritten(in: resolved(own)) ?? .distantPast else { return nil }
         return folder
     }

@@ -5,7 +5,10 @@ import Kernel
 import Multiformats
 
 package enum Consensus: String, CaseIterable, Sendable { case crdt, raft }
-package enum Datastore: String, CaseIterable, Sendable { case badger, badger3, leveldb, pebble }
+package enum Datastore: String, CaseIterable, Sendable {
+    case badger, badger3, leveldb, pebble
+    var component: ComponentName { ComponentName(rawValue: rawValue)! }
+}
 
 package struct ServiceConfiguration: Sendable {
     /// CFG-035: where the configuration really is.
@@ -118,7 +121,7 @@ package struct ServiceConfiguration: Sendable {
 
     /// CFG-042.
     package func datastore() throws(ConfigurationError) -> Datastore {
-        let found = Datastore.allCases.filter { isPresent(ComponentName(rawValue: $0.rawValue)!) }
+        let found = Datastore.allCases.filter { isPresent($0.component) }
         guard found.count == 1 else { throw ConfigurationError("unknown datastore") }
         return found[0]
     }

@@ -52,8 +52,8 @@ extension DaemonOptions {
             world.log(LogLine(.warning, warning.component, warning.message), logLevels)
         }
         let consensus = try doing("creating state manager") { try configuration.consensus() }
-        if consensus == .crdt {
-            let datastore = try doing("creating datastore") { try configuration.datastore() }
+        let datastore = consensus == .crdt ? try doing("creating datastore") { try configuration.datastore() } : nil
+        if let datastore {
             world.log(LogLine(.info, "service", "Datastore backend: \(datastore.rawValue)"), logLevels)
         }
         let peerstore = try doing("reading peerstore") { try folder.loadPeerstore(configuration) }
@@ -65,11 +65,11 @@ extension DaemonOptions {
         }
         return DaemonStart(
             lock: lock, configuration: configuration, identity: loaded.identity, consensus: consensus, settings: settings,
-            unreadPinset: consensus == .crdt ? folder.unreadPinset(configuration, own: settings.replica.folder).map {
+            unreadPinset: datastore.flatMap { folder.unreadPinset(configuration, in: $0, own: settings.replica.folder) }.map {
                 "\($0) holds the pinset as upstream's ipfs-cluster-service has written it since this peer last ran, and it cannot be read here. "
                     + "Where other peers have it too, it comes from them; else export it by upstream's `ipfs-cluster-service state export`, "
                     + "and then bring it here by `state import`"
-            } : nil,
+            },
             leavesOnShutdown: leavesOnShutdown || configuration[.cluster].flag("leave_on_shutdown"),
             collectsStats: enablesStats || configuration[.metrics].flag("enable_stats"),
             collectsTraces: enablesTracing || configuration[.tracing].flag("enable_tracing"))
