@@ -63,7 +63,7 @@ struct Words {
         case .pinPath: pinWords
         case .unpin: ["part"]
         case .pinAll: ["min", "max", "direct", "expire", "update", "alloc", "meta"]
-        case .add: ["local", "shard", "no-pin", "wrap", "folder", "raw", "v1", "trickle", "bytes", "min", "max", "name", "chunk", "break-off", "direct", "alloc", "expire", "meta", "update", "same"]
+        case .add: ["local", "shard", "no-pin", "wrap", "folder", "raw", "v1", "trickle", "bytes", "min", "max", "name", "chunk", "break-off", "direct", "alloc", "expire", "meta", "update", "same", "slow"]
         case .status, .statuses, .recover, .recoverAll, .gc: ["local"]
         case .statusAll: ["local", "filter", "hang-up"]
         case .list: ["types", "hang-up"]
@@ -283,6 +283,8 @@ extension Operation {
             }
             if choices.chance(1, in: 2) { words += choices.chance(1, in: 2) ? ["min=-1", "max=-1"] : ["min=1", "max=1"] }
             if choices.chance(1, in: 12), !adds.isEmpty { words.append("update=c\(content(&choices))") }
+            // All of it at once, or piece by piece, while other things happen.
+            if choices.chance(1, in: 2) { words.append("slow=\([10, 100, 1500][choices.below(3)])") }
         case .status, .recover:
             contents = [content(&choices)]
             words = local

@@ -32,6 +32,11 @@ struct CallLog {
         var since: Instant
         let limit: Span?
         var hasAnswer = false
+        /// Of an upload: blocks that were sent, less those that the answer has named; and whether all has gone and come as it should so far.
+        var unacknowledged = 0
+        var isBodyEnded = false
+        var isRefused = false
+        fileprivate var isUpload: Bool { target.hasPrefix(SimIPFS.putTarget) }
     }
     var made = SortedMap<StreamID, Made>()
     var served = SortedMap<StreamID, Served>()
@@ -45,6 +50,8 @@ struct CallLog {
     var failures = (least: 0, most: 0)
     /// When a request was sent last although the daemon fails.
     var triedAt: Instant?
+    /// What the daemon has not taken in the step that is looked at.
+    var failedUpload: String?
 }
 
 extension RPCMethodEntry {
@@ -81,7 +88,9 @@ extension Run {
     /// CALLS, MIN: after each step of a peer that lives on.
     func watchCalls(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>, _ process: Process, _ now: Instant, _ log: inout CallLog) {
         let isWake = input.isWake
+        log.failedUpload = nil
         var isTouched = hearOfCalls(input, process, now, &log)
+        if let failed = log.failedUpload { judgeUpload(index, failed, effects, log) }
         for effect in effects {
             switch effect {
             case .stream(let effect): if noteCall(index, effect, now, &log) { isTouched = true }
@@ -126,13 +135,23 @@ extension Run {
     private func hearOfRequest(_ event: ExchangeEvent, _ now: Instant, _ log: inout CallLog) {
         guard let request = log.requests[event.id] else { return }
         switch event {
-        case .head(let id, _):
+        case .head(let id, let status):
             log.requests[id]?.hasAnswer = true
+            log.requests[id]?.isRefused = status != 200
             (log.failures, log.triedAt) = ((0, 0), nil)
-        case .body(let id, _): log.requests[id]?.since = now
-        case .end(let id, _): log.requests.remove(id)
-        case .failed(let id, _):
+        case .body(let id, let bytes):
+            log.requests[id]?.since = now
+            // A line for each block.
+            if request.isUpload { log.requests[id]?.unacknowledged -= bytes.count { $0 == 0x0a } }
+        case .end(let id, let trailers):
             log.requests.remove(id)
+            guard request.isUpload else { break }
+            if request.isRefused || !trailers.isEmpty { log.failedUpload = "refuses blocks" }
+            else if request.unacknowledged > 0 { log.failedUpload = "says nothing of \(request.unacknowledged) blocks" }
+            else if !request.isBodyEnded { log.failedUpload = "does not wait for the last block" }
+        case .failed(let id, let reason):
+            log.requests.remove(id)
+            if request.isUpload { log.failedUpload = "fails: \(reason)" }
             if !request.hasAnswer { log.failures = (log.failures.least + 1, log.failures.most + 1) }
         case .drained: break
         }
@@ -191,8 +210,22 @@ extension Run {
         case .cancel(let id):
             guard let request = log.requests.remove(id) else { return }
             if isWake, !request.hasAnswer { log.failures.most += 1 }
-        case .body, .endOfBody: break
+        case .body(let id, let bytes):
+            // The last piece alone has no block.
+            if let request = log.requests[id], request.isUpload, bytes.count > 100 { log.requests[id]?.unacknowledged += 1 }
+        case .endOfBody(let id): log.requests[id]?.isBodyEnded = true
         }
+    }
+
+    /// ADD: who sends blocks is told at once that the daemon has not taken them all (IPFS-43). Whose they are is certain where one alone sends some.
+    private func judgeUpload(_ index: Int, _ failed: String, _ effects: ArraySlice<PeerEffect>, _ log: CallLog) {
+        let uploads = log.served.filter { $0.value.method?.isUpload == true }
+        guard log.adders.isEmpty, uploads.count == 1, let call = uploads.first else { return }
+        oracles.judged += 1
+        let isTold = effects.contains {
+            if case .stream(.send(call.key, let bytes)) = $0 { bytes.isRPCError } else { false }
+        }
+        if !isTold { world.fail(.add, "the IPFS daemon of \(world.name(index)) \(failed), and \(world.name(call.value.from)), which has sent them, is not told") }
     }
 
     /// BOUND: so many pins at a time, and one unpin (TRK-37, TRK-38).
@@ -278,6 +311,20 @@ extension Run {
     func judgeTurns(_ index: Int, _ held: Int, _ process: Process, _ now: Instant, _ log: CallLog) {
         guard held > 0, case .kubo(let settings) = process.peer.settings.ipfs, let last = log.triedAt, last + settings.retryInterval * 2 <= now else { return }
         world.fail(.min, "\(world.name(index)) has held back \(held) requests to IPFS for \((now - last).seconds), and tries none of them")
+    }
+}
+
+extension Bytes {
+    /// An answer that begins with what is wrong (RPC-05).
+    fileprivate var isRPCError: Bool {
+        var reader = MessagePackReader(self)
+        do {
+            for _ in 0..<(try reader.map()) {
+                if try reader.string() == "Error" { return try !reader.string().isEmpty }
+                try reader.skip()
+            }
+        } catch {}
+        return false
     }
 }
 

@@ -181,10 +181,11 @@ extension Run {
         }
         var choices = world.tape.stream(.workload, 1 << 40 | UInt64(words.number("same") ?? operation.number))
         let pieces = (0..<Run.pieces).map { _ in ClientInput.data(choices.bytes(size / Run.pieces)) }
+        let gap = Span.milliseconds(Int64(words.number("slow") ?? 0))
         let end: [ClientInput] = words.has("break-off") ? [.failed("the client went away")] : [.endOfFile, .end]
-        guard words.has("folder") else { return world.send(index, client, [.file(name: "file")] + pieces + end) }
+        guard words.has("folder") else { return world.send(index, client, [.file(name: "file")] + pieces + end, every: gap) }
         let (first, second) = (Array(pieces.prefix(Run.pieces / 3)), Array(pieces.dropFirst(Run.pieces / 3)))
-        world.send(index, client, [.directory(name: "folder"), .file(name: "folder/a")] + first + [.endOfFile, .file(name: "folder/b")] + second + end)
+        world.send(index, client, [.directory(name: "folder"), .file(name: "folder/a")] + first + [.endOfFile, .file(name: "folder/b")] + second + end, every: gap)
     }
 
     /// In an open batch a later write of the same peer replaces an earlier one before it is ever published. `own` of those that were

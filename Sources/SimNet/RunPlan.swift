@@ -239,6 +239,7 @@ extension RunPlan {
                 if let fault = draw(row, 100 * (place + 1) + count, &own).map(meeting), budget.allows(fault) { faults.append(fault) }
             }
         }
+        if !options.isEmbedded, !sparesIPFS, !drawing.without.contains(.ipfs), families.contains(.ipfs) || spares.chance(1, in: 4) { faults += uploadFaults() }
         for fault in faults where !drawing.without.contains(.process) {
             var choices = tape.stream(.faults, 1 << 40 | UInt64(fault.number))
             // When the storm is over, all is healed (seed 5001348).
@@ -277,6 +278,19 @@ extension RunPlan {
         case .crash where choices.chance(1, in: fault.isKill ? 2 : 4), .powerCut where choices.chance(1, in: fault.isKill ? 2 : 3):
             return Fault(number: fault.number + 50, kind: .crash, at: fault.at + fault.length + Span(nanoseconds: pause.nanoseconds / 4), length: length, peers: fault.peers)
         default: return nil
+        }
+    }
+
+    /// What is added is with a daemon for a moment only: in every other case that daemon fails, or one that gets blocks of it.
+    private func uploadFaults() -> [Fault] {
+        let kinds: [FaultKind] = [.ipfsCutsAnswers, .ipfsCutsAnswers, .ipfsCutsAnswers, .ipfsFull, .ipfsHang, .ipfsDown, .ipfsRestart]
+        return operations.filter { $0.kind == .add }.enumerated().compactMap { place, add in
+            var choices = tape.stream(.faults, 1 << 43 | UInt64(add.number))
+            guard choices.chance(1, in: 2), var fault = draw(kinds[choices.below(kinds.count)].row, 9200 + place, &choices) else { return nil }
+            fault.at = add.at + choices.span(.zero, [.milliseconds(30), .milliseconds(600)][choices.below(2)])
+            fault.length = min(fault.length, .seconds(30))
+            fault.peers = [choices.chance(1, in: 2) ? add.peers[0] : choices.below(options.peers)]
+            return fault.at < options.workloadLength ? fault : nil
         }
     }
 

@@ -16,9 +16,13 @@ extension SimIPFS {
         let run: Int
         /// What has come and was not looked at yet, in its order. Nil is the end of it.
         var unread: [Bytes?] = []
+        /// Pieces that were looked at.
+        var taken: UInt64 = 0
         /// What was looked at and is no whole block yet.
         var text: Bytes = []
         var hasAnswered = false
+        /// The answer ends, in good order, as soon as it has told of all that was sent so far.
+        var endsSoon = false
         /// What comes later is looked at no sooner.
         var dueAt: Int64 = 0
 
@@ -51,6 +55,9 @@ extension SimIPFS {
         var isClosed: Bool { text.starts(with: delimiter + Bytes("--".utf8)) }
     }
 
+    /// How an answer to block/put ends that ends too soon.
+    fileprivate enum CutEnding: CaseIterable { case without, with, soon, broken }
+
     /// The answer to block/get, which gets from others what it has not.
     static func wantedBlock(_ target: String) -> CID? {
         target.hasPrefix("/api/v0/block/get?") ? mentioned(in: target).last : nil
@@ -76,8 +83,9 @@ extension World {
         guard var put = process.puts[exchange], !put.unread.isEmpty else { return }
         let peer = process.peer
         let piece = put.unread.removeFirst()
+        put.taken += 1
         put.text += piece ?? []
-        let found = put.blocks()
+        var found = put.blocks()
         let hasAnswered = put.hasAnswered
         put.hasAnswered = hasAnswered || !found.isEmpty || piece == nil
         process.puts[exchange] = put
@@ -100,17 +108,24 @@ extension World {
             }
             return end(.end(exchange, trailers: [SimIPFS.streamError(message)]))
         }
-        var choices = tape.stream(.faults, 1 << 33 | UInt64(peer.index), peer.requests)
+        var choices = tape.stream(.faults, 1 << 33 | UInt64(peer.index), exchange.number << 20 | put.taken)
         let cuts = peer.ipfs.cutsOneIn, losses = peer.ipfs.losesReplyOneIn
         let isCut = cuts > 0 && !found.isEmpty && choices.chance(1, in: cuts)
         if isCut { hit(.ipfsCutAnswer) }
-        // Some proxies end an answer in good order, whatever became of the daemon: with what it has just been given, or without.
-        let ending = choices.below(3)
-        if isCut, ending == 0 {
+        // Some proxies end an answer in good order, whatever became of the daemon: with all that it was given so far, with what it has just
+        // been given while more is coming, or without that.
+        let ending = isCut ? SimIPFS.CutEnding.allCases[choices.below(SimIPFS.CutEnding.allCases.count)] : nil
+        if ending == .soon { process.puts[exchange]?.endsSoon = true }
+        let endsNow = piece != nil && process.puts[exchange].map { $0.endsSoon && $0.unread.isEmpty } ?? false
+        if ending == .without {
             if !hasAnswered { tell(.head(exchange, status: 200)) }
             return end(.end(exchange, trailers: []))
         }
         var lines: Bytes = []
+        if endsNow {
+            put.text += put.delimiter
+            found += put.blocks()
+        }
         for block in found {
             let hash = Multihash.sha2_256(of: block)
             peer.ipfs.blocks[hash] = block
@@ -122,11 +137,11 @@ extension World {
             return end(.failed(exchange, reason: "connection reset by peer"))
         }
         if !hasAnswered, put.hasAnswered { tell(.head(exchange, status: 200)) }
-        if isCut, ending == 1 {
-            tell(.body(exchange, lines))
+        if endsNow || ending == .with {
+            if !lines.isEmpty { tell(.body(exchange, lines)) }
             return end(.end(exchange, trailers: []))
         }
-        if isCut {
+        if ending == .broken {
             tell(.body(exchange, Bytes(lines.prefix(choices.below(lines.count)))))
             return end(.failed(exchange, reason: "unexpected EOF"))
         }

@@ -65,6 +65,10 @@ package final class World {
     private var sending: [ClientID: Sending] = [:]
     private struct Sending {
         let peer: Int
+        /// Who restarts knows nothing of the client.
+        let life: UInt64
+        /// Before each.
+        let gap: Span
         var rest: ArraySlice<ClientInput>
         var isPaused = false
         /// Its next comes in a moment.
@@ -384,19 +388,19 @@ package final class World {
         hungUp.insert(client)
         if let process = peers[index].process { schedule(process, .clientGone(client), after: Span(nanoseconds: 1)) }  // not before it has asked
     }
-    /// What follows an upload's request, in this order, as long as the peer does not ask for a pause.
-    package func send(_ index: Int, _ client: ClientID, _ inputs: [ClientInput]) {
-        sending[client] = Sending(peer: index, rest: inputs[...])
+    /// What follows an upload's request, in this order, as long as the peer does not ask for a pause; with so much time before each.
+    package func send(_ index: Int, _ client: ClientID, _ inputs: [ClientInput], every gap: Span = .zero) {
+        sending[client] = Sending(peer: index, life: peers[index].lives, gap: max(gap, Span(nanoseconds: 1)), rest: inputs[...])
         sendNext(client)
     }
     private func sendNext(_ client: ClientID) {
         // One after the other, though a peer may take a pause and end it, more than once, before the next is sent.
         guard let next = sending[client], !next.isPaused, !next.isSending else { return }
-        guard let input = next.rest.first, let process = peers[next.peer].process else { return sending[client] = nil }
+        guard let input = next.rest.first, let process = peers[next.peer].process, process.peer.lives == next.life else { return sending[client] = nil }
         sending[client]?.rest.removeFirst()
-        schedule(process, .clientInput(client, input), after: Span(nanoseconds: 1))
+        schedule(process, .clientInput(client, input), after: next.gap)
         sending[client]?.isSending = true
-        after(Span(nanoseconds: 2)) { world in
+        after(next.gap + Span(nanoseconds: 1)) { world in
             world.sending[client]?.isSending = false
             world.sendNext(client)
         }

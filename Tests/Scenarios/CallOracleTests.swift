@@ -77,6 +77,29 @@ private final class Calls {
         calls.look(.wake, [calls.open, .stream(.send(calls.made, calls.head("IPFSConnector", "BlockStream")))])
         calls.expect(.calls, "nobody adds anything")
     }
+    /// What a daemon has not taken, who sent it is told: with an error and not with success.
+    @Test(arguments: [true, false]) func blocksThatTheDaemonDidNotName(isTold: Bool) throws {
+        let calls = try Calls()
+        let put = ExchangeID(1 << 40)
+        calls.run.lifeLogs[0]?.calls.served[calls.served] = CallLog.Served(from: 1, method: calls.method("IPFSConnector", "BlockStream"))
+        var request = calls.request("/api/v0/block/put?mhtype=sha2-256", calls.now, nil)
+        (request.hasAnswer, request.isBodyEnded, request.unacknowledged) = (true, true, 1)
+        calls.run.lifeLogs[0]?.calls.requests[put] = request
+        let error: Bytes = [0x81, 0xa5] + Bytes("Error".utf8) + [0xa1, 0x78, 0xc0]
+        calls.look(.exchange(.end(put, trailers: [])), [.stream(.send(calls.served, isTold ? error : [0x80])), .stream(.closeWrite(calls.served))])
+        if isTold { calls.expect(nil) } else { calls.expect(.add, "says nothing of 1 blocks, and p1, which has sent them, is not told") }
+    }
+    @Test(arguments: [(false, [], false, "does not wait for the last block"), (true, [], true, "refuses blocks"), (false, ["full"], true, "refuses blocks")])
+    func blocksThatTheDaemonRefused(isRefused: Bool, trailers: [String], isEnded: Bool, words: String) throws {
+        let calls = try Calls()
+        let put = ExchangeID(1 << 40)
+        calls.run.lifeLogs[0]?.calls.served[calls.served] = CallLog.Served(from: 1, method: calls.method("IPFSConnector", "BlockStream"))
+        var request = calls.request("/api/v0/block/put?mhtype=sha2-256", calls.now, nil)
+        (request.isRefused, request.isBodyEnded) = (isRefused, isEnded)
+        calls.run.lifeLogs[0]?.calls.requests[put] = request
+        calls.look(.exchange(.end(put, trailers: trailers.map { ExchangeEvent.Trailer(name: "X-Stream-Error", value: $0) })), [.stream(.closeWrite(calls.served))])
+        calls.expect(.add, words)
+    }
     @Test func wordsInACallThatHasEnded() throws {
         let calls = try Calls()
         calls.run.lifeLogs[0]?.calls.made[calls.made] = CallLog.Made(to: 1, since: calls.now, method: calls.method("Cluster", "ID"))
