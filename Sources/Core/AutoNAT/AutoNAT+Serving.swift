@@ -17,7 +17,10 @@ extension AutoNAT {
             serving[stream] = Serving(
                 peer: peer, reader: FrameReader(limitBytes: settings.messageBytesMax), until: now.monotonic + settings.streamTimeout)
         case .received(_, let bytes): onRequest(stream, bytes, now, &choices, &effects)
-        case .remoteClosed: if serving[stream]?.isAnswered == true { forget(stream) }
+        case .remoteClosed:
+            guard let served = serving[stream], served.dial == nil else { break }
+            if !served.isAnswered { effects.append(.stream(.reset(stream))) }  // no question will come
+            forget(stream)
         case .reset, .failed: forget(stream)
         case .opened, .drained: break
         }

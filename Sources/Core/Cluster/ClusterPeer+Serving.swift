@@ -22,6 +22,10 @@ extension ClusterPeer {
         static let needsPinset: Set<String> = [
             "Cluster.RecoverLocal", "Cluster.RecoverAllLocal", "PinTracker.Recover", "PinTracker.Status", "PinTracker.StatusAll",
         ]
+        /// Unary, with an argument of no fields.
+        static let takesNothing: Set<String> = [
+            "Cluster.ID", "Cluster.Version", "Cluster.RepoGCLocal", "IPFSConnector.RepoStat", "IPFSConnector.SwarmPeers",
+        ]
     }
 
     mutating func onCalled(_ stream: StreamID, _ method: RPCMethod, _ from: PeerID) {
@@ -37,6 +41,7 @@ extension ClusterPeer {
         guard let call = served[stream] else { return }
         guard replica.isOpen || !ServedCall.needsPinset.contains(call.method.text) else { return refuse(stream, Self.opening(replica).message) }
         do {
+            if ServedCall.takesNothing.contains(call.method.text) { _ = try Nothing(messagePack: bytes) }
             switch call.method.text {
             case "Cluster.ID": peerInfo { $0.answer(stream, $1) }
             case "Cluster.Version": answer(stream, VersionReply(version: settings.version))
@@ -52,8 +57,11 @@ extension ClusterPeer {
             // The log takes what it is given: whoever asks has allocated the pin, or looked for it.
             case "Consensus.LogPin": write(try Pin(messagePack: bytes)) { $0.answerNothing(stream, $1) }
             case "Consensus.LogUnpin": erase(try Pin(messagePack: bytes)) { $0.answerNothing(stream, $1) }
-            case "Consensus.AddPeer": answer(stream, Nothing())  // CRDT-107
+            case "Consensus.AddPeer":  // CRDT-107
+                _ = try PeerID(messagePack: bytes)
+                answer(stream, Nothing())
             case "Consensus.RmPeer", "Cluster.PeerRemove":
+                _ = try PeerID(messagePack: bytes)
                 refuse(stream, "crdt consensus component cannot remove peers")
             default: break  // streaming calls without arguments begin when the caller has finished
             }

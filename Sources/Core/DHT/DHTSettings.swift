@@ -17,9 +17,9 @@ package struct DHTSettings: Sendable {
     package var groupMax = 3
     package var groupPerBucketMax = 2
     /// Streams of one peer that are served; of what comes on them, held while its message is not whole; of answers, not yet taken.
-    package var streamsPerPeerMax = 16
+    package var streamsPerPeerMax = 64  // of a protocol, as go-libp2p's resource manager begins with
     package var heldBytesPerPeerMax = 5 << 20
-    package var untakenBytesMax = 1 << 20
+    package var untakenBytesMax = 256 << 10
     package var limits = DHTMessageLimits()
     /// DHT-09: what is kept for others.
     package var providerLifetime = Span.hours(48)

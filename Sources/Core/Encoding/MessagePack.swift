@@ -77,12 +77,21 @@ package struct MessagePackWriter: Sendable {
     }
 }
 
-package enum MessagePackError: Error, Equatable, Sendable {
+package enum MessagePackError: Error, Equatable, Sendable, CustomStringConvertible {
     /// More bytes may complete the value.
     case truncated
     case wrongType(offset: Int, wanted: String)
     case badCode(offset: Int, code: UInt8)
     case badValue(offset: Int, String)
+
+    package var description: String {
+        switch self {
+        case .truncated: "the msgpack value is not complete"
+        case .wrongType(let offset, let wanted): "msgpack at byte \(offset): want \(wanted)"
+        case .badCode(let offset, let code): "msgpack at byte \(offset): 0x\(hex([code])) begins no value"
+        case .badValue(let offset, let what): "msgpack at byte \(offset): \(what)"
+        }
+    }
 }
 
 /// Reads values one after another. Tolerant as Go's decoder is (MP-30..36).

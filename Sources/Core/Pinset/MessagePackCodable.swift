@@ -140,10 +140,16 @@ extension TrackerStatus: MessagePackCodable {
     package init(reading reader: inout MessagePackReader) throws { self.init(rawValue: try reader.int()) }
 }
 /// `struct{}` (MP-12).
+/// Whatever it holds: a struct without fields is read of any map, array or nil (MP-33).
 package struct Nothing: MessagePackCodable, Equatable {
     package init() {}
     package func write(to writer: inout MessagePackWriter) { writer.map(0) }
-    package init(reading reader: inout MessagePackReader) throws { try reader.skip() }
+    package init(reading reader: inout MessagePackReader) throws {
+        switch try reader.peek() {
+        case 0x80...0x9f, 0xc0, 0xdc...0xdf: try reader.skip()
+        default: throw MessagePackError.wrongType(offset: reader.offset, wanted: "map")
+        }
+    }
 }
 
 // MARK: Pins

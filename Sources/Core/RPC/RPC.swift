@@ -64,12 +64,11 @@ package struct RPC: Sendable {
     }
 
     private struct Server {
-        enum State { case awaitingMethod, running(RPCMethodEntry), refused }
+        enum State { case awaitingMethod, running(RPCMethodEntry) }
         let peer: PeerID
         var state = State.awaitingMethod
         var buffer: ValueBuffer
         var argumentsSeen = 0
-        var remoteClosed = false
         var deadline: Instant?
     }
 
@@ -221,21 +220,15 @@ package struct RPC: Sendable {
             let complete = client.entry.kind == .streaming && client.buffer.isEmpty && client.header == nil
             effects.append(.stream(.closeWrite(stream)))
             endClient(stream, client, complete ? nil : RPCFailure(.client, "EOF"), &effects)
-        } else if var server = servers[stream] {
-            server.remoteClosed = true
-            servers[stream] = server
+        } else if let server = servers[stream] {
             guard case .running(let entry) = server.state else {
                 effects.append(.stream(.closeWrite(stream)))
                 removeServer(stream)
                 return
             }
-            switch entry.kind {
-            case .streaming: effects.append(.endOfArguments(stream))
-            case .unary:  // RPC-11: the caller is gone
-                effects.append(.stream(.reset(stream)))
-                removeServer(stream)
-                effects.append(.cancelled(stream))
-            }
+            // A unary call is answered all the same. Upstream cancels what the call waits for, and answers with what comes of that
+            // (RPC-11); its own callers reset the stream when they give up.
+            if entry.kind == .streaming { effects.append(.endOfArguments(stream)) }
         }
     }
 
@@ -271,7 +264,6 @@ package struct RPC: Sendable {
             if entry.kind == .unary && server.argumentsSeen > 0 { return }
             servers[stream]?.argumentsSeen += 1
             effects.append(.argument(stream, value))
-        case .refused: break
         }
     }
 

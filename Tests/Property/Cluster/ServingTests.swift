@@ -79,6 +79,26 @@ private struct Served {
         #expect(said.suffix(10) == [0xa7] + Bytes("ErrType".utf8) + [1, 0xc0])
     }
 
+    /// Also where nothing is made of it; and in words.
+    @Test(arguments: [
+        ("Cluster", "ID"), ("Cluster", "Version"), ("Cluster", "RepoGCLocal"), ("Cluster", "PeerRemove"), ("IPFSConnector", "RepoStat"),
+        ("IPFSConnector", "SwarmPeers"), ("Consensus", "AddPeer"), ("Consensus", "RmPeer"), ("Consensus", "LogPin"),
+    ])
+    func everyArgumentIsRead(_ service: String, _ name: String) throws {
+        var served = try Served()
+        let text = String(decoding: served.call(service, name, [0xcb] + Bytes(repeating: 1, count: 8)), as: UTF8.self)
+        #expect(text.contains("error reading argument: msgpack at byte 0: want ") && text.contains("ErrType"), "\(text)")
+    }
+
+    /// Upstream answers who sends no more, and so do we: only a reset is a caller that has given up.
+    @Test func aCallerThatSendsNoMoreIsAnswered() throws {
+        var served = try Served()
+        _ = served.call("IPFSConnector", "RepoStat", Nothing().messagePack, ends: true)
+        #expect(!served.effects.contains { if case .stream(.reset) = $0 { true } else { false } })
+        #expect(!served.effects.contains { if case .exchange(.cancel) = $0 { true } else { false } })
+        #expect(served.effects.contains { if case .exchange(.start) = $0 { true } else { false } })
+    }
+
     /// A Go peer takes a missing filter for none.
     @Test func aListingWithoutAFilterIsOfAll() throws {
         var served = try Served()

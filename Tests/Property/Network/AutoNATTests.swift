@@ -127,6 +127,15 @@ private final class Judge {
         #expect(judge.machine.servedCount == 0 && judge.machine.dialsUnderWay == 0)
     }
 
+    @Test func aStreamThatEndsWithoutAQuestionIsNotHeld() {
+        let judge = Judge()
+        judge.join(1)
+        let stream = judge.openStream(1)
+        judge.feed(.received(stream, [5, 8]))
+        judge.feed(.remoteClosed(stream))
+        #expect(judge.effects.contains(.stream(.reset(stream))) && judge.machine.servedCount == 0)
+    }
+
     /// Only where it speaks from: nobody has others dialled.
     @Test func nobodyElseIsDialled() {
         let judge = Judge()

@@ -343,7 +343,7 @@ private func isReset(_ effects: [DHT.Effect], _ stream: StreamID) -> Bool { effe
 
     @Test func aPeerHasOnlySoManyStreams() {
         let server = DHTServer()
-        let streams = (0..<16).map { _ in server.open(from: 1) }
+        let streams = (0..<64).map { _ in server.open(from: 1) }
         #expect(!server.refused)
         _ = server.open(from: 1)
         #expect(server.refused)
@@ -351,7 +351,7 @@ private func isReset(_ effects: [DHT.Effect], _ stream: StreamID) -> Bool { effe
         #expect(!server.refused)
         _ = server.feed(.reset(streams[3]))
         _ = server.open(from: 1)
-        #expect(!server.refused && server.machine.servedStreamCount == 17)
+        #expect(!server.refused && server.machine.servedStreamCount == 65)
     }
 
     @Test func answersThatNobodyTakesDoNotPileUp() {
@@ -376,15 +376,15 @@ private func isReset(_ effects: [DHT.Effect], _ stream: StreamID) -> Bool { effe
     @Test func whatIsNeverReadKeepsTheStreamCountedUntilItEnds() {
         let server = DHTServer()
         server.join(1)
-        for _ in 0..<40 {
+        for _ in 0..<100 {
             let stream = server.open(from: 9)
             if server.refused { continue }
             _ = server.ask(DHTMessage(.ping), on: stream)
             #expect(server.feed(.remoteClosed(stream)).isEmpty)
         }
-        #expect(server.machine.servedStreamCount == 16)
+        #expect(server.machine.servedStreamCount == 64)
         server.now.monotonic = server.now.monotonic + .minutes(1)
-        #expect(server.time().count { if case .stream(.reset) = $0 { true } else { false } } == 16 && server.machine.servedStreamCount == 0)
+        #expect(server.time().count { if case .stream(.reset) = $0 { true } else { false } } == 64 && server.machine.servedStreamCount == 0)
     }
 
     @Test func piecesOfManyMessagesAreNotHeldWithoutEnd() {
