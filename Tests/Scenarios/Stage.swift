@@ -69,7 +69,7 @@ final class Stage {
         let pieces = stride(from: 0, to: content.count, by: 50_000).map {
             ClientInput.data(Bytes(content[$0..<min($0 + 50_000, content.count)]))
         }
-        world.send(peer, client, [.file(name: name)] + pieces + [.endOfFile, .end])
+        world.send(peer, client, [.file(name: EntryName(name))] + pieces + [.endOfFile, .end])
         _ = world.run(until: { _ in end != nil }, within: .seconds(60), every: .milliseconds(50))
         try #require(end, "no answer within the limit").get()
         return lines

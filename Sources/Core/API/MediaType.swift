@@ -7,23 +7,23 @@ import Kernel
 struct MediaType: Sendable, Equatable {
     /// Lower case, without parameters.
     let name: String
-    private let parameters: [(name: String, value: String)]
+    private let parameters: [(name: String, value: Bytes)]
 
     static func == (a: Self, b: Self) -> Bool { a.name == b.name && a.parameters.elementsEqual(b.parameters, by: ==) }
 
     /// Nil where the parameters cannot be read.
-    init?(_ text: String) {
-        var rest = Array(text.utf8)[...]
+    init?(_ bytes: some Sequence<UInt8>) {
+        var rest = Bytes(bytes)[...]
         let name = rest.prefix { $0 != UInt8(ascii: ";") }
         rest = rest.dropFirst(name.count)
-        var found: [(name: String, value: String)] = []
+        var found: [(name: String, value: Bytes)] = []
         while let parameter = MediaType.nextParameter(&rest) { found.append(parameter) }
         guard rest.allSatisfy({ $0 == UInt8(ascii: ";") || MediaType.isBlank($0) }) else { return nil }
         self.name = trimmed(String(decoding: name, as: UTF8.self)).lowercased()
         parameters = found
     }
 
-    subscript(name: String) -> String? {
+    subscript(name: String) -> Bytes? {
         if let plain = parameters.first(where: { $0.name == name }) { return plain.value }
         return parameters.first { $0.name == name + "*" }.flatMap { MediaType.extended($0.value) }
     }
@@ -33,7 +33,7 @@ struct MediaType: Sendable, Equatable {
     private static func isToken(_ byte: UInt8) -> Bool { byte > 0x20 && byte < 0x7f && !specials.contains(byte) }
 
     /// `; name=value`, the value a token or in quotes.
-    private static func nextParameter(_ rest: inout ArraySlice<UInt8>) -> (name: String, value: String)? {
+    private static func nextParameter(_ rest: inout ArraySlice<UInt8>) -> (name: String, value: Bytes)? {
         var scan = rest.drop(while: isBlank)
         guard scan.popFirst() == UInt8(ascii: ";") else { return nil }
         scan = scan.drop(while: isBlank)
@@ -43,7 +43,7 @@ struct MediaType: Sendable, Equatable {
         scan = scan.drop(while: isBlank)
         guard let value = scan.first == UInt8(ascii: "\"") ? quotedValue(&scan) : token(&scan) else { return nil }
         rest = scan
-        return (String(decoding: name, as: UTF8.self).lowercased(), String(decoding: value, as: UTF8.self))
+        return (String(decoding: name, as: UTF8.self).lowercased(), value)
     }
 
     private static func token(_ scan: inout ArraySlice<UInt8>) -> Bytes? {
@@ -71,10 +71,10 @@ struct MediaType: Sendable, Equatable {
     }
 
     /// `utf-8'language'percent-encoded`.
-    private static func extended(_ value: String) -> String? {
-        let parts = value.utf8.split(separator: UInt8(ascii: "'"), maxSplits: 2, omittingEmptySubsequences: false)
+    private static func extended(_ value: Bytes) -> Bytes? {
+        let parts = value.split(separator: UInt8(ascii: "'"), maxSplits: 2, omittingEmptySubsequences: false)
         guard parts.count == 3, ["utf-8", "us-ascii"].contains(String(decoding: parts[0], as: UTF8.self).lowercased())
         else { return nil }
-        return URLText.unescaped(parts[2], isQuery: false)
+        return URLText.unescapedBytes(parts[2], isQuery: false)
     }
 }

@@ -7,9 +7,22 @@ struct MultipartError: Error, Equatable, Sendable {
     let message: String
 }
 
+/// The values are bytes: names of files need not be UTF-8.
+struct PartHeader: Equatable, Sendable {
+    fileprivate(set) var fields: [(name: String, value: Bytes)] = []
+    /// The first of that name, without the blanks around it; empty where there is none.
+    subscript(name: String) -> ArraySlice<UInt8> {
+        let isBlank: (UInt8) -> Bool = { $0 == 0x20 || $0 == 0x09 }
+        let value = fields.first { HTTPFields.same($0.name, name) }?.value ?? []
+        guard let last = value.lastIndex(where: { !isBlank($0) }) else { return [] }
+        return value[...last].drop(while: isBlank)
+    }
+    static func == (a: Self, b: Self) -> Bool { a.fields.elementsEqual(b.fields, by: ==) }
+}
+
 struct Multipart: Sendable {
     enum Event: Equatable, Sendable {
-        case part(HTTPFields)
+        case part(PartHeader)
         case data(Bytes)
         case endOfPart
         /// The last boundary; what follows it means nothing.
@@ -32,7 +45,7 @@ struct Multipart: Sendable {
     private var start = 0
     private var isFirst = true
     /// The header of the part that is being read, and its length so far.
-    private var fields = HTTPFields()
+    private var header = PartHeader()
     private var headerCount = 0
 
     init(boundary: String, headerLimit: Int) {
@@ -117,15 +130,14 @@ struct Multipart: Sendable {
         if line.last == 0x0d { line.removeLast() }
         if line.isEmpty {
             state = .body(isAtStart: true)
-            events.append(.part(fields))
-            (fields, headerCount) = (HTTPFields(), 0)
+            events.append(.part(header))
+            (header, headerCount) = (PartHeader(), 0)
             return true
         }
         guard let colon = line.firstIndex(of: UInt8(ascii: ":")), colon > line.startIndex else {
             throw MultipartError(message: "multipart: a part's header has a line without a name")
         }
-        let value = String(decoding: line[(colon + 1)...], as: UTF8.self)
-        fields.add(String(decoding: line[..<colon], as: UTF8.self), trimmed(value))
+        header.fields.append((String(decoding: line[..<colon], as: UTF8.self), Bytes(line[(colon + 1)...])))
         return true
     }
 

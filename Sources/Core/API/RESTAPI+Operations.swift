@@ -33,6 +33,12 @@ struct Call: Sendable {
         do { return try PinOptions(query: query, now: now.wall) } catch { throw Refusal(400, error.description) }
     }
 
+    /// What a pin keeps of the query is text. Upstream finds out when it writes the pin down, in these words.
+    func checkKeptTexts() throws(Refusal) {
+        let isKept = { (name: String) in name == "name" || name.utf8.starts(with: "meta-".utf8) }
+        if query.items.contains(where: { !$0.isText && isKept($0.name) }) { throw Refusal(500, "string field contains invalid UTF-8") }
+    }
+
     /// A CID with pin options, which are read and may be wrong on every such route. Upstream answers a wrong one with 400
     /// and goes on; here nothing is done (REST-198).
     func pin() throws(Refusal) -> Pin {
@@ -125,8 +131,10 @@ extension RESTAPI {
         case .recoverAll: return (.recoverAll(isLocal: call.isLocal), .stream)
         case .status: return (.status(try call.pin().cid, isLocal: call.isLocal), .one)
         // Always as deep as recursive: by CID upstream makes no direct pins (REST-199), whose depth would say 0.
-        case .pin: return (.pin(try call.pin()), .one)
-        case .pinPath: return (.pinPath(try call.pinPath()), .one)
+        case .pin, .pinPath:
+            let request: ClientRequest = operation == .pin ? .pin(try call.pin()) : .pinPath(try call.pinPath())
+            try call.checkKeptTexts()
+            return (request, .one)
         case .unpin: return (.unpin(try call.pin().cid), .one)
         case .unpinPath: return (.unpinPath(try call.pinPath()), .one)
         case .repoGC: return (.repoGC(isLocal: call.isLocal), .one)
@@ -152,6 +160,7 @@ extension RESTAPI {
         do { parameters = try AddParameters(query: call.query, now: call.now.wall) } catch {
             throw Refusal(400, error.description)
         }
+        if !parameters.noPin { try call.checkKeptTexts() }
         exchanges[id]?.upload = Upload(boundary: boundary, settings: settings)
         if parameters.streamChannels {
             var fields = RESTAPI.addHeaders(apiHeaders)

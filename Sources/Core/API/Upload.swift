@@ -11,7 +11,7 @@ struct Upload: Sendable {
         case none  // between parts
         case file
         case directory
-        case symlink(name: String, target: Bytes)
+        case symlink(name: EntryName, target: Bytes)
     }
     static let truncated = "multipart: NextPart: EOF"
 
@@ -23,13 +23,13 @@ struct Upload: Sendable {
 
     /// The boundary, or why there is none.
     static func boundary(of request: HTTPRequest) throws(Refusal) -> String {
-        guard let type = MediaType(request.headers["Content-Type"] ?? ""),
+        guard let type = MediaType((request.headers["Content-Type"] ?? "").utf8),
             ["multipart/form-data", "multipart/mixed"].contains(type.name)
         else { throw Refusal(400, "request Content-Type isn't multipart/form-data") }
         guard let boundary = type["boundary"], !boundary.isEmpty else {
             throw Refusal(400, "no multipart boundary param in Content-Type")
         }
-        return boundary
+        return String(decoding: boundary, as: UTF8.self)
     }
 
     init(boundary: String, settings: RESTSettings) {
@@ -59,7 +59,7 @@ struct Upload: Sendable {
     private mutating func take(_ events: [Multipart.Event], _ inputs: inout [ClientInput]) {
         for event in events where !isOver {
             switch event {
-            case .part(let fields): begin(fields, &inputs)
+            case .part(let header): begin(header, &inputs)
             case .data(let bytes): data(bytes, &inputs)
             case .endOfPart: endPart(&inputs)
             case .end:
@@ -76,14 +76,14 @@ struct Upload: Sendable {
         inputs.append(.failed(reason))
     }
 
-    private mutating func begin(_ fields: HTTPFields, _ inputs: inout [ClientInput]) {
+    private mutating func begin(_ header: PartHeader, _ inputs: inout [ClientInput]) {
         hasParts = true
-        let coding = (fields["Content-Transfer-Encoding"] ?? "binary").lowercased()
+        let coding = String(decoding: header["Content-Transfer-Encoding"], as: UTF8.self).lowercased()
         guard ["binary", "8bit", "7bit", ""].contains(coding) else {
             return fail("Content-Transfer-Encoding \(coding) is not supported; send the part as binary", &inputs)
         }
-        let name = Upload.name(fields["Content-Disposition"] ?? "")
-        switch MediaType(fields["Content-Type"] ?? "")?.name {
+        let name = Upload.name(header["Content-Disposition"])
+        switch MediaType(header["Content-Type"])?.name {
         case "application/x-directory", "multipart/form-data", "multipart/mixed":
             part = .directory
             inputs.append(.directory(name: name))
@@ -110,24 +110,15 @@ struct Upload: Sendable {
         switch part {
         case .file: inputs.append(.endOfFile)
         case .symlink(let name, let target):
-            inputs.append(.symlink(name: name, target: String(decoding: target, as: UTF8.self)))
+            inputs.append(.symlink(name: name, target: EntryName(target)))
         case .directory, .none: break
         }
         part = .none
     }
 
     /// The file name, unescaped where it can be, as a clean relative path.
-    private static func name(_ disposition: String) -> String {
-        let raw = MediaType(disposition)?["filename"] ?? ""
-        let text = URLText.unescaped(raw.utf8, isQuery: true) ?? raw
-        var parts: [String] = []
-        for bytes in text.utf8.split(separator: UInt8(ascii: "/")) {
-            switch String(decoding: bytes, as: UTF8.self) {
-            case ".": break
-            case "..": _ = parts.popLast()
-            case let part: parts.append(part)
-            }
-        }
-        return parts.joined(separator: "/")
+    private static func name(_ disposition: some Sequence<UInt8>) -> EntryName {
+        let raw = MediaType(disposition)?["filename"] ?? []
+        return [EntryName](path: EntryName(URLText.unescapedBytes(raw, isQuery: true) ?? raw)).joined
     }
 }

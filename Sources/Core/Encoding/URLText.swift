@@ -4,9 +4,10 @@ import Kernel
 
 package enum URLText {
     /// Go's url.QueryEscape.
-    package static func queryEscaped(_ text: String) -> String {
+    package static func queryEscaped(_ text: String) -> String { queryEscaped(text.utf8) }
+    package static func queryEscaped(_ text: some Sequence<UInt8>) -> String {
         var out: Bytes = []
-        for byte in text.utf8 {
+        for byte in text {
             if byte == UInt8(ascii: " ") { out.append(UInt8(ascii: "+")) } else { append(byte, to: &out, keeping: "-_.~") }
         }
         return String(decoding: out, as: UTF8.self)
@@ -30,6 +31,10 @@ package enum URLText {
 
     /// Nil where a percent sign is not followed by two hexadecimal digits. `+` is a space in queries only.
     package static func unescaped(_ text: some Sequence<UInt8>, isQuery: Bool) -> String? {
+        unescapedBytes(text, isQuery: isQuery).map { String(decoding: $0, as: UTF8.self) }
+    }
+
+    package static func unescapedBytes(_ text: some Sequence<UInt8>, isQuery: Bool) -> Bytes? {
         var out: Bytes = []
         var rest = Bytes(text)[...]
         while let byte = rest.popFirst() {
@@ -44,7 +49,7 @@ package enum URLText {
             default: out.append(byte)
             }
         }
-        return String(decoding: out, as: UTF8.self)
+        return out
     }
 }
 
@@ -53,6 +58,8 @@ package struct URLQuery: Sendable, Equatable {
     package struct Item: Sendable, Equatable {
         package let name: String
         package let value: String
+        /// What is not UTF-8 has a sign in its place that says so, and nothing of it can be stored.
+        package var isText = true
     }
     package private(set) var items: [Item] = []
     package init() {}
@@ -61,10 +68,11 @@ package struct URLQuery: Sendable, Equatable {
     package init(_ text: some StringProtocol) {
         for pair in Bytes(text.utf8).split(separator: UInt8(ascii: "&")) where !pair.contains(UInt8(ascii: ";")) {
             let halves = pair.split(separator: UInt8(ascii: "="), maxSplits: 1, omittingEmptySubsequences: false)
-            guard let name = URLText.unescaped(halves[0], isQuery: true),
-                let value = URLText.unescaped(halves.count == 2 ? halves[1] : [], isQuery: true)
+            guard let name = URLText.unescapedBytes(halves[0], isQuery: true),
+                let value = URLText.unescapedBytes(halves.count == 2 ? halves[1] : [], isQuery: true)
             else { continue }
-            add(name, value)
+            add(String(decoding: name, as: UTF8.self), String(decoding: value, as: UTF8.self))
+            items[items.count - 1].isText = [name, value].allSatisfy { String(validating: $0, as: UTF8.self) != nil }
         }
     }
 

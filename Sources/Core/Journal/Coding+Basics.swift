@@ -47,6 +47,10 @@ extension String: Journaled {
     }
     package init(reading reader: inout JournalReader) throws(JournalError) { self = String(decoding: try reader.contents(), as: UTF8.self) }
 }
+extension EntryName: Journaled {
+    package func write(to writer: inout JournalWriter) { writer.put(bytes) }
+    package init(reading reader: inout JournalReader) throws(JournalError) { self.init(try reader.contents()) }
+}
 extension Optional: JournalWritable where Wrapped: JournalWritable {
     package func write(to writer: inout JournalWriter) {
         writer.byte(self == nil ? 0 : 1)

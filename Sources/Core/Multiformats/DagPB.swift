@@ -6,9 +6,9 @@ import Kernel
 package struct DagPBLink: Equatable, Sendable {
     package var cid: CID
     /// Nil is absent, which differs from empty on the wire.
-    package var name: String?
+    package var name: EntryName?
     package var size: UInt64?
-    package init(cid: CID, name: String? = "", size: UInt64? = 0) {
+    package init(cid: CID, name: EntryName? = "", size: UInt64? = 0) {
         self.cid = cid
         self.name = name
         self.size = size
@@ -29,7 +29,7 @@ package struct DagPBNode: Equatable, Sendable {
         for link in links {
             writer.message(2) { inner in
                 inner.explicit(1, bytes: link.cid.bytes)
-                if let name = link.name { inner.explicit(2, string: name) }
+                if let name = link.name { inner.explicit(2, bytes: name.bytes) }
                 if let size = link.size { inner.explicit(3, varint: size) }
             }
         }
@@ -64,12 +64,12 @@ extension DagPBLink {
     fileprivate init(reading reader: ProtobufReader) throws {
         var reader = reader
         var cid: CID?
-        var name: String?
+        var name: EntryName?
         var size: UInt64?
         while let field = try reader.next() {
             switch field.number {
             case 1: cid = try CID(try field.bytes())
-            case 2: name = try field.string()
+            case 2: name = EntryName(try field.bytes())
             case 3: size = try field.uint64()
             default: throw DagPBError.unknownField(field.number)
             }

@@ -57,9 +57,9 @@ package enum ClientRequest: Equatable, Sendable {
 /// What follows a request. After an `add` its content, in the order of the upload: one entry at a time; names are
 /// slash-separated relative paths.
 package enum ClientInput: Equatable, Sendable {
-    case file(name: String)
-    case directory(name: String)
-    case symlink(name: String, target: String)
+    case file(name: EntryName)
+    case directory(name: EntryName)
+    case symlink(name: EntryName, target: EntryName)
     /// Bytes of the file begun last.
     case data(Bytes)
     case endOfFile

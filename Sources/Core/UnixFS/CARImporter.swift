@@ -13,7 +13,7 @@ package struct CARImporter: Sendable {
     private let parameters: AddParameters
     private var phase = Phase.before
     private var buffer: Bytes = []
-    private var name = ""
+    private var name: EntryName = ""
     private var root: CID?
     private var bytes: UInt64 = 0
     private var size: UInt64 = 0
@@ -22,7 +22,7 @@ package struct CARImporter: Sendable {
 
     package init(_ parameters: AddParameters) { self.parameters = parameters }
 
-    package mutating func beginFile(_ name: String) throws(AddError) {
+    package mutating func beginFile(_ name: EntryName) throws(AddError) {
         guard !parameters.wrapWithDirectory else { throw AddError("cannot wrap a CAR file upload") }
         guard phase == .before else { return }  // ADD-73: only the first file is read
         let path = [EntryName](path: name)
@@ -130,7 +130,7 @@ package struct CARImporter: Sendable {
         guard phase == .blocks, let root, buffer.isEmpty else { throw AddError("unexpected EOF: the CAR is cut off") }
         guard count > 0 else { throw AddError("the CAR holds no blocks") }
         phase = .after
-        var output = AddedOutput(name: name, cid: root)
+        var output = AddedOutput(name: name.description, cid: root)
         output.bytes = bytes
         output.size = size
         effects.append(.output(output))

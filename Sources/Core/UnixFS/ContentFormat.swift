@@ -10,7 +10,7 @@ struct BuiltNode: Equatable, Sendable {
     var cid: CID { block.cid }
     /// The node and all below it.
     var size: UInt64 { block.cumulativeSize }
-    func link(named name: String) -> DagPBLink { DagPBLink(cid: cid, name: name, size: size) }
+    func link(named name: EntryName) -> DagPBLink { DagPBLink(cid: cid, name: name, size: size) }
 }
 
 package struct ContentFormat: Equatable, Sendable {

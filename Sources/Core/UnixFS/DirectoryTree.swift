@@ -25,7 +25,7 @@ struct DirectoryTree: Sendable {
     func child(_ name: EntryName, of directory: Int) -> Int? { directories[directory].children[name] }
 
     mutating func setLink(_ name: EntryName, to node: BuiltNode, in directory: Int) {
-        let link = node.link(named: name.description)
+        let link = node.link(named: name)
         let old = directories[directory].links[name]
         guard old != link else { return }
         if let old { directories[directory].linkBytes -= name.bytes.count + old.cid.bytes.count }

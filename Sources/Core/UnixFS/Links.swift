@@ -38,17 +38,17 @@ package func step(to name: String, in block: Bytes, cid: CID, level: Int) throws
     let entry = EntryName(name)
     switch message.kind {
     case .directory:
-        return node.links.first { EntryName($0.name ?? "") == entry }.map { .found($0.cid) } ?? .missing
+        return node.links.first { $0.name ?? "" == entry }.map { .found($0.cid) } ?? .missing
     case .hamtShard:
         guard message.fanout == UInt64(Shard.fanout), message.hashType == Shard.hashType else {
             throw AddError("\(cid) is a sharded directory of an unknown kind")
         }
         guard let place = ShardPath(entry).place(at: level) else { return .missing }
-        let prefix = hex([place]).uppercased()
-        let link = node.links.first { ($0.name ?? "").utf8.starts(with: prefix.utf8) }
+        let prefix = EntryName(hex([place]).uppercased())
+        let link = node.links.first { ($0.name ?? "").bytes.starts(with: prefix.bytes) }
         guard let link, let label = link.name else { return .missing }
-        if label.utf8.count == prefix.utf8.count { return .descend(link.cid) }
-        return EntryName(prefix + name) == EntryName(label) ? .found(link.cid) : .missing
+        if label == prefix { return .descend(link.cid) }
+        return label == prefix + entry ? .found(link.cid) : .missing
     default: throw AddError("\(cid) is not a directory")
     }
 }

@@ -76,10 +76,10 @@ struct Shard: Sendable {
     func build(_ format: ContentFormat, emit: (BuiltNode) -> Void) throws(AddError) -> BuiltNode {
         var links: [DagPBLink] = []
         for (place, child) in zip(places, children) {
-            let prefix = hex([place]).uppercased()
+            let prefix = EntryName(hex([place]).uppercased())
             switch child {
             case .entry(let name, let link):
-                links.append(DagPBLink(cid: link.cid, name: prefix + name.description, size: link.size))
+                links.append(DagPBLink(cid: link.cid, name: prefix + name, size: link.size))
             case .shard(let shard): links.append(try shard.build(format, emit: emit).link(named: prefix))
             case .vacant: unreachable("a shard's child is missing")
             }

@@ -48,12 +48,12 @@ package struct UnixFSImporter: Sendable {
         format = try ContentFormat(parameters)
         chunker = try ChunkerSpec(parameters.chunker)
         tree = DirectoryTree(format)
-        if parameters.wrapWithDirectory { top = Top(name: EntryName(""), isDirectory: true) }
+        if parameters.wrapWithDirectory { top = Top(name: "", isDirectory: true) }
     }
 
     // MARK: Input, in the order of the upload
 
-    package mutating func beginFile(_ name: String, effects: inout [ImportEffect]) throws(AddError) {
+    package mutating func beginFile(_ name: EntryName, effects: inout [ImportEffect]) throws(AddError) {
         let path = try enter(name, isDirectory: false, &effects)
         file = OpenFile(path: path, chunker: Chunker(chunker), builder: FileBuilder(parameters.layout, format))
     }
@@ -83,15 +83,15 @@ package struct UnixFSImporter: Sendable {
         try addNode(node, at: open.path, &effects)
     }
 
-    package mutating func directory(_ name: String, effects: inout [ImportEffect]) throws(AddError) {
+    package mutating func directory(_ name: EntryName, effects: inout [ImportEffect]) throws(AddError) {
         let path = try enter(name, isDirectory: true, &effects)
         try open(path, &effects)
     }
 
-    package mutating func symlink(_ name: String, target: String, effects: inout [ImportEffect]) throws(AddError) {
+    package mutating func symlink(_ name: EntryName, target: EntryName, effects: inout [ImportEffect]) throws(AddError) {
         let path = try enter(name, isDirectory: false, &effects)
         var message = UnixFSData(.symlink)
-        message.data = Bytes(target.utf8)
+        message.data = target.bytes
         let node = try format.node(DagPBNode(data: message.encoded))
         send(node, &effects)
         try addNode(node, at: path, &effects)
@@ -114,14 +114,14 @@ package struct UnixFSImporter: Sendable {
     }
 
     private func report(_ open: OpenFile, _ effects: inout [ImportEffect]) {
-        var output = AddedOutput(name: open.path.joined)
+        var output = AddedOutput(name: open.path.joined.description)
         output.bytes = open.bytes
         effects.append(.output(output))
     }
 
     /// Makes the entry's top-level entry the current one, and opens the directories above it. The path below the top.
     private mutating func enter(
-        _ name: String, isDirectory: Bool, _ effects: inout [ImportEffect]
+        _ name: EntryName, isDirectory: Bool, _ effects: inout [ImportEffect]
     ) throws(AddError) -> [EntryName] {
         guard file == nil else { throw AddError("\(name) begins in the middle of another file") }
         var path = [EntryName](path: name)
@@ -130,7 +130,7 @@ package struct UnixFSImporter: Sendable {
         }
         if !parameters.wrapWithDirectory {
             let isInDirectory = isDirectory || path.count > 1
-            let name = path.isEmpty ? EntryName("") : path.removeFirst()
+            let name = path.isEmpty ? "" : path.removeFirst()
             if top?.name != name || top?.isDirectory != true || !isInDirectory {
                 try finishTop(&effects)
                 top = Top(name: name, isDirectory: isInDirectory)
@@ -184,8 +184,8 @@ package struct UnixFSImporter: Sendable {
     }
 
     private func line(_ path: [EntryName], _ node: BuiltNode) -> AddedOutput {
-        let prefix = top.map { $0.name.bytes.isEmpty ? [] : [$0.name] } ?? []
-        var output = AddedOutput(name: (prefix + path).joined, cid: node.cid)
+        let prefix = top.map { $0.name == "" ? [] : [$0.name] } ?? []
+        var output = AddedOutput(name: (prefix + path).joined.description, cid: node.cid)
         output.size = node.size
         return output
     }

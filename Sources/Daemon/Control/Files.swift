@@ -7,44 +7,44 @@ enum Files {
     enum Kind: Equatable {
         case file
         case folder
-        case link(target: String)
+        case link(target: EntryName)
     }
 
     /// Links are not followed.
-    static func kind(of path: String) throws -> Kind {
+    static func kind(of path: EntryName) throws -> Kind {
         var info = stat()
-        guard lstat(path, &info) == 0 else { throw fault("lstat", path) }
+        guard lstat(path.cString, &info) == 0 else { throw fault("lstat", path.description) }
         switch info.st_mode & S_IFMT {
         case S_IFREG: return .file
         case S_IFDIR: return .folder
         case S_IFLNK:
             let target = Bytes(unsafeUninitializedCapacity: Int(PATH_MAX)) { buffer, count in
-                count = buffer.withMemoryRebound(to: CChar.self) { max(0, readlink(path, $0.baseAddress!, $0.count)) }
+                count = buffer.withMemoryRebound(to: CChar.self) { max(0, readlink(path.cString, $0.baseAddress!, $0.count)) }
             }
-            guard !target.isEmpty else { throw fault("readlink", path) }
-            return .link(target: String(decoding: target, as: UTF8.self))
+            guard !target.isEmpty else { throw fault("readlink", path.description) }
+            return .link(target: EntryName(target))
         default: throw ControlFault("unrecognized file type for \(path)")
         }
     }
 
     /// Sorted by their bytes.
-    static func names(in folder: String) throws -> [String] {
-        guard let handle = opendir(folder) else { throw fault("open", folder) }
+    static func names(in folder: EntryName) throws -> [EntryName] {
+        guard let handle = opendir(folder.cString) else { throw fault("open", folder.description) }
         defer { closedir(handle) }
-        var names: [String] = []
+        var names: [EntryName] = []
         errno = 0
         while let entry = readdir(handle) {
             let name = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { EntryName(UnsafeRawBufferPointer(start: $0, count: strlen($0))) }
             }
             if name != "." && name != ".." { names.append(name) }
         }
-        guard errno == 0 else { throw fault("readdirent", folder) }
-        return names.sorted { precedes($0.utf8, $1.utf8) }
+        guard errno == 0 else { throw fault("readdirent", folder.description) }
+        return names.sorted()
     }
 
-    static func checkReadable(_ path: String) throws {
-        guard access(path, R_OK) == 0 else { throw fault("open", path) }
+    static func checkReadable(_ path: EntryName) throws {
+        guard access(path.cString, R_OK) == 0 else { throw fault("open", path.description) }
     }
 
     /// The folder that the process works in, without links.
@@ -82,10 +82,15 @@ enum Files {
         return text.isEmpty ? "." : text
     }
 
-    static func lastName(_ path: String) -> String { path.split(separator: "/").last.map(String.init) ?? "/" }
+    static func lastName(_ path: EntryName) -> EntryName { [EntryName](path: path).last ?? "/" }
 
     static func fault(_ doing: String, _ path: String, _ number: Int32 = errno) -> ControlFault {
         let text = String(cString: strerror(number))
         return ControlFault("\(doing) \(path): \(text.prefix(1).lowercased())\(text.dropFirst())")
     }
+}
+
+extension EntryName {
+    /// As the file system is asked for it.
+    var cString: [CChar] { bytes.map(CChar.init(bitPattern:)) + [0] }
 }

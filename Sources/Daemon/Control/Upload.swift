@@ -15,12 +15,12 @@ final class Upload {
     private let includesHidden: Bool
 
     enum Source {
-        case path(String)
+        case path(EntryName)
         case web(WebURL, text: String)
     }
     struct Entry {
         /// The path that the server shall see, with slashes.
-        let name: String
+        let name: EntryName
         let source: Source
     }
     /// Opens a web page for reading.
@@ -40,10 +40,10 @@ final class Upload {
     }
 
     private static func entry(_ path: String, isRecursive: Bool, isNoCopy: Bool) throws(ControlFailure) -> Entry {
-        if let url = WebURL(path) { return Entry(name: url.name, source: .web(url, text: path)) }
+        if let url = WebURL(path) { return Entry(name: EntryName(url.name), source: .web(url, text: path)) }
         if isNoCopy { throw .local("", "nocopy option is only valid for URLs") }
         do {
-            let path = path == "." ? try Files.currentFolder() : Files.cleaned(path)
+            let path = EntryName(path == "." ? try Files.currentFolder() : Files.cleaned(path))
             switch try Files.kind(of: path) {
             case .folder where !isRecursive:
                 throw ControlFault("\(path) is a directory, but Recursive option is not set")
@@ -79,9 +79,9 @@ final class Upload {
             case .file:
                 current = try FileSource(path)
                 return head(entry.name, "application/octet-stream")
-            case .link(let target): return head(entry.name, "application/symlink") + Bytes(target.utf8)
+            case .link(let target): return head(entry.name, "application/symlink") + target.bytes
             case .folder:
-                for child in try Files.names(in: path).reversed() where includesHidden || !child.hasPrefix(".") {
+                for child in try Files.names(in: path).reversed() where includesHidden || child.bytes.first != UInt8(ascii: ".") {
                     waiting.append(Entry(name: entry.name + "/" + child, source: .path(path + "/" + child)))
                 }
                 return head(entry.name, "application/x-directory")
@@ -89,9 +89,9 @@ final class Upload {
         }
     }
 
-    private func head(_ name: String, _ type: String, _ extra: String = "") -> Bytes {
+    private func head(_ name: EntryName, _ type: String, _ extra: String = "") -> Bytes {
         defer { isFirst = false }
-        let disposition = "form-data; name=\"file\"; filename=\"\(URLText.queryEscaped(name))\""
+        let disposition = "form-data; name=\"file\"; filename=\"\(URLText.queryEscaped(name.bytes))\""
         return Bytes(
             "\(isFirst ? "" : "\r\n")--\(boundary)\r\n\(extra)Content-Disposition: \(disposition)\r\nContent-Type: \(type)\r\n\r\n"
                 .utf8)
@@ -107,13 +107,13 @@ protocol ByteSource: AnyObject {
 /// An open file.
 final class FileSource: ByteSource {
     private static let pieceBytes = 1 << 18
-    private let path: String
+    private let path: EntryName
     private let descriptor: Int32
 
-    init(_ path: String) throws {
+    init(_ path: EntryName) throws {
         self.path = path
-        descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw Files.fault("open", path) }
+        descriptor = open(path.cString, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw Files.fault("open", path.description) }
     }
     deinit { close(descriptor) }
 
@@ -126,7 +126,7 @@ final class FileSource: ByteSource {
                 count = max(0, read)
             }
             if failure == EINTR { continue }
-            guard failure == 0 else { throw Files.fault("read", path, failure) }
+            guard failure == 0 else { throw Files.fault("read", path.description, failure) }
             return bytes.isEmpty ? nil : bytes
         }
     }

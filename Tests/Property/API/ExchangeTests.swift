@@ -167,8 +167,8 @@ struct Recording {
                 let headers = (part["headers"]?.elements ?? []).compactMap { $0.elements?[1].text }
                 let escaped = headers[0].split(separator: "filename=").dropFirst().first.map { String($0.filter { $0 != "\"" }) } ?? ""
                 let name = escaped.replacing("%2F", with: "/")
-                if headers.contains("application/x-directory") { want.append(.directory(name: name)); continue }
-                want.append(.file(name: name))
+                if headers.contains("application/x-directory") { want.append(.directory(name: EntryName(name))); continue }
+                want.append(.file(name: EntryName(name)))
                 let body = Recording.bytes(part["body"])
                 if !body.isEmpty { want.append(.data(body)) }
                 want.append(.endOfFile)

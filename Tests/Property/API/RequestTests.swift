@@ -72,6 +72,22 @@ import Testing
         #expect(parameters.rawLeaves && parameters.isLocal && parameters.options.name == "n" && parameters.streamChannels)
     }
 
+    /// What a pin keeps is to be text; what nothing is made of may be anything.
+    @Test func aPinKeepsTextAlone() {
+        var harness = APIHarness()
+        let form: HTTPFields = ["Content-Type": "multipart/form-data; boundary=b"]
+        for query in ["name=a%FF", "meta-k=%E6%97", "meta-%FF=v"] {
+            for path in ["/pins/\(Self.text)", "/pins/ipfs/\(Self.text)/f", "/add"] {
+                let answer = harness.ask("POST", "\(path)?\(query)", form)
+                #expect(answer.status == 500 && answer.text.contains("string field contains invalid UTF-8"), "\(path) \(query)")
+            }
+        }
+        for (method, path) in [("POST", "/pins/\(Self.text)?other=%FF"), ("DELETE", "/pins/\(Self.text)?name=%FF"), ("POST", "/add?no-pin=true&name=%FF")] {
+            _ = harness.send(method, path, form)
+            #expect(harness.requests.count == 1, "\(path)")
+        }
+    }
+
     /// REST-198: nothing is done after a 400.
     @Test(arguments: ["GET /pins/$", "POST /pins/$", "DELETE /pins/$", "POST /pins/$/recover", "GET /allocations/$", "POST /pins/ipfs/$", "DELETE /pins/ipfs/$"])
     func wrongOptionsStopTheRequest(_ line: String) {

@@ -47,7 +47,7 @@ import Testing
             var content = (0..<choices.below(8)).map { _ in pieces[choices.below(pieces.count)] }.joined()
             if isCut(content) { content = "harmless" }
             text += file("f\(index)", content)
-            want.append(.file(name: "f\(index)"))
+            want.append(.file(name: EntryName("f\(index)")))
             if !content.isEmpty { want.append(.data(Bytes(content.utf8))) }
             want.append(.endOfFile)
         }
@@ -96,11 +96,20 @@ import Testing
             ("a\\\"b", "a\"b"),
         ]
         for (sent, want) in names {
-            #expect(inputs(file(sent, "") + "--b--").first == .file(name: want), "\(sent)")
+            #expect(inputs(file(sent, "") + "--b--").first == .file(name: EntryName(want)), "\(sent)")
         }
         let extended = part("Content-Disposition: form-data; filename*=utf-8''%e2%82%ac%20rates", "")
         #expect(inputs(extended + "--b--").first == .file(name: "€ rates"))
         #expect(inputs(part("Content-Disposition: form-data; filename=\"open", "") + "--b--").first == .file(name: ""))
+    }
+
+    /// Whether percent-encoded or as they are: files on disk may be called anything.
+    @Test func namesNeedNotBeUTF8() {
+        let raw = (file("d/?", "") + "--b--").utf8.map { $0 == UInt8(ascii: "?") ? 0xff : $0 }
+        #expect(inputs(raw).first == .file(name: "d/" + EntryName([0xff])))
+        #expect(inputs(file("d%2F%FF", "") + "--b--").first == .file(name: "d/" + EntryName([0xff])))
+        let extended = part("Content-Disposition: form-data; filename*=utf-8''%ff", "")
+        #expect(inputs(extended + "--b--").first == .file(name: EntryName([0xff])))
     }
 
     @Test func hostilePartsAreRefusedByName() {

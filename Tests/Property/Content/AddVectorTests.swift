@@ -38,7 +38,7 @@ struct AddCase: Sendable, CustomTestStringConvertible {
     /// The upload as a client sends it: entries in byte order of names, directories before their content.
     func inputs(pieceBytes: Int) -> [ClientInput] {
         if let car = json["car"]?.text.flatMap({ bytes(hex: $0) }) {
-            return [.file(name: json["top"]?.text ?? "")] + pieces(car, pieceBytes) + [.endOfFile, .end]
+            return [.file(name: EntryName(json["top"]?.text ?? ""))] + pieces(car, pieceBytes) + [.endOfFile, .end]
         }
         let top = json["top"]?.text ?? ""
         let isFile = json["kind"]?.text != "dir" && (json["input"]?.elements ?? []).count == 1 && !top.isEmpty
@@ -46,7 +46,7 @@ struct AddCase: Sendable, CustomTestStringConvertible {
         for item in json["input"]?.elements ?? [] {
             for (path, seed) in numbered(item) {
                 let full = isFile || top.isEmpty ? path : top + "/" + path
-                entries.append(([EntryName](path: full), { contents(item, full, seed, pieceBytes) }))
+                entries.append(([EntryName](path: EntryName(full)), { contents(item, EntryName(full), seed, pieceBytes) }))
             }
         }
         entries.sort { $0.path.lexicographicallyPrecedes($1.path) }
@@ -65,9 +65,9 @@ struct AddCase: Sendable, CustomTestStringConvertible {
         }
     }
 
-    private func contents(_ item: JSON, _ name: String, _ seed: UInt64, _ pieceBytes: Int) -> [ClientInput] {
+    private func contents(_ item: JSON, _ name: EntryName, _ seed: UInt64, _ pieceBytes: Int) -> [ClientInput] {
         if item["dir"]?.flag == true { return [.directory(name: name)] }
-        if let target = item["symlink"]?.text { return [.symlink(name: name, target: target)] }
+        if let target = item["symlink"]?.text { return [.symlink(name: name, target: EntryName(target))] }
         let size = item["size"]?.integer(Int.self) ?? 0
         let fill = item["fill"]?.integer(UInt8.self)
         let data = fill.map { Bytes(repeating: $0, count: size) } ?? seededBytes(seed, size)

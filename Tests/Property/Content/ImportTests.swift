@@ -10,7 +10,7 @@ import Testing
 
 @Suite("Imports of odd uploads")
 struct ImportTests {
-    private func file(_ name: String, _ text: String = "x") -> [ClientInput] {
+    private func file(_ name: EntryName, _ text: String = "x") -> [ClientInput] {
         [.file(name: name), .data(Bytes(text.utf8)), .endOfFile]
     }
 
@@ -28,7 +28,18 @@ struct ImportTests {
         let imported = try Imported(AddParameters(), inputs)
         let node = try DagPBNode(decoding: try #require(imported.blocks.last { $0.cid == imported.root }).data)
         #expect(node.links.count == 2)
-        #expect(Bytes((node.links[0].name ?? "").utf8) == [0x65, 0xcc, 0x81])
+        #expect(node.links[0].name?.bytes == [0x65, 0xcc, 0x81])
+    }
+
+    @Test("names that are not UTF-8 are kept as they are, and apart")
+    func notUTF8() throws {
+        func name(_ byte: UInt8) -> EntryName { "top/" + EntryName([byte]) }
+        let imported = try Imported(AddParameters(), file(name(0xff)) + file(name(0xfe), "y") + [.symlink(name: name(0xfd), target: EntryName([0xfc])), .end])
+        let node = try DagPBNode(decoding: try #require(imported.blocks.last { $0.cid == imported.root }).data)
+        #expect(node.links.map(\.name?.bytes) == [[0xfd], [0xfe], [0xff]])
+        #expect(Set(node.links.map(\.cid)).count == 3)
+        let link = try #require(imported.blocks.first { $0.cid == node.links[0].cid })
+        #expect(try UnixFSData(decoding: try DagPBNode(decoding: link.data).data ?? []).data == [0xfc])
     }
 
     @Test("an upload of nothing, and one cut off in a file, are refused")
@@ -49,7 +60,7 @@ struct ImportTests {
 
     @Test("paths of any depth are built or refused, never a crash", arguments: [200, 257, 100_000])
     func depth(_ depth: Int) throws {
-        let inputs = file(String(repeating: "d/", count: depth - 1) + "f") + [.end]
+        let inputs = file(EntryName(String(repeating: "d/", count: depth - 1) + "f")) + [.end]
         if depth > UnixFSImporter.depthLimit {
             #expect(throws: AddError.self) { try Imported(AddParameters(), inputs) }
         } else {
@@ -146,7 +157,7 @@ struct LinkTests {
         var inputs: [ClientInput] = []
         for number in 0..<count {
             let name = "top/a-rather-long-name-for-an-entry-\(number)"
-            inputs += [.file(name: name), .data(Bytes("\(number)".utf8)), .endOfFile]
+            inputs += [.file(name: EntryName(name)), .data(Bytes("\(number)".utf8)), .endOfFile]
         }
         let imported = try Imported(AddParameters(), inputs + [.end])
         var blocks: [CID: Bytes] = [:]

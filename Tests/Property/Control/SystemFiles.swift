@@ -12,6 +12,11 @@ enum SystemFiles {
         try! FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         try! Data(bytes).write(to: URL(fileURLWithPath: path))
     }
+    static func write(_ text: String, to path: EntryName) {
+        let file = fopen(path.bytes.map(CChar.init(bitPattern:)) + [0], "w")!
+        fputs(text, file)
+        fclose(file)
+    }
     static func link(_ path: String, to target: String) {
         try! FileManager.default.createSymbolicLink(atPath: path, withDestinationPath: target)
     }

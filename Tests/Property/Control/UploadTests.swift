@@ -52,6 +52,17 @@ import Testing
         ]))
     }
 
+    @Test func namesOnDiskNeedNotBeUTF8() throws {
+        let folder = TemporaryFolder()
+        folder.write("d/a", [])
+        for byte: UInt8 in [0xfe, 0xff] { SystemFiles.write("x", to: EntryName(folder.path + "/d/") + EntryName([byte])) }
+        let (text, _) = try body(["add", folder.path + "/d", "-r"])
+        #expect(text == form([
+            part("d", "application/x-directory", ""), part("d%2Fa", "application/octet-stream", ""),
+            part("d%2F%FE", "application/octet-stream", "x"), part("d%2F%FF", "application/octet-stream", "x"),
+        ]))
+    }
+
     @Test func severalPathsAreWrapped() throws {
         let folder = TemporaryFolder()
         folder.write("a", [0x31])
