@@ -104,7 +104,7 @@ package struct RESTAPI: Sendable {
     private mutating func onRequest(_ id: ServedID, _ request: HTTPRequest, _ now: Now, _ effects: inout [Effect]) {
         // Whoever asks for the server and not for a path of it gets nothing, and no refusal.
         if request.method == "OPTIONS", request.target == "*" { return write(id, 200, [:], [], &effects) }
-        guard let target = RequestTarget(request.target) else {
+        guard let target = RequestTarget(request.target, isConnect: request.method == "CONNECT") else {
             let fields: HTTPFields = ["Content-Type": "text/plain; charset=utf-8", "Connection": "close"]
             return write(id, 400, fields, Bytes("400 Bad Request".utf8), &effects)
         }

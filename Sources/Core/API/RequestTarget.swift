@@ -4,27 +4,30 @@ import Encoding
 import Kernel
 
 package struct RequestTarget: Sendable, Equatable {
-    /// Decoded, so that `%2F` separates as `/` does (REST-017).
+    /// Decoded, so that `%2F` separates as `/` does (REST-017). Not always one: `*`, or nothing where a URL ends with its host.
     package let path: String
     package let query: String
 
-    /// Nil where Go's server refuses the request line: bad percent-encoding, control characters, no path.
-    package init?(_ target: String) {
+    /// Nil where Go's server refuses the request line: bad percent-encoding, control characters, neither a path nor a URL.
+    package init?(_ target: String, isConnect: Bool = false) {
         guard !target.utf8.contains(where: { $0 < 0x21 || $0 == 0x7f }) else { return nil }
-        let bytes = RequestTarget.withoutAuthority(Array(target.utf8)[...])
-        let halves = bytes.split(separator: UInt8(ascii: "?"), maxSplits: 1, omittingEmptySubsequences: false)
-        guard bytes.first == UInt8(ascii: "/"), let path = URLText.unescaped(halves[0], isQuery: false) else { return nil }
-        self.init(path: path, query: halves.count == 2 ? String(decoding: halves[1], as: UTF8.self) : "")
+        if target == "*" { self.init(path: target, query: ""); return }
+        let halves = target.utf8.split(separator: UInt8(ascii: "?"), maxSplits: 1, omittingEmptySubsequences: false)
+        guard let encoded = RequestTarget.withoutAuthority(Array(halves[0])[...], isConnect),
+            let path = URLText.unescaped(encoded, isQuery: false)
+        else { return nil }
+        self.init(path: path, query: halves.count == 2 ? String(decoding: Array(halves[1]), as: UTF8.self) : "")
     }
     private init(path: String, query: String) { self.path = path; self.query = query }
 
-    /// Proxies send whole URLs.
-    private static func withoutAuthority(_ target: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
-        for scheme in ["http://", "https://"] where target.starts(with: scheme.utf8) {
-            let rest = target.dropFirst(scheme.utf8.count)
-            return rest.drop { $0 != UInt8(ascii: "/") }
+    /// Proxies are sent whole URLs, or with CONNECT an authority alone.
+    private static func withoutAuthority(_ target: ArraySlice<UInt8>, _ isConnect: Bool) -> ArraySlice<UInt8>? {
+        let slash = UInt8(ascii: "/")
+        if target.first == slash { return target }
+        for scheme in isConnect ? [""] : ["http://", "https://"] where target.starts(with: scheme.utf8) {
+            return target.dropFirst(scheme.utf8.count).drop { $0 != slash }
         }
-        return target
+        return nil
     }
 
     package var segments: [String] {

@@ -82,6 +82,9 @@ package struct HTTPServerConnection: Sendable {
 
     package mutating func onTime(now: Now, effects: inout [Effect]) {
         guard let due = nextDeadline, due <= now.monotonic else { return }
+        if case .head = reading {
+            do throws(HTTPError) { try head.checkUnfinished() } catch { return refuse(error, &effects) }
+        }
         drop(&effects)
     }
 
@@ -159,9 +162,12 @@ package struct HTTPServerConnection: Sendable {
         let start = try RequestLine(lines[0])
         let fields = try HeadReader.fields(lines.dropFirst())
         isOldVersion = start.isOldVersion
-        guard isOldVersion || fields.all("Host").count == 1 else {
-            throw HTTPError(fields["Host"] == nil ? "missing required Host header" : "too many Host headers")
+        let hosts = fields.all("Host")
+        guard hosts.count <= 1 else { throw HTTPError("too many Host headers") }
+        guard isOldVersion || hosts.count == 1 || start.method == "CONNECT" else {
+            throw HTTPError("missing required Host header", isInStatusLine: true)
         }
+        guard hosts.allSatisfy(HeadReader.isHost) else { throw HTTPError("malformed Host header", isInStatusLine: true) }
         let expectsContinue = fields.holds("Expect", token: "100-continue")
         if !expectsContinue, fields["Expect"]?.isEmpty == false { throw HTTPError("nobody can meet that expectation", status: 417) }
         let framing = try BodyFraming(fields) ?? .none
@@ -198,8 +204,9 @@ package struct HTTPServerConnection: Sendable {
 
     private mutating func refuse(_ error: HTTPError, _ effects: inout [Effect]) {
         if case .nothing = answering {
-            let line = "\(error.status) \(HTTPStatus.text(error.status))"
-            let text = error.status == 400 ? "\(line): \(error.description)" : line
+            let status = "\(error.status) \(HTTPStatus.text(error.status))"
+            let line = error.isInStatusLine ? "\(status): \(error.description)" : status
+            let text = error.status == 400 ? "\(status): \(error.description)" : line
             var fields: HTTPFields = ["Content-Type": "text/plain; charset=utf-8", "Connection": "close"]
             fields.add("Content-Length", String(text.utf8.count))
             write(Chunks.head("HTTP/1.1 \(line)", fields) + Bytes(text.utf8), &effects)

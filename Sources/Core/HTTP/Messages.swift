@@ -6,7 +6,7 @@ import Kernel
 package struct HTTPFields: Sendable, Equatable, ExpressibleByDictionaryLiteral {
     package struct Field: Sendable, Equatable {
         package let name: String
-        package let value: String
+        package fileprivate(set) var value: String
         package init(_ name: String, _ value: String) { self.name = name; self.value = value }
     }
     package private(set) var fields: [Field] = []
@@ -14,6 +14,12 @@ package struct HTTPFields: Sendable, Equatable, ExpressibleByDictionaryLiteral {
     package init(dictionaryLiteral elements: (String, String)...) { for (n, v) in elements { add(n, v) } }
 
     package mutating func add(_ name: String, _ value: String) { fields.append(Field(name, value)) }
+    /// A line that begins with a blank goes on with the value before it (RFC 9112 5.2). False if there is none.
+    package mutating func continueLast(_ text: String) -> Bool {
+        guard let last = fields.indices.last else { return false }
+        fields[last].value += fields[last].value.isEmpty ? text : " " + text
+        return true
+    }
     package func all(_ name: String) -> [String] {
         fields.filter { HTTPFields.same($0.name, name) }.map(\.value)
     }
@@ -35,18 +41,19 @@ package struct HTTPFields: Sendable, Equatable, ExpressibleByDictionaryLiteral {
     private static func lower(_ byte: UInt8) -> UInt8 { (0x41...0x5a).contains(byte) ? byte | 0x20 : byte }
 }
 
+package func isBlank(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 }
+
 /// Without the spaces and tabs around it.
 package func trimmed(_ text: some StringProtocol) -> String {
-    let blank: (UInt8) -> Bool = { $0 == 0x20 || $0 == 0x09 }
     var bytes = Array(text.utf8)[...]
-    while let first = bytes.first, blank(first) { bytes.removeFirst() }
-    while let last = bytes.last, blank(last) { bytes.removeLast() }
+    while let first = bytes.first, isBlank(first) { bytes.removeFirst() }
+    while let last = bytes.last, isBlank(last) { bytes.removeLast() }
     return String(decoding: bytes, as: UTF8.self)
 }
 
 package struct HTTPRequest: Sendable, Equatable {
     package var method: String
-    /// As on the request line: path and query, still percent-encoded.
+    /// As on the request line, still percent-encoded.
     package var target: String
     package var headers: HTTPFields
     package init(method: String, target: String, headers: HTTPFields = [:]) {

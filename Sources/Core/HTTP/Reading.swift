@@ -6,7 +6,11 @@ package struct HTTPError: Error, Equatable, Sendable, CustomStringConvertible {
     /// The status that a server answers with.
     package let status: Int
     package let description: String
-    package init(_ description: String, status: Int = 400) { self.description = description; self.status = status }
+    /// Told in the status line too, as Go does with some: the words are ours, and quote nobody.
+    let isInStatusLine: Bool
+    package init(_ description: String, status: Int = 400, isInStatusLine: Bool = false) {
+        (self.description, self.status, self.isInStatusLine) = (description, status, isInStatusLine)
+    }
 }
 
 /// Collects the lines of a head (or of trailers) until the empty one.
@@ -52,9 +56,21 @@ struct HeadReader: Sendable {
         return nil
     }
 
+    /// What is wrong with a head whose time is over. As Go reads it, a line that has not ended is a line: half a name is an
+    /// error, and what could go on is none.
+    func checkUnfinished() throws(HTTPError) {
+        let all = line.isEmpty ? lines : lines + [String(decoding: line, as: UTF8.self)]
+        if let first = all.first { _ = try RequestLine(first) }
+        _ = try HeadReader.fields(all.dropFirst())
+    }
+
     static func fields(_ lines: some Sequence<String>) throws(HTTPError) -> HTTPFields {
         var fields = HTTPFields()
         for line in lines {
+            if let first = line.utf8.first, isBlank(first) {
+                guard fields.continueLast(trimmed(line)) else { throw HTTPError("the first header line begins with a blank") }
+                continue
+            }
             guard let colon = line.utf8.firstIndex(of: UInt8(ascii: ":")) else {
                 throw HTTPError("malformed header line \"\(line.prefix(80))\": no colon")
             }
@@ -62,20 +78,24 @@ struct HeadReader: Sendable {
             guard !name.isEmpty, name.utf8.allSatisfy(isTokenByte) else {
                 throw HTTPError("malformed header name \"\(name.prefix(80))\"")
             }
-            let value = trimmed(line[line.utf8.index(after: colon)...])
-            guard value.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7f || $0 == 0x09 }) else {
-                throw HTTPError("invalid byte in the value of header \(name)")
-            }
-            fields.add(name, value)
+            fields.add(name, trimmed(line[line.utf8.index(after: colon)...]))
+        }
+        for field in fields.fields where !field.value.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7f || $0 == 0x09 }) {
+            throw HTTPError("invalid byte in the value of header \(field.name)")
         }
         return fields
     }
 
-    static func isTokenByte(_ byte: UInt8) -> Bool {
+    static func isTokenByte(_ byte: UInt8) -> Bool { isLetterOrDigit(byte) || "!#$%&'*+-.^_`|~".utf8.contains(byte) }
+    /// As lenient as Go: each byte may stand somewhere in a host or a port.
+    static func isHost(_ text: String) -> Bool {
+        text.utf8.allSatisfy { isLetterOrDigit($0) || "!$%&'()*+,-.:;=[]_~".utf8.contains($0) }
+    }
+    private static func isLetterOrDigit(_ byte: UInt8) -> Bool {
         switch byte {
         case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "a")...UInt8(ascii: "z"),
             UInt8(ascii: "A")...UInt8(ascii: "Z"): true
-        default: "!#$%&'*+-.^_`|~".utf8.contains(byte)
+        default: false
         }
     }
 }
@@ -84,7 +104,7 @@ struct HeadReader: Sendable {
 struct RequestLine {
     let method: String
     let target: String
-    /// HTTP/1.0.
+    /// HTTP/1.0. Later ones of the same major number are read as 1.1.
     let isOldVersion: Bool
 
     init(_ line: String) throws(HTTPError) {
@@ -92,23 +112,16 @@ struct RequestLine {
         guard words.count == 3, !words[0].isEmpty, words[0].utf8.allSatisfy(HeadReader.isTokenByte), !words[1].isEmpty else {
             throw HTTPError("malformed HTTP request \"\(line.prefix(80))\"")
         }
-        guard words[2] == "HTTP/1.1" || words[2] == "HTTP/1.0" else {
-            throw HTTPError("unsupported protocol version", status: words[2].hasPrefix("HTTP/") ? 505 : 400)
+        (method, target) = (words[0], words[1])
+        let version = Bytes(words[2].utf8)
+        let digits: ClosedRange<UInt8> = 0x30...0x39
+        guard version.count == 8, version.starts(with: "HTTP/".utf8), digits ~= version[5], version[6] == 0x2e, digits ~= version[7]
+        else { throw HTTPError("malformed HTTP version \"\(words[2].prefix(80))\"") }
+        guard version[5] == 0x31 else { throw HTTPError("unsupported protocol version", status: 505, isInStatusLine: true) }
+        isOldVersion = version[7] == 0x30
+        guard method == "CONNECT" || target == "*" || ["/", "http://", "https://"].contains(where: target.hasPrefix) else {
+            throw HTTPError("malformed request target \"\(target.prefix(80))\"")
         }
-        guard let target = RequestLine.originForm(words[1]) else {
-            throw HTTPError("malformed request target \"\(words[1].prefix(80))\"")
-        }
-        (method, self.target, isOldVersion) = (words[0], target, words[2] == "HTTP/1.0")
-    }
-
-    /// A path with its query; the absolute form loses its scheme and host.
-    private static func originForm(_ target: String) -> String? {
-        if target.hasPrefix("/") || target == "*" { return target }
-        for scheme in ["http://", "https://"] where target.hasPrefix(scheme) {
-            let rest = target.dropFirst(scheme.count)
-            return rest.firstIndex(of: "/").map { String(rest[$0...]) } ?? "/"
-        }
-        return nil
     }
 }
 

@@ -35,11 +35,13 @@ extension Target {
             let text = String(decoding: bytes, as: UTF8.self)
             for isQuery in [false, true] { _ = URLText.unescaped(bytes, isQuery: isQuery) }
             require(URLText.unescaped(URLText.queryEscaped(text).utf8, isQuery: true) == text, "\(text) does not come back")
-            guard let target = RequestTarget(text) else { return }
-            require(target.path.utf8.first == UInt8(ascii: "/"), "\(target) has no path")
-            let cleaned = target.cleaned
-            require(cleaned.cleaned == cleaned && !cleaned.location.hasPrefix("//"), "\(text) cleaned is \(cleaned)")
-            for item in URLQuery(target.query).items { _ = (item.name, item.value) }
+            for isConnect in [false, true] {
+                guard let target = RequestTarget(text, isConnect: isConnect) else { continue }
+                let cleaned = target.cleaned
+                require(cleaned.path.utf8.first == UInt8(ascii: "/"), "\(target) has no path")
+                require(cleaned.cleaned == cleaned && !cleaned.location.hasPrefix("//"), "\(text) cleaned is \(cleaned)")
+                for item in URLQuery(target.query).items { _ = (item.name, item.value) }
+            }
         },
         Target("query", upTo: 1280, seeds: {
             Seeds.texts("pins.ndjson", "query") + Seeds.requests().compactMap { request in

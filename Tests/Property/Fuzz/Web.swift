@@ -122,7 +122,8 @@ extension Target {
         let chunked = Bytes("\(head)Transfer-Encoding: chunked\r\n\r\n\(String(form.count, radix: 16))\r\n".utf8) + form + Bytes("\r\n0\r\nX-T: 1\r\n\r\n".utf8)
         let joined = Bytes("POST /peers HTTP/1.1\r\nHost: x\r\nContent-Length: 13\r\n\r\n{\"peer_id\":\"\"}".utf8)
         let login = Bytes("GET /id HTTP/1.1\r\nHost: x\r\nAuthorization: Basic YWxpY2U6d29uZGVyOmxhbmQ=\r\nOrigin: http://x\r\n\r\n".utf8)
-        return (plain + [add, chunked, joined]).enumerated().map { [UInt8($0 % 8) << 1] + Script.step(0, $1).dropFirst() } + [[1] + Script.step(0, login).dropFirst()]
+        let folded = Bytes("CONNECT x:1 HTTP/1.2\r\nHost: x\r\nOrigin:\r\n http://x\r\n\t\r\n\r\n".utf8)
+        return (plain + [add, chunked, joined, folded]).enumerated().map { [UInt8($0 % 8) << 1] + Script.step(0, $1).dropFirst() } + [[1] + Script.step(0, login).dropFirst()]
     }
 }
 
@@ -154,6 +155,8 @@ private struct FuzzedServer {
     }
     mutating func end() {
         var effects: [HTTPServerConnection.Effect] = []
+        let late = Now(monotonic: Here.now.monotonic + .hours(1), wall: Here.now.wall)
+        if answers & 4 != 0 { connection.onTime(now: late, effects: &effects) }
         connection.onClosed(effects: &effects)
         carryOut(effects)
         require(api.openCount == 0, "\(api.openCount) requests are left")

@@ -8,6 +8,7 @@ private struct Wire {
     var ids: UInt64 = 0
     var written = ""
     var served: [String] = []
+    var headers = HTTPFields()
     var isClosed = false
     static let now = Now(monotonic: .origin, wall: WallTime(seconds: 1_795_559_967))
 
@@ -21,7 +22,9 @@ private struct Wire {
             case .close: isClosed = true
             case .pause: served.append("pause")
             case .resume: served.append("resume")
-            case .served(_, .request(let request, _)): served.append("\(request.method) \(request.target)")
+            case .served(_, .request(let request, _)):
+                served.append("\(request.method) \(request.target)")
+                headers = request.headers
             case .served(_, .body(let bytes)):
                 let text = String(decoding: bytes, as: UTF8.self)
                 if let last = served.last, last.hasPrefix("body ") { served[served.count - 1] = last + text } else { served.append("body " + text) }
@@ -32,6 +35,11 @@ private struct Wire {
     mutating func send(_ text: String) {
         var effects: [HTTPServerConnection.Effect] = []
         machine.onBytes(Bytes(text.utf8), ids: &ids, now: Wire.now, effects: &effects)
+        take(effects)
+    }
+    mutating func wait(_ span: Span) {
+        var effects: [HTTPServerConnection.Effect] = []
+        machine.onTime(now: Now(monotonic: Wire.now.monotonic + span, wall: Wire.now.wall), effects: &effects)
         take(effects)
     }
     /// The end of a round.
@@ -190,20 +198,93 @@ private let dateLine = "Date: Tue, 24 Nov 2026 22:39:27 GMT\r\n"
 
     @Test(arguments: [
         ("\u{16}\u{03}\u{01}\u{02}\r\n\r\n", "400"), ("GET /\r\n\r\n", "400"), ("GET / HTTP/2.0\r\n\r\n", "505"),
-        ("GET / HTTP/1.1\r\n\r\n", "400"), ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "400"),
-        ("GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n", "400"), ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\n\r\n", "400"), ("GET / HTTP/1.2\r\n\r\n", "400"), ("GET http://a/ HTTP/1.1\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", "400"), ("GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n", "400"),
+        ("GET / HTTP/1.0\r\nHost: a b\r\n\r\n", "400"), ("GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\n Host: a\r\n\r\n", "400"), ("GET / HTTP/1.1\r\n \r\nHost: a\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX\r\n : b\r\n\r\n", "400"), ("GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n \u{1}\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", "400"),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", "400"),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", "400"),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", "400"),
         ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", "501"),
         ("GET / HTTP/1.1\r\nHost: a\r\nX: " + String(repeating: "a", count: 5000) + "\r\n\r\n", "431"),
-        ("GET foo HTTP/1.1\r\nHost: a\r\n\r\n", "400"), ("POST / HTTP/1.1\r\nHost: a\r\nExpect: gold\r\nContent-Length: 2\r\n\r\nhi", "417"),
+        ("GET foo HTTP/1.1\r\nHost: a\r\n\r\n", "400"), ("GET *?x HTTP/1.1\r\nHost: a\r\n\r\n", "400"), ("POST / HTTP/1.1\r\nHost: a\r\nExpect: gold\r\nContent-Length: 2\r\n\r\nhi", "417"),
     ])
     func whatIsNoHTTPIsRefused(text: String, status: String) {
         var wire = Wire()
         wire.send(text)
         #expect(wire.written.hasPrefix("HTTP/1.1 \(status) ") && wire.isClosed)
         #expect(wire.served.isEmpty)
+    }
+
+    @Test func whatCanBeSaidOfARefusalStandsInTheStatusLine() {
+        for (head, status) in [
+            ("GET / HTTP/1.1\r\nHost: a b", "400 Bad Request: malformed Host header"), ("GET / HTTP/1.1", "400 Bad Request: missing required Host header"),
+            ("GET / HTTP/2.0", "505 HTTP Version Not Supported: unsupported protocol version"),
+        ] {
+            var wire = Wire()
+            wire.send(head + "\r\n\r\n")
+            #expect(wire.written == "HTTP/1.1 \(status)\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
+                + "Content-Length: \(status.utf8.count)\r\n\r\n\(status)")
+        }
+    }
+
+    /// The bytes that Go takes, of which no host needs all.
+    @Test func aHostIsJudgedByteByByte() {
+        let marks = "!$%&'()*+,-.:;=[]_~"
+        for byte in UInt8(0x21)...0x7e {
+            let character = Character(Unicode.Scalar(byte))
+            var wire = Wire()
+            wire.send("GET / HTTP/1.1\r\nHost: a\(character)b\r\n\r\n")
+            #expect(wire.isClosed == !(character.isLetter || character.isNumber || marks.contains(character)), "\(character)")
+        }
+        for (host, isTaken) in [("", true), ("[::1]:9094", true), ("a b", false), ("a\tb", false), ("ä", false)] {
+            var wire = Wire()
+            wire.send("GET / HTTP/1.1\r\nHost: \(host)\r\n\r\n")
+            #expect(wire.isClosed == !isTaken, "\(host)")
+        }
+    }
+
+    @Test(arguments: ["GET / HTTP/1.2", "GET / HTTP/1.9"]) func laterVersionsOfOneAreServed(_ line: String) {
+        var wire = Wire()
+        wire.send("\(line)\r\nHost: a\r\n\r\n")
+        wire.answer(.head(HTTPResponse(status: 204)), .end(trailers: [:]))
+        #expect(wire.written.hasPrefix("HTTP/1.1 204 ") && !wire.isClosed)
+    }
+
+    @Test(arguments: [
+        ("HTTP/0.9", "505"), ("HTTP/2.0", "505"), ("HTTP/9.9", "505"), ("HTTP/1.10", "400"), ("HTTP/1", "400"), ("HTTP/1,1", "400"),
+        ("HTTP/1.x", "400"), ("http/1.1", "400"), ("FOO/1.1", "400"),
+    ])
+    func otherVersionsAreNot(version: String, status: String) {
+        var wire = Wire()
+        wire.send("GET / \(version)\r\nHost: a\r\n\r\n")
+        #expect(wire.written.hasPrefix("HTTP/1.1 \(status) ") && wire.isClosed)
+    }
+
+    @Test(arguments: [
+        ("X: a\r\n b", "a b"), ("X: a \t\r\n\t b \r\n  c", "a b c"), ("X: a\r\n b: c", "a b: c"), ("X:\r\n b", "b"), ("X: a\n b", "a b"),
+        ("X: a\r\n \r\n c", "a  c"), ("X: \r\n ", ""),
+    ])
+    func aLineThatBeginsWithABlankGoesOnWithTheOneBefore(lines: String, value: String) {
+        let text = "GET / HTTP/1.1\r\nHost: a\r\n\(lines)\r\nY: z\r\n\r\n"
+        for cut in 0...text.utf8.count {
+            var wire = Wire()
+            for half in [text.utf8.prefix(cut), text.utf8.dropFirst(cut)] { wire.send(String(half) ?? "") }
+            #expect(wire.headers == ["Host": "a", "X": value, "Y": "z"], "cut at \(cut)")
+        }
+    }
+
+    @Test func whateverNamesAResourceIsServed() {
+        for line in ["GET *", "OPTIONS *", "GET http://b/x?y", "GET https://b", "CONNECT b:1", "CONNECT /id"] {
+            var wire = Wire()
+            wire.send("\(line) HTTP/1.1\r\nHost: a\r\n\r\n")
+            #expect(wire.served == [line, "end"])
+        }
+        var wire = Wire()
+        wire.send("CONNECT b:1 HTTP/1.1\r\n\r\n")
+        #expect(wire.served == ["CONNECT b:1", "end"], "the target is the host")
     }
 
     @Test(arguments: [
@@ -298,9 +379,37 @@ private let dateLine = "Date: Tue, 24 Nov 2026 22:39:27 GMT\r\n"
         var wire = Wire()
         wire.send("GET / HT")
         #expect(wire.machine.nextDeadline == .origin + .seconds(5))
-        var effects: [HTTPServerConnection.Effect] = []
-        wire.machine.onTime(now: Now(monotonic: .origin + .seconds(5), wall: .epoch), effects: &effects)
-        #expect(effects == [.close])
+        wire.wait(.milliseconds(4999))
+        #expect(wire.written.isEmpty && !wire.isClosed)
+        wire.wait(.seconds(5))
+        #expect(wire.isClosed)
+    }
+
+    /// As Go, for which the end of the time ends the line: it is refused if nothing can begin so.
+    @Test(arguments: ["G", "GET / HTTP/1.", "GET / HTTP/1.1\r", "\r", "$Ho", "$Host: a\r", "$Host: a\r\n\r", "$ ", "$ Host: a", "$Host : a\r\n"])
+    func halfALineIsRefusedWhenItsTimeIsOver(_ head: String) {
+        var wire = Wire()
+        wire.send(head.replacing("$", with: "GET / HTTP/1.1\r\n"))
+        #expect(wire.written.isEmpty && !wire.isClosed)
+        wire.wait(.seconds(5))
+        #expect(wire.written.hasPrefix("HTTP/1.1 400 Bad Request\r\n") && wire.isClosed)
+    }
+
+    @Test(arguments: ["", "\r\n", "GET / HTTP/1.1", "$", "$Host: a", "$Host: a\r\n", "$Host: a\r\n ", "$Host: a\r\n b", "$Host: a b\r\n"])
+    func whatCouldHaveGoneOnIsClosedWithoutAWord(_ head: String) {
+        var wire = Wire()
+        wire.send(head.replacing("$", with: "GET / HTTP/1.1\r\n"))
+        wire.wait(.seconds(5))
+        #expect(wire.written.isEmpty && wire.isClosed)
+    }
+
+    @Test func aConnectionAtRestIsClosedWithoutAWord() {
+        var wire = Wire()
+        wire.send(Self.get)
+        wire.answer(.head(HTTPResponse(status: 204)), .end(trailers: [:]))
+        wire.written = ""
+        wire.wait(.seconds(120))
+        #expect(wire.written.isEmpty && wire.isClosed)
     }
 
     @Test func randomBytesNeverCrash() {
@@ -342,6 +451,7 @@ private let dateLine = "Date: Tue, 24 Nov 2026 22:39:27 GMT\r\n"
             #expect(summary(try exchange(chunked, cut: cut)) == "200 abcde end X=y", "cut at \(cut)")
         }
         #expect(summary(try exchange("HTTP/1.1 500 no\r\nContent-Length: 2\r\n\r\nno", cut: 5)) == "500 no end")
+        #expect(summary(try exchange(chunked.replacing("X: y", with: "X: y\r\n z"), cut: 9)) == "200 abcde end X=y z")
         #expect(summary(try exchange("HTTP/1.0 200 OK\r\n\r\nall", cut: 3, closes: true)) == "200 all end")
     }
 
