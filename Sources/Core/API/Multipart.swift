@@ -9,15 +9,23 @@ struct MultipartError: Error, Equatable, Sendable {
 
 /// The values are bytes: names of files need not be UTF-8.
 struct PartHeader: Equatable, Sendable {
-    fileprivate(set) var fields: [(name: String, value: Bytes)] = []
-    /// The first of that name, without the blanks around it; empty where there is none.
-    subscript(name: String) -> ArraySlice<UInt8> {
-        let isBlank: (UInt8) -> Bool = { $0 == 0x20 || $0 == 0x09 }
-        let value = fields.first { HTTPFields.same($0.name, name) }?.value ?? []
-        guard let last = value.lastIndex(where: { !isBlank($0) }) else { return [] }
-        return value[...last].drop(while: isBlank)
-    }
+    private var fields: [(name: String, value: Bytes)] = []
+    /// The first of that name; empty where there is none.
+    subscript(name: String) -> Bytes { fields.first { HTTPFields.same($0.name, name) }?.value ?? [] }
     static func == (a: Self, b: Self) -> Bool { a.fields.elementsEqual(b.fields, by: ==) }
+
+    mutating func add(_ name: some Sequence<UInt8>, _ value: ArraySlice<UInt8>) {
+        fields.append((String(decoding: Bytes(name), as: UTF8.self), PartHeader.trimmed(value)))
+    }
+    /// A line that begins with a blank goes on with the value before it. False if there is none.
+    mutating func continueLast(_ line: ArraySlice<UInt8>) -> Bool {
+        guard let last = fields.indices.last else { return false }
+        fields[last].value += (fields[last].value.isEmpty ? [] : [UInt8(ascii: " ")]) + PartHeader.trimmed(line)
+        return true
+    }
+    private static func trimmed(_ text: ArraySlice<UInt8>) -> Bytes {
+        text.lastIndex { !isBlank($0) }.map { Bytes(text[...$0].drop(while: isBlank)) } ?? []
+    }
 }
 
 struct Multipart: Sendable {
@@ -134,10 +142,11 @@ struct Multipart: Sendable {
             (header, headerCount) = (PartHeader(), 0)
             return true
         }
-        guard let colon = line.firstIndex(of: UInt8(ascii: ":")), colon > line.startIndex else {
+        if let first = line.first, isBlank(first), header.continueLast(line) { return true }
+        guard let colon = line.firstIndex(of: UInt8(ascii: ":")), colon > line.startIndex, !isBlank(line[line.startIndex]) else {
             throw MultipartError(message: "multipart: a part's header has a line without a name")
         }
-        header.fields.append((String(decoding: line[..<colon], as: UTF8.self), Bytes(line[(colon + 1)...])))
+        header.add(line[..<colon], line[(colon + 1)...])
         return true
     }
 

@@ -98,6 +98,8 @@ import Testing
         for (sent, want) in names {
             #expect(inputs(file(sent, "") + "--b--").first == .file(name: EntryName(want)), "\(sent)")
         }
+        let folded = part("Content-Disposition: form-data;\r\n name=\"file\";\r\n\tfilename=\"a:b\"", "")
+        #expect(inputs(folded + "--b--").first == .file(name: "a:b"))
         let extended = part("Content-Disposition: form-data; filename*=utf-8''%e2%82%ac%20rates", "")
         #expect(inputs(extended + "--b--").first == .file(name: "€ rates"))
         #expect(inputs(part("Content-Disposition: form-data; filename=\"open", "") + "--b--").first == .file(name: ""))
@@ -117,6 +119,7 @@ import Testing
         let faults: [(String, String)] = [
             ("--b--", "the form has no parts"),
             ("--b\r\nno colon here\r\n\r\n", "multipart: a part's header has a line without a name"),
+            ("--b\r\n X: y\r\n\r\n", "multipart: a part's header has a line without a name"),
             ("--b\r\nX: \(long)", "multipart: a part's header is longer than 65536 bytes"),
             ("--b\r\n" + String(repeating: "X: y\r\n", count: 20_000), "multipart: a part's header is longer than 65536 bytes"),
             (long, "multipart: a part's header is longer than 65536 bytes"),
