@@ -8,7 +8,7 @@ import Pinset
 
 package struct CARImporter: Sendable {
     private static let sectionLimit = 32 << 20
-    private enum Phase: Equatable, Sendable { case before, header, blocks, after }
+    private enum Phase: Equatable, Sendable { case before, header, blocks, padding, after }
 
     private let parameters: AddParameters
     private var phase = Phase.before
@@ -42,6 +42,11 @@ package struct CARImporter: Sendable {
         var used = 0
         while let section = try section(at: used) {
             used = section.endIndex
+            // Zeros behind the last block are padding to upstream's reader, which looks at nothing further.
+            if section.isEmpty {
+                (phase, buffer) = (.padding, [])
+                return
+            }
             if phase == .header { try takeHeader(section) } else { try takeBlock(section, &effects) }
         }
         buffer.removeFirst(used)
@@ -55,7 +60,7 @@ package struct CARImporter: Sendable {
         do { length = try readVarint(rest, at: &offset) } catch VarintError.truncated { return nil } catch {
             throw AddError("the CAR has a section of bad length: \(error)")
         }
-        guard length > 0, length <= UInt64(Self.sectionLimit) else {
+        guard length > 0 || phase == .blocks, length <= UInt64(Self.sectionLimit) else {
             throw AddError("the CAR has a section of \(length) bytes; 1 to \(Self.sectionLimit) are allowed")
         }
         guard rest.count - offset >= Int(length) else { return nil }
@@ -126,8 +131,8 @@ package struct CARImporter: Sendable {
     }
 
     package mutating func endFile(effects: inout [ImportEffect]) throws(AddError) {
-        guard phase == .header || phase == .blocks else { return }
-        guard phase == .blocks, let root, buffer.isEmpty else { throw AddError("unexpected EOF: the CAR is cut off") }
+        guard phase != .before, phase != .after else { return }
+        guard phase != .header, let root, buffer.isEmpty else { throw AddError("unexpected EOF: the CAR is cut off") }
         guard count > 0 else { throw AddError("the CAR holds no blocks") }
         phase = .after
         var output = AddedOutput(name: name.description, cid: root)

@@ -113,6 +113,27 @@ struct ImportTests {
         #expect(accepted == whole.blocks.count - 1)
     }
 
+    @Test("a section of length zero is the end of a CAR, whatever follows", arguments: [1, 2, 7, 1 << 20])
+    func paddedCAR(_ size: Int) throws {
+        let recorded = try #require(AddCase.all.first { $0.id == "add-101" })
+        guard case .data(let car) = recorded.inputs(pieceBytes: 1 << 20)[1] else { return }
+        let header = Int(car[0]) + 1
+        func imported(_ bytes: Bytes) throws -> Imported {
+            let pieces = stride(from: 0, to: bytes.count, by: size).map { ClientInput.data(Bytes(bytes[$0..<min($0 + size, bytes.count)])) }
+            return try Imported(recorded.parameters, [.file(name: "f")] + pieces + [.endOfFile, .end])
+        }
+        let whole = try imported(car)
+        for padding in [[0], Bytes(repeating: 0, count: 100), [0, 0xff, 0xff], [0] + car, [0, 5, 1]] {
+            let padded = try imported(car + padding)
+            #expect(padded.blocks == whole.blocks && padded.outputs == whole.outputs && padded.root == whole.root, "\(padding.prefix(3))")
+        }
+        // What is no block is padding nowhere else: before the header, or where no block has come.
+        let (start, rest) = (Bytes(car[..<header]), Bytes(car[header...]))
+        for bytes in [[0] + car, [0], start + [0], start + [0] + rest] {
+            #expect(throws: AddError.self) { try imported(bytes) }
+        }
+    }
+
     @Test("a damaged CAR is refused, and never crashes")
     func damagedCAR() throws {
         let recorded = try #require(AddCase.all.first { $0.id == "add-104" })
