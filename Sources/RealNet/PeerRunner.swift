@@ -94,7 +94,13 @@ package final class PeerRunner: @unchecked Sendable {
             machine = try ClusterPeer(
                 settings: settings, disk: disk, signer: signer, at: Machine.now, choices: &choices, effects: &effects)
         }
-        for address in home.listen { listening += try host.listen(on: address) }
+        // As with upstream, one address that can be had is enough.
+        var failures: [String] = []
+        for address in home.listen {
+            do throws(ListenFailure) { listening += try host.listen(on: address) } catch { failures.append("\(address): \(error)") }
+        }
+        if !failures.isEmpty && failures.count == home.listen.count { throw ListenFailure(reason: failures.joined(separator: "; ")) }
+        for failure in failures { onLog(LogLine(.warning, "p2p", "not listening on \(failure)")) }
         bound = listening
         let told = home.announce.isEmpty ? listening : home.announce
         listening = told.filter { address in !home.noAnnounce.contains { address.isCovered(by: $0) } }
