@@ -13,11 +13,11 @@ import Pinset
 import Tracking
 
 /// Every key that the core knows. `bootstrap` are addresses to join at this start, whose peers are trusted with crdt unless
-/// told otherwise (CLI-037, CLI-041). `named` says what a dnsaddr stands for.
+/// told otherwise (CLI-037, CLI-041). `named` says what a dnsaddr stands for, `passedOver` hears of what is of no use.
 package func peerSettings(
     from configuration: ServiceConfiguration, identity: Identity, bootstrap: [Multiaddr] = [],
     trustsBootstrapPeers: Bool = true, peerstore: Peerstore = Peerstore(peers: []),
-    named: (Multiaddr) -> [Multiaddr] = { [$0] }
+    named: (Multiaddr) -> [Multiaddr] = { [$0] }, passedOver: (String) -> Void = { _ in }
 ) throws(ConfigurationError) -> PeerSettings {
     let cluster = configuration[.cluster]
     let crdt = configuration[.crdt]
@@ -39,7 +39,10 @@ package func peerSettings(
     settings.stateSyncInterval = cluster.span("state_sync_interval")
     settings.recoverInterval = cluster.span("pin_recover_interval")
     settings.book.lowWater = Int(cluster.int("connection_manager.low_water"))
-    settings.bootPeers = try bootPeers(cluster.addresses("peer_addresses").flatMap(named), joined, peerstore, me: identity.id)
+    // As with upstream, one that names no peer does not keep this one from starting.
+    let permanent = Peerstore(addresses: cluster.addresses("peer_addresses").flatMap(named))
+    for problem in permanent.problems { passedOver("cluster.peer_addresses: \(problem)") }
+    settings.bootPeers = bootPeers(permanent.peers, joined + peerstore.peers, me: identity.id)
     settings.gossip = gossipSettings(cluster)
     settings.replica = replicaSettings(crdt)
     settings.tracker = trackerSettings(configuration[.stateless])
@@ -67,15 +70,11 @@ private func trust(
 
 /// Those of the configuration are kept for good; all others follow in their order (CFG-221).
 private func bootPeers(
-    _ configured: [Multiaddr], _ joined: [KnownPeer], _ peerstore: Peerstore, me: PeerID
-) throws(ConfigurationError) -> [(peer: PeerID, addresses: [Multiaddr], isPermanent: Bool)] {
-    let permanent: [KnownPeer]
-    do throws(ConfigurationError) { permanent = try KnownPeer.grouped(configured) } catch {
-        throw ConfigurationError("error parsing peer_addresses: \(error)")
-    }
+    _ permanent: [KnownPeer], _ others: [KnownPeer], me: PeerID
+) -> [(peer: PeerID, addresses: [Multiaddr], isPermanent: Bool)] {
     var out: [(peer: PeerID, addresses: [Multiaddr], isPermanent: Bool)] = []
     for peer in permanent where peer.id != me { out.append((peer.id, peer.addresses, true)) }
-    for peer in joined + peerstore.peers where peer.id != me { out.append((peer.id, peer.addresses, false)) }
+    for peer in others where peer.id != me { out.append((peer.id, peer.addresses, false)) }
     return out
 }
 

@@ -34,23 +34,28 @@ extension Multiaddr {
 package struct Peerstore: Equatable, Sendable {
     /// In decreasing priority.
     package var peers: [KnownPeer]
-    /// What could not be read, for the log.
+    /// What could not be read, or names no peer, for the log.
     package private(set) var problems: [String] = []
 
     package init(peers: [KnownPeer]) { self.peers = peers }
 
+    /// Addresses that do not end in a peer are reported and skipped.
+    package init(addresses: [Multiaddr]) {
+        for address in addresses where address.trailingPeer == nil { problems.append("no /p2p/<peer ID> at the end of \(address)") }
+        do throws(ConfigurationError) { peers = try KnownPeer.grouped(addresses.filter { $0.trailingPeer != nil }) } catch {
+            unreachable("all end in a peer")
+        }
+    }
+
     /// Lines that do not begin with `/` are comments; bad addresses are reported and skipped.
     package init(text: String) {
-        var addresses: [Multiaddr] = []
+        var (addresses, unread): ([Multiaddr], [String]) = ([], [])
         for line in text.split(whereSeparator: \.isNewline) where line.first == "/" {
             let word = String(line)
-            do throws(MultiformatError) {
-                let address = try Multiaddr(text: word)
-                guard address.trailingPeer != nil else { problems.append("no /p2p/<peer ID> at the end of \(word)"); continue }
-                addresses.append(address)
-            } catch { problems.append(multiaddrFailure(word, error)) }
+            do throws(MultiformatError) { addresses.append(try Multiaddr(text: word)) } catch { unread.append(multiaddrFailure(word, error)) }
         }
-        do throws(ConfigurationError) { peers = try KnownPeer.grouped(addresses) } catch { unreachable("all end in a peer") }
+        self.init(addresses: addresses)
+        problems = unread + problems
     }
 
     /// The file. A peer with DNS addresses is written with these only; this peer itself is left out.

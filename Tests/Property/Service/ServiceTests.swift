@@ -439,6 +439,14 @@ private final class Stage {
         #expect(try #require(stage.daemons.last).trustsBootstrapPeers)
     }
 
+    @Test func aPeerAddressWithoutAPeerIsWarnedOf() throws {
+        let stage = try Stage(environment: ["CLUSTER_PEERADDRESSES": "/ip4/1.1.1.1/tcp/1"])
+        #expect(stage.run(["-c", "$DIR/x", "init"]) == 0)
+        #expect(stage.run(["-c", "$DIR/x", "daemon"]) == 0)
+        let text = "cluster.peer_addresses: no /p2p/<peer ID> at the end of /ip4/1.1.1.1/tcp/1"
+        #expect(stage.log.last == LogLine(.warning, "pstoremgr", text))
+    }
+
     @Test func journals() throws {
         let stage = try Stage()
         #expect(stage.run(["-c", "$DIR/x", "init"]) == 0)
