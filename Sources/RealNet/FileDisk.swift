@@ -61,14 +61,15 @@ package final class FileDisk: DiskReader, @unchecked Sendable {
 
     // MARK: Reading
 
-    package func list(_ prefix: FileName) throws(DiskError) -> [FileName] {
+    package func list(_ prefix: FileName) throws(DiskError) -> [FileName] { try FileDisk.list(prefix, below: root) }
+    static func list(_ prefix: FileName, below root: String) throws(DiskError) -> [FileName] {
         var found: [FileName] = []
-        try collect("", prefix, &found)
+        try collect("", root, prefix, &found)
         return found.sorted()
     }
 
-    private func collect(_ below: FileName, _ prefix: FileName, _ found: inout [FileName]) throws(DiskError) {
-        guard let folder = opendir(below.isEmpty ? root : path(below)) else { throw FileDisk.error(below, errno, "open") }
+    private static func collect(_ below: FileName, _ root: String, _ prefix: FileName, _ found: inout [FileName]) throws(DiskError) {
+        guard let folder = opendir(below.isEmpty ? root : "\(root)/\(below)") else { throw FileDisk.error(below, errno, "open") }
         defer { closedir(folder) }
         while let entry = readdir(folder) {
             let name = withUnsafePointer(to: &entry.pointee.d_name) {
@@ -77,7 +78,7 @@ package final class FileDisk: DiskReader, @unchecked Sendable {
             guard name != ".", name != ".." else { continue }
             let file = below.isEmpty ? name : "\(below)/\(name)"
             if entry.pointee.d_type == UInt8(DT_DIR) {
-                if prefix.hasPrefix(file + "/") || file.hasPrefix(prefix) { try collect(file, prefix, &found) }
+                if prefix.hasPrefix(file + "/") || file.hasPrefix(prefix) { try collect(file, root, prefix, &found) }
             } else if file.hasPrefix(prefix) {
                 found.append(file)
             }

@@ -74,8 +74,8 @@ package final class JobThread: @unchecked Sendable {
     }
 }
 
-/// The files of one job: what it does has happened when the call returns.
-private final class JobDisk: DiskReader, @unchecked Sendable {
+/// The files of one job, or of one look at them: what it does has happened when the call returns.
+final class JobDisk: DiskReader, @unchecked Sendable {
     private let root: String
     private var files: [FileName: (descriptor: Int32, size: Int)] = [:]
 
@@ -96,7 +96,7 @@ private final class JobDisk: DiskReader, @unchecked Sendable {
         return (descriptor, Int(about.st_size))
     }
 
-    func list(_ prefix: FileName) throws(DiskError) -> [FileName] { [] }
+    func list(_ prefix: FileName) throws(DiskError) -> [FileName] { try FileDisk.list(prefix, below: root) }
     func size(_ file: FileName) throws(DiskError) -> Int { try opened(file, creating: false).size }
     func read(_ file: FileName, at offset: Int, count: Int) throws(DiskError) -> Bytes {
         let found = try opened(file, creating: false)

@@ -39,6 +39,13 @@ package final class OfflineReplica: @unchecked Sendable {
         }
     }
 
+    /// Whether nothing has ever been put into a folder of logs. Changes nothing.
+    package static func isEmpty(_ folder: String, in dataFolder: String) -> Bool {
+        let disk = JobDisk(root: dataFolder)
+        defer { disk.close() }
+        return Replica.isEmpty(folder, reader: disk)
+    }
+
     // MARK: Writing
 
     /// Returns when it is durable.

@@ -196,6 +196,15 @@ extension Replica {
 
     // MARK: Reading the log
 
+    /// Nothing has ever been merged or accepted there. What cannot be read is something.
+    package static func isEmpty(_ folder: FileName, reader: any DiskReader) -> Bool {
+        struct Found: Error {}
+        var (damages, effects): ([LogDamage], [DiskEffect]) = ([], [])
+        let visit = { (_: LogPosition, kind: UInt8, _: ArraySlice<UInt8>) in if kind != RecordKind.dirty { throw Found() } }
+        do { _ = try Log(folder: folder, owner: 0, reader: reader, visit: visit, damages: &damages, effects: &effects) } catch { return false }
+        return damages.isEmpty
+    }
+
     /// Goes on reading the log into the state; done when `isOpen`.
     mutating func replay(_ budget: Int, effort: Int, _ now: Now, _ effects: inout [Effect]) {
         replayAt = nil

@@ -95,11 +95,13 @@ package struct ConfigurationFolder: Sendable {
     }
 
     /// Where upstream's program keeps a pinset (CFG-226), which nothing here can read, and has written after the peer whose folder
-    /// `own` is has run.
-    package func unreadPinset(_ configuration: ServiceConfiguration, in datastore: Datastore, own: String) -> String? {
+    /// `own` is has run, or while that has nothing at all: a run alone brings no pins.
+    package func unreadPinset(
+        _ configuration: ServiceConfiguration, in datastore: Datastore, own: String, isEmpty: @autoclosure () -> Bool
+    ) -> String? {
         let folder = resolved(configuration[datastore.component].text("folder"))
-        guard let written = Files.lastWritten(in: folder), written > Files.lastWritten(in: resolved(own)) ?? .distantPast else { return nil }
-        return folder
+        guard let written = Files.lastWritten(in: folder) else { return nil }
+        return written > Files.lastWritten(in: resolved(own)) ?? .distantPast || isEmpty() ? folder : nil
     }
 
     // MARK: Writing

@@ -6,6 +6,7 @@ import Encoding
 import Kernel
 import MerkleCRDT
 import Multiformats
+import RealNet
 import Seams
 
 /// All that is known before anything is opened. The folder stays locked as long as this lives.
@@ -66,9 +67,12 @@ extension DaemonOptions {
         }
         return DaemonStart(
             lock: lock, configuration: configuration, identity: loaded.identity, consensus: consensus, settings: settings,
-            unreadPinset: datastore.flatMap { folder.unreadPinset(configuration, in: $0, own: settings.replica.folder) }.map {
-                "\($0) holds the pinset as upstream's ipfs-cluster-service has written it since this peer last ran, and it cannot be read here. "
-                    + "Where other peers have it too, it comes from them; else export it by upstream's `ipfs-cluster-service state export`, "
+            unreadPinset: datastore.flatMap { datastore in
+                let own = settings.replica.folder
+                return folder.unreadPinset(configuration, in: datastore, own: own, isEmpty: OfflineReplica.isEmpty(own, in: folder.path))
+            }.map {
+                "\($0) holds the pinset as upstream's ipfs-cluster-service has written it, and it cannot be read here; this peer has no pinset "
+                    + "yet, or has not run since. Where other peers have it too, it comes from them; else export it by upstream's `ipfs-cluster-service state export`, "
                     + "and then bring it here by `state import`"
             },
             leavesOnShutdown: leavesOnShutdown || configuration[.cluster].flag("leave_on_shutdown"),

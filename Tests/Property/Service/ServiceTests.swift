@@ -21,6 +21,8 @@ private final class Stage {
     var input: [String] = []
     var environment: [String: String]
     var daemons: [DaemonOptions] = []
+    /// What the last daemon was told of upstream's pins.
+    var unreadPinset: String?
     var states: [StateCommand] = []
     /// Whether `state` commands do what they say, or are only noted.
     var runsStates = false
@@ -58,7 +60,7 @@ private final class Stage {
             world: world,
             runDaemon: { options in
                 self.daemons.append(options)
-                _ = try options.start(in: world)
+                self.unreadPinset = try options.start(in: world).unreadPinset
                 return 0
             },
             runState: { options in
@@ -283,34 +285,61 @@ private final class Stage {
         withExtendedLifetime(lock) {}
     }
 
+    private func touch(_ stage: Stage, _ file: String, at seconds: Double) throws {
+        try FileManager.default.setAttributes([.modificationDate: Date(timeIntervalSince1970: seconds)], ofItemAtPath: stage.folder + "/" + file)
+    }
+    /// What reads the state does so, or refuses, and a daemon warns.
+    private func tryToRead(_ stage: Stage, _ expected: Int32, sourceLocation: SourceLocation = #_sourceLocation) throws {
+        try stage.write("mine", to: "out.json")
+        for command in [["export", "-f", "$DIR/out.json"], ["crdt", "info"], ["crdt", "dot"]] {
+            #expect(stage.run(["-c", "$DIR/x", "state"] + command) == expected, "\(command)", sourceLocation: sourceLocation)
+            if expected == 1 { #expect(stage.stderr.hasPrefix("error reading the state: \(stage.folder)/x/pebble holds the pinset")) }
+        }
+        #expect((stage.read("out.json") == "mine") == (expected == 1), sourceLocation: sourceLocation)
+        #expect(stage.run(["-c", "$DIR/x", "daemon"]) == 0)
+        #expect((stage.unreadPinset != nil) == (expected == 1), sourceLocation: sourceLocation)
+    }
+
+    /// Where this peer has run and has nothing yet, as a lone one that was moved here, nothing is not taken for upstream's pinset,
+    /// however old that is.
+    @Test func nothingIsNotTakenForAPinsetOfUpstreams() throws {
+        let stage = try made()
+        try stage.write("a table", to: "x/pebble/000001.sst")
+        for file in ["x/pebble/000001.sst", "x/pebble"] { try touch(stage, file, at: 1_700_000_000) }
+        try tryToRead(stage, 1)
+        // It opens its log, which is newer then; it may be killed, or end in order; others may tell of what it cannot get.
+        let dirty = ["-c", "$DIR/x", "state", "crdt", "mark-dirty"]
+        for _ in 0..<2 {
+            #expect(stage.run(dirty) == 0 && logs(stage) == ["crdt"])
+            try tryToRead(stage, 1)
+            ConfigurationFolder(path: stage.folder + "/x").noteRun(own: "crdt")
+            try tryToRead(stage, 1)
+        }
+        try stage.write(pins(2), to: "in.json")
+        #expect(stage.run(["-c", "$DIR/x", "state", "import", "-f", "$DIR/in.json"]) == 0)
+        try tryToRead(stage, 0)
+        #expect(stage.run(["-c", "$DIR/x", "state", "export"]) == 0 && stage.stdout.split(separator: "\n").count == 2)
+        #expect(stage.run(["-c", "$DIR/x", "state", "cleanup", "-f"]) == 0)
+        try tryToRead(stage, 1)
+    }
+
     /// A folder that upstream's program has run in: its pinset is not taken for an empty one, nor an older one of this peer's for it.
     @Test func aPinsetOfUpstreamsIsNotPassedOver() throws {
         let stage = try made()
-        func touch(_ file: String, at seconds: Double) throws {
-            try FileManager.default.setAttributes([.modificationDate: Date(timeIntervalSince1970: seconds)], ofItemAtPath: stage.folder + "/" + file)
-        }
-        func tryToRead(_ expected: Int32) throws {
-            try stage.write("mine", to: "out.json")
-            for command in [["export", "-f", "$DIR/out.json"], ["crdt", "info"], ["crdt", "dot"]] {
-                #expect(stage.run(["-c", "$DIR/x", "state"] + command) == expected, "\(command)")
-                if expected == 1 { #expect(stage.stderr.hasPrefix("error reading the state: \(stage.folder)/x/pebble holds the pinset")) }
-            }
-            #expect((stage.read("out.json") == "mine") == (expected == 1))
-        }
         try FileManager.default.createDirectory(atPath: stage.folder + "/x/pebble", withIntermediateDirectories: true)
-        try tryToRead(0)
+        try tryToRead(stage, 0)
         try stage.write("a table", to: "x/pebble/000001.sst")
-        try tryToRead(1)
+        try tryToRead(stage, 1)
         try stage.write(pins(2), to: "in.json")
         #expect(stage.run(["-c", "$DIR/x", "state", "import", "-f", "$DIR/in.json"]) == 0)
-        try tryToRead(0)
+        try tryToRead(stage, 0)
         for file in ["x/crdt", "x/pebble"] + ((try? FileManager.default.contentsOfDirectory(atPath: stage.folder + "/x/crdt")) ?? []).map({ "x/crdt/" + $0 }) {
-            try touch(file, at: 1_700_000_000)
+            try touch(stage, file, at: 1_700_000_000)
         }
-        try touch("x/pebble/000001.sst", at: 1_700_000_001)
-        try tryToRead(1)
+        try touch(stage, "x/pebble/000001.sst", at: 1_700_000_001)
+        try tryToRead(stage, 1)
         ConfigurationFolder(path: stage.folder + "/x").noteRun(own: "crdt")
-        try tryToRead(0)
+        try tryToRead(stage, 0)
         #expect(stage.run(["-c", "$DIR/x", "state", "cleanup", "-f"]) == 0)
     }
 
