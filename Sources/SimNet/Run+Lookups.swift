@@ -186,7 +186,12 @@ extension Run {
                 log.lines[id]?.asked = question.key
                 // What is asked once more is asked for the search that it was asked for.
                 let again = step.broken.first { $0.peer == peer && $0.key == question.key }
-                log.lines[id]?.search = again.map(\.search) ?? process.machine.search(for: question.key)?.number
+                let search = process.machine.search(for: question.key)?.number
+                log.lines[id]?.search = again.map(\.search) ?? search
+                oracles.judged += 1
+                if search == nil, question.key != peer.bytes {
+                    world.fail(.lookup, "\(world.name(index)) asks \(named(peer)) for whom it knows near a key that it searches for no more")
+                }
             } else if let served = log.served[id], !served.asked.isEmpty {
                 var reader = FrameReader(limitBytes: .max)
                 reader.append(bytes)

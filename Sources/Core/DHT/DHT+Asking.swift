@@ -141,7 +141,7 @@ extension DHT {
         guard let asked else { return }
         dues.remove(Due(at: asked.until, stream: stream))
         var question = asked.question
-        if isTriedAgain && !question.isRepeated {
+        if isTriedAgain && !question.isRepeated && isAwaited(question) {
             question.isRepeated = true
             return put(question, to: peer, now, &effects)
         }

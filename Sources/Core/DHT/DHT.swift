@@ -170,6 +170,8 @@ package struct DHT: Sendable {
     }
 
     package mutating func onTime(now: Now, choices: inout Choices, effects: inout [Effect]) {
+        // First, so that what else has run out of time, after a sleep say, moves no search on that is over.
+        for (number, lookup) in lookups where lookup.until <= now.monotonic { end(number, now, &effects) }
         while let due = dues.first, due.at <= now.monotonic {
             dues.remove(due)
             if serving[due.stream] != nil {
@@ -178,7 +180,6 @@ package struct DHT: Sendable {
             } else { onSilence(due.stream, now, &effects) }
         }
         for (peer, dial) in dialling where dial.until <= now.monotonic { onDialled(peer, succeeded: false, now, &effects) }
-        for (number, lookup) in lookups where lookup.until <= now.monotonic { end(number, now, &effects) }
         if let at = refreshAt, at <= now.monotonic { startRefresh(now, &choices, &effects) }
         if let at = lowAt, at <= now.monotonic { fillLow(now, &effects) }
         records.onTime(now: now, effects: &effects)
