@@ -124,7 +124,7 @@ extension Operation {
         }
         let rates = Words.pinWords.map { word in
             let rate = [0, 0, 6, 12, 30][swarm.below(5)]
-            return word == "expire" && options.expiresOften ? 30 : rate
+            return word == "expire" && options.expiresOften ? 30 : word == "direct" && options.ipfsPace > 1 ? max(12, rate) : rate
         }
         let bursts = swarm.below(4)
         let total = weights.reduce(0, +)
@@ -167,7 +167,11 @@ extension Operation {
         if kind == .add { return removal(number, options, &choices) }
         let lasts = Words(words).number("expire").flatMap { $0 > 0 ? $0 : nil }
         let isRenewal = lasts != nil && choices.chance(options.expiresOften ? 7 : 4, in: 8)
-        guard kind.isWrite, !contents.isEmpty, isRenewal || choices.chance(options.echoes, in: 8) else { return nil }
+        // What is looked up for a removal is out of date when another peer has added meanwhile, which a slow disk leaves time for.
+        let isContested = kind == .unpin && options.diskPace > 1 && choices.chance(1, in: 2)
+        // And work that takes long is under way when it is to be of another depth.
+        let isTurned = kind == .pin && options.ipfsPace > 1 && choices.chance(words.contains("direct") ? 6 : 1, in: 8)
+        guard kind.isWrite, !contents.isEmpty, isRenewal || isContested || isTurned || choices.chance(options.echoes, in: 8) else { return nil }
         let kinds: [OperationKind] = options.isEmbedded ? [.pin, .unpin] : [.pin, .pin, .pin, .unpin, .unpin, .pinAll, .unpinAll]
         var echo = Operation(number: number, at: at, peers: peers, kind: kinds[choices.below(kinds.count)])
         echo.shape(options, adds, rates, &choices)
@@ -182,6 +186,11 @@ extension Operation {
             pause = .seconds(Int64(max(1, lasts - 5))) + choices.span(.zero, .seconds(8))
             echo.kind = .pin
             echo.words = ["name=n\(echo.number)", "expire=\(lasts + 100)"]
+        } else if isContested || isTurned {
+            pause = choices.span(.milliseconds(1), .milliseconds(isContested ? 400 : 2000))
+            (echo.kind, echo.peers, echo.words) = (.pin, [choices.below(options.peers)], ["name=n\(echo.number)"])
+            echo.contents = [contents[0]]
+            if isTurned, !words.contains("direct") { echo.words.append("direct") }
         }
         echo.at = echo.at + pause
         return echo.at < options.workloadLength ? echo : nil
@@ -278,7 +287,8 @@ extension Operation {
             if choices.chance(isSharded ? 3 : 1, in: 9) { words.append("break-off") }
             if isSharded { words.append("shard") }
             if choices.chance(1, in: 9) { words.append("name=a\(number)") }
-            for word in ["direct", "alloc", "expire", "meta"] where choices.chance(1, in: 12) {
+            // A local add is where somebody else may have been named.
+            for word in ["direct", "alloc", "expire", "meta"] where choices.chance(word == "alloc" && words.contains("local") ? 5 : 1, in: 12) {
                 if let drawn = Operation.word(word, options, &choices, content) { words.append(drawn) }
             }
             if choices.chance(1, in: 2) { words += choices.chance(1, in: 2) ? ["min=-1", "max=-1"] : ["min=1", "max=1"] }

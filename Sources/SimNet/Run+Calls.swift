@@ -6,6 +6,7 @@ import Encoding
 import IPFSConnector
 import Kernel
 import Multiformats
+import Pinset
 import RPC
 import Seams
 import Tracking
@@ -50,8 +51,8 @@ struct CallLog {
     var failures = (least: 0, most: 0)
     /// When a request was sent last although the daemon fails.
     var triedAt: Instant?
-    /// What the daemon has not taken in the step that is looked at.
-    var failedUpload: String?
+    /// What the daemon has not done, as it says in the step that is looked at: an upload, or a pin that it was to make.
+    enum Failure { case upload(String), pin(target: String) }
 }
 
 extension RPCMethodEntry {
@@ -88,9 +89,13 @@ extension Run {
     /// CALLS, MIN: after each step of a peer that lives on.
     func watchCalls(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>, _ process: Process, _ now: Instant, _ log: inout CallLog) {
         let isWake = input.isWake
-        log.failedUpload = nil
-        var isTouched = hearOfCalls(input, process, now, &log)
-        if let failed = log.failedUpload { judgeUpload(index, failed, effects, log) }
+        var failure: CallLog.Failure?
+        var isTouched = hearOfCalls(input, process, now, &log, &failure)
+        switch failure {
+        case .upload(let text): judgeUpload(index, text, effects, log)
+        case .pin(let target): judgeFailed(index, target, process)
+        case nil: break
+        }
         for effect in effects {
             switch effect {
             case .stream(let effect): if noteCall(index, effect, now, &log) { isTouched = true }
@@ -109,7 +114,7 @@ extension Run {
     // MARK: Heard
 
     /// True where a call or a request may have ended.
-    private func hearOfCalls(_ input: PeerInput, _ process: Process, _ now: Instant, _ log: inout CallLog) -> Bool {
+    private func hearOfCalls(_ input: PeerInput, _ process: Process, _ now: Instant, _ log: inout CallLog, _ failure: inout CallLog.Failure?) -> Bool {
         switch input {
         case .stream(.incoming(let id, let peer, RPC.protocolID)):
             log.served[id] = CallLog.Served(from: world.indexes[peer] ?? process.index)
@@ -123,7 +128,7 @@ extension Run {
         case .stream(.reset(let id)), .stream(.failed(let id, _)):
             if log.served.remove(id) != nil { log.past.insert(id) }
             log.made.remove(id)
-        case .exchange(let event): hearOfRequest(event, now, &log)
+        case .exchange(let event): failure = hearOfRequest(event, now, &log)
         case .client(let client, .statusAll(_, isLocal: false)), .client(let client, .recoverAll(isLocal: false)): log.surveyors.insert(client)
         case .client(let client, .add): log.adders.insert(client)
         case .clientGone(let client): log.leave(client)
@@ -132,8 +137,8 @@ extension Run {
         return true
     }
 
-    private func hearOfRequest(_ event: ExchangeEvent, _ now: Instant, _ log: inout CallLog) {
-        guard let request = log.requests[event.id] else { return }
+    private func hearOfRequest(_ event: ExchangeEvent, _ now: Instant, _ log: inout CallLog) -> CallLog.Failure? {
+        guard let request = log.requests[event.id] else { return nil }
         switch event {
         case .head(let id, let status):
             log.requests[id]?.hasAnswer = true
@@ -145,16 +150,19 @@ extension Run {
             if request.isUpload { log.requests[id]?.unacknowledged -= bytes.count { $0 == 0x0a } }
         case .end(let id, let trailers):
             log.requests.remove(id)
-            guard request.isUpload else { break }
-            if request.isRefused || !trailers.isEmpty { log.failedUpload = "refuses blocks" }
-            else if request.unacknowledged > 0 { log.failedUpload = "says nothing of \(request.unacknowledged) blocks" }
-            else if !request.isBodyEnded { log.failedUpload = "does not wait for the last block" }
+            let isRefused = request.isRefused || !trailers.isEmpty
+            guard request.isUpload else { return isRefused && SimIPFS.isFetch(request.target) ? .pin(target: request.target) : nil }
+            if isRefused { return .upload("refuses blocks") }
+            if request.unacknowledged > 0 { return .upload("says nothing of \(request.unacknowledged) blocks") }
+            if !request.isBodyEnded { return .upload("does not wait for the last block") }
         case .failed(let id, let reason):
             log.requests.remove(id)
-            if request.isUpload { log.failedUpload = "fails: \(reason)" }
             if !request.hasAnswer { log.failures = (log.failures.least + 1, log.failures.most + 1) }
+            if request.isUpload { return .upload("fails: \(reason)") }
+            if SimIPFS.isFetch(request.target) { return .pin(target: request.target) }
         case .drained: break
         }
+        return nil
     }
 
     // MARK: Said
@@ -226,6 +234,14 @@ extension Run {
             if case .stream(.send(call.key, let bytes)) = $0 { bytes.isRPCError } else { false }
         }
         if !isTold { world.fail(.add, "the IPFS daemon of \(world.name(index)) \(failed), and \(world.name(call.value.from)), which has sent them, is not told") }
+    }
+
+    /// COUNT: what has failed is known, and is tried again (T07: also where the answer began well).
+    private func judgeFailed(_ index: Int, _ target: String, _ process: Process) {
+        guard let cid = mentioned(in: target).last else { return }
+        oracles.judged += 1
+        guard process.machine.tracker.settledStatus(of: cid, pin: nil, now: process.peer.clock.reading(world.now))?.short.status == .unpinned else { return }
+        world.fail(.count, "the IPFS daemon of \(world.name(index)) has failed to pin \(cid), and that knows nothing of it")
     }
 
     /// BOUND: so many pins at a time, and one unpin (TRK-37, TRK-38).

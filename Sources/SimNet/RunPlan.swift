@@ -128,8 +128,8 @@ extension RunOptions {
         if hasOutsider, limits.wantsPerPeer == 0, choices.chance(1, in: 2) { limits.wantsPerPeer = 16 }
         // Four blocks a round are too few for large files (seed 8001738).
         if isEmbedded, limits.wantsPerPeer > 0 { limits.wantsPerPeer = max(16, limits.wantsPerPeer) }
-        // What a full queue refuses is made good by recovery, and seen without it.
-        if limits.queueMax > 0, heals(.recover), choices.chance(1, in: 2) { healersOff.append(.recover) }
+        // What a full queue refuses, and what is told late, is made good by recovery, and seen without it.
+        if limits.queueMax > 0 || limits.toldPerStep > 0, heals(.recover), choices.chance(1, in: 2) { healersOff.append(.recover) }
         if choices.chance(1, in: 3) { groups = 2 + choices.below(2) }
         outsiderFollows = hasOutsider && choices.chance(1, in: 2)
         pinsOnlyOnTrusted = hasOutsider && choices.chance(1, in: 2)
@@ -143,6 +143,8 @@ extension RunOptions {
         if choices.chance(1, in: 4) { diskPace = [10, 50, 200][choices.below(3)] }
         if choices.chance(1, in: 4) { ipfsPace = [10, 50, 100][choices.below(3)] }
         if choices.chance(1, in: 3) { batchAge = .seconds([12, 30][choices.below(2)]) }
+        // A short queue fills, and there is something to be told late, where work takes its time.
+        if limits.queueMax > 0 || limits.trackedMax > 0 || limits.toldPerStep > 0, choices.chance(1, in: 2) { ipfsPace = [10, 50, 100][choices.below(3)] }
     }
 
     /// In one of six runs messages wait for each other, in one of three those who upload wait for their blocks; in one of four few messages
@@ -240,6 +242,7 @@ extension RunPlan {
             }
         }
         if !options.isEmbedded, !sparesIPFS, !drawing.without.contains(.ipfs), families.contains(.ipfs) || spares.chance(1, in: 4) { faults += uploadFaults() }
+        if !drawing.without.contains(.process) { faults += crashesAtWork() }
         for fault in faults where !drawing.without.contains(.process) {
             var choices = tape.stream(.faults, 1 << 40 | UInt64(fault.number))
             // When the storm is over, all is healed (seed 5001348).
@@ -290,6 +293,21 @@ extension RunPlan {
             fault.at = add.at + choices.span(.zero, [.milliseconds(30), .milliseconds(600)][choices.below(2)])
             fault.length = min(fault.length, .seconds(30))
             fault.peers = [choices.chance(1, in: 2) ? add.peers[0] : choices.below(options.peers)]
+            return fault.at < options.workloadLength ? fault : nil
+        }
+    }
+
+    /// A restart finds what was half done. Where the tracker is told late there are removals that it has not been told of, and at a start
+    /// only pins are looked for; and what an embedded node calls done is to be durable.
+    private func crashesAtWork() -> [Fault] {
+        let isToldLate = options.limits.trackedMax > 0 || options.limits.toldPerStep > 0
+        let work = operations.filter { $0.kind == .unpinAll && isToldLate || $0.kind == .add && options.isEmbedded }
+        return work.enumerated().compactMap { place, operation in
+            var choices = tape.stream(.faults, 1 << 44 | UInt64(operation.number))
+            let isAdd = operation.kind == .add
+            guard choices.chance(1, in: isAdd ? 8 : 2), var fault = draw(FaultKind.crash.row, 9300 + place, &choices) else { return nil }
+            fault.at = operation.at + choices.span(.zero, isAdd && choices.chance(1, in: 2) ? .milliseconds(200) : .seconds(3))
+            if isAdd { fault.peers = [operation.peers[0]] }
             return fault.at < options.workloadLength ? fault : nil
         }
     }

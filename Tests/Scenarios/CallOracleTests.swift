@@ -77,6 +77,18 @@ private final class Calls {
         calls.look(.wake, [calls.open, .stream(.send(calls.made, calls.head("IPFSConnector", "BlockStream")))])
         calls.expect(.calls, "nobody adds anything")
     }
+    @Test(arguments: ["trailer", "status", "reset"]) func aFailureThatIsTakenForSuccess(_ how: String) throws {
+        let calls = try Calls()
+        let pin = ExchangeID(1 << 40), cid = CID(v1: Codec.raw, .sha2_256(of: [1]))
+        var request = calls.request("/api/v0/pin/add?arg=\(cid)&recursive=true&progress=true", calls.now, nil)
+        (request.hasAnswer, request.isRefused) = (how != "reset", how == "status")
+        calls.run.lifeLogs[0]?.calls.requests[pin] = request
+        switch how {
+        case "reset": calls.look(.exchange(.failed(pin, reason: "reset")))
+        default: calls.look(.exchange(.end(pin, trailers: how == "trailer" ? [.init(name: "X-Stream-Error", value: "gone")] : [])))
+        }
+        calls.expect(.count, "has failed to pin \(cid), and that knows nothing of it")
+    }
     /// What a daemon has not taken, who sent it is told: with an error and not with success.
     @Test(arguments: [true, false]) func blocksThatTheDaemonDidNotName(isTold: Bool) throws {
         let calls = try Calls()
