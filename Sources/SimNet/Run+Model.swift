@@ -31,6 +31,8 @@ struct AllocationRule: Equatable {
     var weights = SortedMap<PeerID, Int64>()
     /// Whom each tag groups, in the order in which they have their turns: those with more room together first.
     var groups: [[PeerID]] = []
+    /// When the metrics came that say so: others may have come and gone between two that say the same (seed 7400080).
+    var heardAt: [Int64] = []
 
     /// How many of each group take it, if so many of them do.
     func turns(_ count: Int) -> [Int] {
@@ -191,6 +193,7 @@ extension Run {
         let candidates = able.filter { !current.contains($0) }
         guard kept.count + candidates.count >= least else { return nil }
         var rule = AllocationRule(kept: kept, count: min(most, kept.count + candidates.count), candidates: candidates)
+        rule.heardAt = metrics.flatMap { $0.values.map(\.receivedAt) }
         rule.preferred = candidates.filter((pin.options.userAllocations ?? []).contains)
         guard metrics.count <= 2, let last = metrics.last, last.values.allSatisfy({ !$0.isPartitionable }) else { return rule }
         // Those of whom the first metric says the same are a group, if it groups at all: the others stand alone (ALC-13).

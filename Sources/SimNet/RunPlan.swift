@@ -145,6 +145,8 @@ extension RunOptions {
         if choices.chance(1, in: 3) { batchAge = .seconds([12, 30][choices.below(2)]) }
         // A short queue fills, and there is something to be told late, where work takes its time.
         if limits.queueMax > 0 || limits.trackedMax > 0 || limits.toldPerStep > 0, choices.chance(1, in: 2) { ipfsPace = [10, 50, 100][choices.below(3)] }
+        // What is changed while it is worked on is put right by recovery, and seen without it.
+        if ipfsPace > 1, heals(.recover), choices.chance(1, in: 3) { healersOff.append(.recover) }
     }
 
     /// In one of six runs messages wait for each other, in one of three those who upload wait for their blocks; in one of four few messages

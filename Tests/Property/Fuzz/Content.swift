@@ -100,9 +100,9 @@ extension Target {
         while !script.isOver {
             let input: ClientInput
             switch script.below(6) {
-            case 0: input = .file(name: script.text())
-            case 1: input = .directory(name: script.text())
-            case 2: input = .symlink(name: script.text(), target: script.text())
+            case 0: input = .file(name: EntryName(script.piece()))
+            case 1: input = .directory(name: EntryName(script.piece()))
+            case 2: input = .symlink(name: EntryName(script.piece()), target: EntryName(script.piece()))
             case 3: input = .data(script.piece())
             case 4: input = .endOfFile
             default: input = .end

@@ -56,8 +56,9 @@ extension Target {
             _ = try? ChunkerSpec(parameters.chunker)
         },
         Target("path", upTo: 512, seeds: { ["/ipfs/\(Here.cid)/a/b/", "\(Here.cid)", "/ipns/example.org/x", "/ipld/\(Here.cid)/../y"].map { Bytes($0.utf8) } }) { bytes in
+            let cleaned = [EntryName](path: EntryName(bytes)).joined
+            require([EntryName](path: cleaned).joined == cleaned, "\(cleaned) is not clean")
             let text = String(decoding: bytes, as: UTF8.self)
-            _ = [EntryName](path: text).joined
             guard let path = try? ContentPath(text) else { return }
             _ = path.description
         },
