@@ -77,6 +77,8 @@ package final class Socket: @unchecked Sendable {
         for option in [TCP_KEEPIDLE, TCP_KEEPINTVL] { setsockopt(file, Int32(IPPROTO_TCP), option, &seconds, size) }
     }
 
+    /// What is read before others have their turn.
+    package var bytesPerTurn = 1 << 20
     package var queuedBytes: Int { outgoing.count }
     package var local: SocketAddress? { SocketAddress.local(of: file) }
 
@@ -186,13 +188,16 @@ package final class Socket: @unchecked Sendable {
 
     private func receive() {
         let buffer = loop.scratch
-        for _ in 0..<4 {
+        var left = bytesPerTurn
+        while left > 0 {
             guard !isClosed, isReading || isClosing else { return }
-            let count = Glibc.recv(file, buffer.baseAddress, buffer.count, 0)
+            let most = min(buffer.count, left)
+            let count = Glibc.recv(file, buffer.baseAddress, most, 0)
             if count > 0 {
+                left -= count
                 if isClosing { continue }
                 deliver(Bytes(UnsafeRawBufferPointer(rebasing: buffer[..<count])))
-                if count < buffer.count { return }
+                if count < most { return }
             } else if count == 0 {
                 if isClosing { return close() }
                 return fail("EOF")

@@ -68,6 +68,9 @@ extension ClusterPeer {
         withGossip { $0.subscribe(topic, trust: trust, now: $1.now, choices: &$1.choices, effects: &$2) }
         withGossip { $0.subscribe(Monitor.topic, trust: .everyone, now: $1.now, choices: &$1.choices, effects: &$2) }
         monitor.start(now: turn.now)
+        note(.info, "cluster", "Cluster Peers (without including ourselves):")
+        let others = members.filter { $0 != id }
+        for name in others.isEmpty ? ["No other peers"] : others.map(\.description) { note(.info, "cluster", "    - \(name)") }  // CLI-055
         note(.info, "cluster", "Waiting for IPFS to be ready...")
         awaitIPFS()
     }
@@ -262,6 +265,8 @@ extension ClusterPeer {
         guard replica.isFlushed else { return }
         // The topics are not left: the back-off of a PRUNE would keep us out of the meshes for a minute if we are back soon.
         phase = .stopped
+        let ends = [("crdt", "Consensus component"), ("monitor", "Monitor"), ("ipfshttp", "IPFS Connector"), ("pintracker", "StatelessPinTracker")]
+        for (component, name) in ends { note(.info, component, "stopping \(name)") }  // CLI-060
         turn.effects.append(.stopped)
     }
 }

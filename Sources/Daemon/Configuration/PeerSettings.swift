@@ -10,6 +10,7 @@ import MerkleCRDT
 import Monitoring
 import Multiformats
 import Pinset
+import Seams
 import Tracking
 
 /// Every key that the core knows. `bootstrap` are addresses to join at this start, whose peers are trusted with crdt unless
@@ -17,11 +18,15 @@ import Tracking
 package func peerSettings(
     from configuration: ServiceConfiguration, identity: Identity, bootstrap: [Multiaddr] = [],
     trustsBootstrapPeers: Bool = true, peerstore: Peerstore = Peerstore(peers: []),
-    named: (Multiaddr) -> [Multiaddr] = { [$0] }, passedOver: (String) -> Void = { _ in }
+    named: (Multiaddr) -> [Multiaddr] = { [$0] }, passedOver: (LogLine) -> Void = { _ in }
 ) throws(ConfigurationError) -> PeerSettings {
     let cluster = configuration[.cluster]
     let crdt = configuration[.crdt]
-    let joined = try KnownPeer.grouped(bootstrap.flatMap(named))
+    // As with upstream, an address that names no peer does not keep this one from starting (CLI-054).
+    let addresses = bootstrap.flatMap(named), joined = Peerstore(addresses: addresses).peers
+    for address in addresses where address.trailingPeer == nil {
+        passedOver(LogLine(.error, "service", "bootstrap to \(address) failed: invalid p2p multiaddr: no /p2p/<peer ID> at its end"))
+    }
     var settings = PeerSettings(
         me: identity.id,
         trust: try trust(configuration, me: identity.id, and: trustsBootstrapPeers ? joined.map(\.id) : []))
@@ -39,9 +44,8 @@ package func peerSettings(
     settings.stateSyncInterval = cluster.span("state_sync_interval")
     settings.recoverInterval = cluster.span("pin_recover_interval")
     settings.book.lowWater = Int(cluster.int("connection_manager.low_water"))
-    // As with upstream, one that names no peer does not keep this one from starting.
     let permanent = Peerstore(addresses: cluster.addresses("peer_addresses").flatMap(named))
-    for problem in permanent.problems { passedOver("cluster.peer_addresses: \(problem)") }
+    for problem in permanent.problems { passedOver(LogLine(.warning, "pstoremgr", "cluster.peer_addresses: \(problem)")) }
     settings.bootPeers = bootPeers(permanent.peers, joined + peerstore.peers, me: identity.id)
     settings.gossip = gossipSettings(cluster)
     settings.replica = replicaSettings(crdt)

@@ -63,7 +63,7 @@ extension DaemonOptions {
             try peerSettings(
                 from: configuration, identity: loaded.identity, bootstrap: bootstrap,
                 trustsBootstrapPeers: trustsBootstrapPeers, peerstore: peerstore, named: { named($0, in: world) },
-                passedOver: { world.log(LogLine(.warning, "pstoremgr", $0), logLevels) })
+                passedOver: { world.log($0, logLevels) })
         }
         return DaemonStart(
             lock: lock, configuration: configuration, identity: loaded.identity, consensus: consensus, settings: settings,

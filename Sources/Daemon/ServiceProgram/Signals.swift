@@ -25,6 +25,13 @@ enum Signals {
                 _ = write(signalPipe, &one, 1)
             }
         }
+        // As Go's runtime: the first ends the process at once, and the others are nobody's.
+        signal(SIGQUIT) { _ in
+            let text: StaticString = "SIGQUIT: quit\n"
+            _ = write(2, text.utf8Start, text.utf8CodeUnitCount)
+            _exit(2)
+        }
+        for number in [SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO] { signal(number, SIG_IGN) }
     }
 }
 

@@ -79,6 +79,16 @@ private struct Served {
         #expect(said.suffix(10) == [0xa7] + Bytes("ErrType".utf8) + [1, 0xc0])
     }
 
+    /// CLI-055, CLI-056, CLI-060: scripts wait for these lines.
+    @Test func theLogTellsOfTheStartAndTheEnd() throws {
+        func lines(_ served: Served) -> [String] { served.effects.compactMap { if case .log(let line) = $0 { line.message } else { nil } } }
+        var served = try Served()
+        let start = ["Cluster Peers (without including ourselves):", "    - No other peers", "Waiting for IPFS to be ready..."]
+        #expect(Array(lines(served).suffix(3)) == start)
+        served.step(.shutdown)
+        #expect(lines(served) == ["shutting down Cluster", "stopping Consensus component", "stopping Monitor", "stopping IPFS Connector", "stopping StatelessPinTracker"])
+    }
+
     /// Also where nothing is made of it; and in words.
     @Test(arguments: [
         ("Cluster", "ID"), ("Cluster", "Version"), ("Cluster", "RepoGCLocal"), ("Cluster", "PeerRemove"), ("IPFSConnector", "RepoStat"),

@@ -11,6 +11,7 @@ import MerkleCRDT
 import Monitoring
 import Multiformats
 import Pinset
+import Seams
 import TestSupport
 import Testing
 import Tracking
@@ -160,7 +161,6 @@ private func settings(
             bootstrap: ["/ip4/2.2.2.2/tcp/2/p2p/\(two)"], peerstore: "/ip4/3.3.3.3/tcp/3/p2p/\(zero)\n/ip4/4.4.4.4/tcp/4/p2p/\(two)\n")
         #expect(made.bootPeers.map(\.peer.description) == [one, two, two] && made.bootPeers.map(\.isPermanent) == [true, false, false])
         #expect(made.bootPeers[0].addresses.map(\.description) == ["/ip4/1.1.1.1/tcp/1", "/ip4/1.1.1.1/tcp/2"])
-        #expect(throws: ConfigurationError("invalid p2p multiaddr")) { try settings(configuration(), bootstrap: ["/ip4/1.1.1.1/tcp/1"]) }
     }
 
     /// Upstream's peer starts without it. What is no address at all still keeps a peer from starting (CFG-082).
@@ -169,9 +169,12 @@ private func settings(
         var problems: [String] = []
         let made = try peerSettings(
             from: configuration(["CLUSTER_PEERADDRESSES": "\(bare),/ip4/2.2.2.2/tcp/2/p2p/\(two),\(inside)"]),
-            identity: try Identity(document: Golden.bytes("config/identity-peer0.json")), passedOver: { problems.append($0) })
-        #expect(made.bootPeers.map(\.peer.description) == [two] && made.bootPeers[0].isPermanent)
-        #expect(problems == [bare, inside].map { "cluster.peer_addresses: no /p2p/<peer ID> at the end of \($0)" })
+            identity: try Identity(document: Golden.bytes("config/identity-peer0.json")),
+            bootstrap: [try Multiaddr(text: bare), try Multiaddr(text: "/ip4/3.3.3.3/tcp/3/p2p/\(one)")],
+            passedOver: { problems.append("\($0.component): \($0.message)") })
+        #expect(made.bootPeers.map(\.peer.description) == [two, one] && made.bootPeers.map(\.isPermanent) == [true, false])
+        #expect(problems == ["service: bootstrap to \(bare) failed: invalid p2p multiaddr: no /p2p/<peer ID> at its end"]
+            + [bare, inside].map { "pstoremgr: cluster.peer_addresses: no /p2p/<peer ID> at the end of \($0)" })
         #expect(throws: ConfigurationError.self) { try configuration(["CLUSTER_PEERADDRESSES": "bogus"]) }
     }
 
