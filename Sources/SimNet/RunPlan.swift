@@ -299,8 +299,8 @@ extension RunPlan {
         }
     }
 
-    /// A restart finds what was half done. Where the tracker is told late there are removals that it has not been told of, and at a start
-    /// only pins are looked for; and what an embedded node calls done is to be durable.
+    /// A restart finds what was half done: removals that a tracker which is told late has not been told of, and what an embedded node calls
+    /// done, which is to be durable.
     private func crashesAtWork() -> [Fault] {
         let isToldLate = options.limits.trackedMax > 0 || options.limits.toldPerStep > 0
         let work = operations.filter { $0.kind == .unpinAll && isToldLate || $0.kind == .add && options.isEmbedded }

@@ -82,7 +82,8 @@ enum Files {
         return text.isEmpty ? "." : text
     }
 
-    static func lastName(_ path: EntryName) -> EntryName { [EntryName](path: path).last ?? "/" }
+    /// As it stands there: `..` too is a name.
+    static func lastName(_ path: EntryName) -> EntryName { path.bytes.split(separator: UInt8(ascii: "/")).last.map(EntryName.init) ?? "/" }
 
     static func fault(_ doing: String, _ path: String, _ number: Int32 = errno) -> ControlFault {
         let text = String(cString: strerror(number))

@@ -52,6 +52,10 @@ import Testing
         ]))
     }
 
+    @Test(arguments: [("/", "/"), ("..", ".."), ("../..", ".."), ("/a/b", "b"), ("a", "a")]) func aNameIsTheLastOfItsPath(_ path: String, _ name: String) {
+        #expect(Files.lastName(EntryName(path)) == EntryName(name))
+    }
+
     @Test func namesOnDiskNeedNotBeUTF8() throws {
         let folder = TemporaryFolder()
         folder.write("d/a", [])
