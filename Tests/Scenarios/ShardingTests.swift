@@ -34,8 +34,8 @@ import UnixFS
         return info.peers.values.map(\.status.text).sorted()
     }
 
-    /// Seed 60015: two add the same at the same time through one peer. The shards that the first has made are the second's when the first
-    /// fails, and go when both do.
+    /// Seed 60015: two add the same at the same time through one peer. What the second has pinned stays when the first fails; when both do,
+    /// nothing does.
     @Test(arguments: [false, true]) func shardsOfTwoAdds(bothFail: Bool) throws {
         let stage = Stage(peers: 1, settings: AddingTests.embedded)
         var ends: [Bool] = []
@@ -56,9 +56,9 @@ import UnixFS
         #expect(left.reduce(0, +) == (bothFail ? 0 : 5), "\(left)")  // three shards, their list and the content
     }
 
-    /// Two add the same through two peers. The first fails, and its peer removes what the second has pinned as well: nobody has told it of
-    /// content that names those shards. They are pinned once more before there is any.
-    @Test func shardsThatAnotherPeerRemoves() throws {
+    /// Two add the same through two peers, and each has pinned shards before it hears of the other's. The first fails before the second has
+    /// ended, or after (seed 453): what the second has pinned stays.
+    @Test(arguments: [false, true]) func shardsOfTwoPeers(isLate: Bool) throws {
         let stage = Stage(peers: 2, settings: AddingTests.embedded)
         let pieces = stride(from: 0, to: Self.content.count, by: 50_000).map { ClientInput.data(Bytes(Self.content[$0..<$0 + 50_000])) }
         var hasEnded = false
@@ -70,16 +70,42 @@ import UnixFS
             stage.run(.seconds(15))
         }
         #expect(try pins(stage, 0, .shard).count == 2)
+        if isLate {
+            stage.world.send(1, clients[1], [.endOfFile, .end])
+            stage.run(.seconds(20))
+            #expect(hasEnded)
+        }
         stage.world.send(0, clients[0], [.failed("gone")])
         stage.run(.seconds(5))
+        #expect(try pins(stage, 1, .shard).count == (isLate ? 3 : 2) && pins(stage, 0, .shard) == pins(stage, 1, .shard))
+        if !isLate {
+            stage.world.send(1, clients[1], [.endOfFile, .end])
+            stage.run(.seconds(20))
+        }
+        #expect(hasEnded)
+        for peer in 0..<2 { #expect(try pins(stage, peer, .shard).count == 3 && pins(stage, peer, .clusterDAG).count == 1 && pins(stage, peer, .meta).count == 1) }
+    }
+
+    /// The same content is unpinned while it is added once more, and takes all of its shards along: those of the add are pinned again before
+    /// anything names them.
+    @Test func contentThatIsUnpinnedWhileItIsAdded() throws {
+        let stage = Stage(peers: 2, settings: AddingTests.embedded)
+        let root = try #require(try stage.add(0, name: "file", Self.content, Self.parameters).first { $0.name == "file" }?.cid)
+        let pieces = stride(from: 0, to: Self.content.count, by: 50_000).map { ClientInput.data(Bytes(Self.content[$0..<$0 + 50_000])) }
+        var hasEnded = false
+        let client = stage.world.ask(1, .add(Self.parameters)) { _, reply in if case .end = reply { hasEnded = true } }
+        stage.world.send(1, client, [.file(name: "file")] + pieces)
+        stage.run(.seconds(15))
+        _ = try stage.ask(0, .unpin(root))
+        stage.run(.seconds(5))
         #expect(try pins(stage, 1, .shard).isEmpty && !hasEnded)
-        stage.world.send(1, clients[1], [.endOfFile, .end])
+        stage.world.send(1, client, [.endOfFile, .end])
         stage.run(.seconds(20))
         #expect(hasEnded)
         for peer in 0..<2 { #expect(try pins(stage, peer, .shard).count == 3 && pins(stage, peer, .clusterDAG).count == 1 && pins(stage, peer, .meta).count == 1) }
     }
 
-    /// Seed 80015: the shards of an add that failed are about to be removed, by a batch, when the same is added again. They are that one's.
+    /// Seed 80015: the shards of an add that failed have just been removed when the same is added again. They are that one's.
     @Test func aShardThatIsBeingRemoved() throws {
         let stage = Stage(peers: 1) { settings in
             AddingTests.embedded(&settings)

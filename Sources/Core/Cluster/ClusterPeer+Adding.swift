@@ -187,7 +187,7 @@ extension ClusterPeer {
     mutating func stopAdding(_ client: ClientID) {
         guard let adding = adds.remove(client) else { return }
         for (_, destination) in adding.transfer?.destinations ?? SortedMap() { cancel(destination.call) }
-        if let sharding = adding.sharding, sharding.stage != .pinningContent { dropShards(sharding.created) }
+        if let sharding = adding.sharding, sharding.stage != .pinningContent { takeBack(sharding.written) }
     }
 
     // MARK: Speed

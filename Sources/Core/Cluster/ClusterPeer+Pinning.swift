@@ -14,8 +14,8 @@ extension ClusterPeer {
     static let followerRefusal = ClientFailure(
         .failed, "this peer is configured to be in follower mode. Write operations are disabled")
 
-    /// CLU-01. The pin as it was written, or why not.
-    mutating func pin(_ request: Pin, without dead: [PeerID] = [], then: @escaping Then<Outcome<Pin>>) {
+    /// CLU-01. The pin as it was written, or why not. Who adds it as a part of something can take it back.
+    mutating func pin(_ request: Pin, without dead: [PeerID] = [], partOf adder: ClientID? = nil, then: @escaping Then<Outcome<Pin>>) {
         if settings.isFollower { return then(&self, .failure(Self.followerRefusal)) }
         if let source = request.options.pinUpdate, source != request.cid {
             return updatePin(from: source, request, then: then)
@@ -27,7 +27,7 @@ extension ClusterPeer {
             if pin.type != .meta, (pin.allocations ?? []).isEmpty {
                 pin.allocations = try allocations(for: pin, current: existing?.allocations ?? [], without: dead)
             }
-            write(pin, then: then)
+            write(pin, partOf: adder, then: then)
         } catch {
             then(&self, .failure(error))
         }
@@ -197,12 +197,16 @@ extension ClusterPeer {
         repeat { cursor = pins(from: cursor, bytes: 1 << 20, damages: &damages) { body($1) } } while cursor != nil
     }
 
-    mutating func write(_ pin: Pin, then: @escaping Then<Outcome<Pin>>) {
+    mutating func write(_ pin: Pin, partOf adder: ClientID? = nil, then: @escaping Then<Outcome<Pin>>) {
         let id = OperationID(number())
         writes[id] = { peer, failure in
             then(&peer, failure.map { .failure(ClientFailure($0.description)) } ?? .success(pin))
         }
-        withReplica { $0.put(pin.cid.stateKey, pin.protobuf, id, now: $1.now, effects: &$2) }
+        let (key, value) = (pin.cid.stateKey, pin.protobuf)
+        guard let adder else { return withReplica { $0.put(key, value, id, now: $1.now, effects: &$2) } }
+        var block: Multihash?
+        withReplica { block = $0.putAtOnce(key, value, id, now: $1.now, effects: &$2) }
+        if let block { adds[adder]?.sharding?.written.append(WrittenPart(cid: pin.cid, block: block)) }
     }
 
     mutating func erase(_ pin: Pin, then: @escaping Then<Outcome<Pin>>) {

@@ -26,9 +26,15 @@ extension ClusterPeer {
         var maker: ShardMaker
         var stage = Stage.filling
         /// Shards that are pinned, or about to be, and the list of them: as they were asked for.
-        var pinned = SortedMap<CID, Pin>()
-        /// Those of them whose pins were not there before: removed again if the add fails.
-        var created: [CID] = []
+        var parts: [Pin] = []
+        /// What this add has written of them: taken back if it fails.
+        var written: [WrittenPart] = []
+    }
+
+    /// A part of what is added, and the block that has set its key.
+    struct WrittenPart: Sendable {
+        let cid: CID
+        let block: Multihash
     }
 
     /// Nothing more is sent until a shard is pinned.
@@ -92,15 +98,7 @@ extension ClusterPeer {
     private mutating func pinShard(
         _ shard: FinishedShard, _ allocations: [PeerID], _ parameters: AddParameters, _ client: ClientID
     ) {
-        let isNew = !isPinned(shard.root), pin = shard.pin(parameters.options, allocations: allocations)
-        adds[client]?.sharding?.pinned[shard.root] = pin
-        pinUnlessTold(pin, parameters) { cluster, outcome in
-            guard cluster.adds[client] != nil else {  // it has failed meanwhile
-                if isNew, case .success = outcome { cluster.dropShards([shard.root]) }
-                return
-            }
-            if case .failure(let failure) = outcome { return cluster.failAdding(client, failure) }
-            if isNew { cluster.adds[client]?.sharding?.created.append(shard.root) }
+        pinPart(shard.pin(parameters.options, allocations: allocations), parameters, client) { cluster in
             cluster.turn.effects.append(.reply(client, .item(.added(shard.output(allocations: allocations)))))
             cluster.adds[client]?.sharding?.stage = .filling
             cluster.workOff(client)
@@ -111,67 +109,54 @@ extension ClusterPeer {
     /// The list is pinned everywhere, block by block; the content itself is an entry of the pinset that nobody pins.
     private mutating func pinList(_ list: ClusterDAG, _ parameters: AddParameters, _ client: ClientID) {
         turn.effects.append(.reply(client, .item(.added(list.output(parameters.options)))))
-        let pin = list.pin(parameters.options)
-        let isNew = !isPinned(pin.cid)
-        adds[client]?.sharding?.pinned[pin.cid] = pin
-        pinUnlessTold(pin, parameters) { cluster, outcome in
-            guard let sharding = cluster.adds[client]?.sharding else {
-                if isNew, case .success = outcome { cluster.dropShards([pin.cid]) }
-                return
-            }
-            if case .failure(let failure) = outcome { return cluster.failAdding(client, failure) }
-            if isNew { cluster.adds[client]?.sharding?.created.append(pin.cid) }
-            cluster.pinContent(list.metaPin(parameters.options), of: Array(sharding.pinned.values), parameters, client)
+        pinPart(list.pin(parameters.options), parameters, client) { cluster in
+            guard let parts = cluster.adds[client]?.sharding?.parts else { return }
+            cluster.pinContent(list.metaPin(parameters.options), of: parts[...], parameters, client)
         }
     }
 
-    /// The content, when all its parts are in the pinset: another peer's add of the same may have failed, and taken some of them along.
-    private mutating func pinContent(_ content: Pin, of parts: [Pin], _ parameters: AddParameters, _ client: ClientID) {
-        if !parameters.noPin, let next = parts.firstIndex(where: { !isPinned($0.cid) }) {
-            return pin(parts[next]) { cluster, outcome in
-                guard cluster.adds[client] != nil else {  // it has failed meanwhile
-                    if case .success = outcome { cluster.dropShards([parts[next].cid]) }
-                    return
-                }
-                if case .failure(let failure) = outcome { return cluster.failAdding(client, failure) }
-                cluster.adds[client]?.sharding?.created.append(parts[next].cid)
-                cluster.pinContent(content, of: Array(parts[(next + 1)...]), parameters, client)
-            }
+    /// A part of the content. What another add of the same has pinned is that one's, and stays that one's.
+    private mutating func pinPart(
+        _ part: Pin, _ parameters: AddParameters, _ client: ClientID, then: @escaping @Sendable (inout ClusterPeer) -> Void
+    ) {
+        if parameters.noPin { return then(&self) }
+        adds[client]?.sharding?.parts.append(part)
+        pin(part, partOf: client) { cluster, outcome in
+            guard cluster.adds[client] != nil else { return }  // it has failed meanwhile, and was taken back
+            if case .failure(let failure) = outcome { return cluster.failAdding(client, failure) }
+            then(&cluster)
         }
-        let created = adds[client]?.sharding?.created ?? []
+    }
+
+    /// The content, when all its parts are in the pinset: somebody may have unpinned the same, and taken some of them along.
+    private mutating func pinContent(_ content: Pin, of parts: ArraySlice<Pin>, _ parameters: AddParameters, _ client: ClientID) {
+        if let next = parts.firstIndex(where: { !isPinned($0.cid) }) {
+            return pinPart(parts[next], parameters, client) { $0.pinContent(content, of: parts[(next + 1)...], parameters, client) }
+        }
+        let written = adds[client]?.sharding?.written ?? []
         adds[client]?.sharding?.stage = .pinningContent
-        pinUnlessTold(content, parameters) { cluster, outcome in
+        let end: Then<Outcome<Pin>> = { cluster, outcome in
             let isAwaited = cluster.adds.remove(client) != nil
-            if case .failure = outcome { cluster.dropShards(created) }
+            if case .failure = outcome { cluster.takeBack(written) }
             if isAwaited { cluster.reply(client, outcome.map { _ in [] }) }
         }
+        parameters.noPin ? end(&self, .success(content)) : pin(content, then: end)
     }
 
-    private mutating func pinUnlessTold(_ pin: Pin, _ parameters: AddParameters, then: @escaping Then<Outcome<Pin>>) {
-        if parameters.noPin { return then(&self, .success(pin)) }
-        self.pin(pin, then: then)
-    }
-
-    /// An add that failed leaves no shards behind: nobody could unpin them (CLU-09). What another add of the same content has pinned as
-    /// well is that one's from now on.
-    mutating func dropShards(_ cids: [CID]) {
-        for cid in cids {
-            guard let other = adds.first(where: { $0.value.sharding?.pinned[cid] != nil }) else { dropShard(cid); continue }
-            if other.value.sharding?.stage != .pinningContent { adds[other.key]?.sharding?.created.append(cid) }
+    /// An add that failed leaves no shards behind: nobody could unpin them (CLU-09). What another add of the same content has written stays
+    /// (seed 453).
+    mutating func takeBack(_ parts: [WrittenPart]) {
+        for part in parts {
+            let id = OperationID(number())
+            writes[id] = { cluster, failure in
+                guard let failure else { return }
+                cluster.note(.error, "adder", "removing \(part.cid), a shard of an add that failed: \(failure.description)")
+            }
+            withReplica { $0.takeBack(part.cid.stateKey, setBy: part.block, id, now: $1.now, effects: &$2) }
         }
     }
 
-    private mutating func dropShard(_ cid: CID) {
-        // Its pin may wait in a batch, and be in no state yet (seed 800176).
-        let held = storedPin(cid)
-        guard replica.pendingPresence(of: cid.stateKey) ?? (held?.type == .shard || held?.type == .clusterDAG) else { return }
-        erase(held ?? Pin(cid: cid)) { cluster, outcome in
-            guard case .failure(let failure) = outcome else { return }
-            cluster.note(.error, "adder", "removing \(cid), a shard of an add that failed: \(failure.message)")
-        }
-    }
-
-    /// Or will be, when what waits in a batch is written; or is, and will not be (seed 80015).
+    /// Or will be, when what waits is written; or is, and will not be.
     private mutating func isPinned(_ cid: CID) -> Bool { replica.pendingPresence(of: cid.stateKey) ?? (storedPin(cid) != nil) }
 
     // MARK: Removing

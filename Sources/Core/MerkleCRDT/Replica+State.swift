@@ -355,6 +355,11 @@ extension StoredBlock {
         return tombstones.contains { tombstone($0)?.name == sought } ? false : nil
     }
 
+    func removes(_ key: String, of block: Multihash) -> Bool {
+        let sought = StoredName(key.utf8)
+        return tombstones.contains { tombstone($0).map { $0.name == sought && $0.target == block } ?? false }
+    }
+
     var keys: [String] {
         elements.map { name($0).string } + tombstones.compactMap { tombstone($0)?.name.string }
     }

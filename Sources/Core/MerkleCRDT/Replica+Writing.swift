@@ -41,17 +41,21 @@ extension Replica {
         switch change {
         case .put(let key, let value): return .put(key: key, value: value)
         case .delete(let key):
-            let name = StoredName(key.utf8)
-            let known = try store.known(name).key
-            var blocks = try store.blocks(of: known).map { StoredBlock.multihash($0) }
-            // What is on its way into the log was accepted before, and goes as well.
-            let hash = name.hash
-            for (_, _, item) in inFlight {
-                guard case .block(let block, _, _, true) = item, !blocks.contains(block.hash) else { continue }
-                if block.elements.contains(where: { $0.hash == hash && block.name($0) == name }) { blocks.append(block.hash) }
-            }
-            return .delete(key: key, blocks: blocks)
+            return .delete(key: key, blocks: try blocks(setting: key))
         }
+    }
+
+    /// The blocks that set a key, and what they have set nobody has removed, nor is about to.
+    private mutating func blocks(setting key: String) throws(LogError) -> [Multihash] {
+        let name = StoredName(key.utf8), hash = name.hash
+        let known = try store.known(name).key
+        var blocks = try store.blocks(of: known).map { StoredBlock.multihash($0) }
+        // What is on its way into the log was accepted before, and goes as well.
+        for (_, _, item) in inFlight {
+            guard case .block(let block, _, _, true) = item, !blocks.contains(block.hash) else { continue }
+            if block.elements.contains(where: { $0.hash == hash && block.name($0) == name }) { blocks.append(block.hash) }
+        }
+        return blocks
     }
 
     private mutating func logOperation(_ id: OperationID, _ change: Change, _ now: Now, _ effects: inout [Effect]) {
@@ -140,12 +144,44 @@ extension Replica {
     /// Writes several changes as one batch, at once: `finished` says when all of it is durable.
     package mutating func write(_ changes: [BatchChange], _ id: OperationID, now: Now, effects: inout [Effect]) {
         guard !changes.isEmpty else { return effects.append(.finished(id, nil)) }
+        if isStopping { return effects.append(.finished(id, .stopping)) }
         guard isOpen else { return effects.append(.finished(id, .opening(percent: openingPercent))) }
         var resolved: [Change] = []
         do throws(LogError) { for change in changes { resolved.append(try self.resolved(change)) } } catch {
             return effects.append(.finished(id, .log("\(error)")))
         }
         writeAtOnce(resolved, id, &effects)
+    }
+
+    /// Sets a key at once, in a block of its own, whatever waits in a batch. By that block it can be taken back; none if it cannot be written:
+    /// `finished` says why.
+    package mutating func putAtOnce(_ key: String, _ value: Bytes, _ id: OperationID, now: Now, effects: inout [Effect]) -> Multihash? {
+        let before = inFlight.last?.sequence
+        write([.put(key: key, value: value)], id, now: now, effects: &effects)
+        guard let last = inFlight.last, last.sequence != before, case .block(let block, _, _, true) = last.what else { return nil }
+        return block.hash
+    }
+
+    /// Takes back what was set by that block: what others have set the same key to, before or since, stays.
+    package mutating func takeBack(_ key: String, setBy block: Multihash, _ id: OperationID, now: Now, effects: inout [Effect]) {
+        if isStopping { return effects.append(.finished(id, .stopping)) }
+        guard isOpen else { return effects.append(.finished(id, .opening(percent: openingPercent))) }
+        do throws(LogError) {
+            let isThere = try blocks(setting: key).contains(block) && !isRemoving(key, of: block)
+            isThere ? writeAtOnce([.delete(key: key, blocks: [block])], id, &effects) : effects.append(.finished(id, nil))
+        } catch { effects.append(.finished(id, .log("\(error)"))) }
+    }
+
+    /// A removal of it is accepted, or on its way into the log.
+    private func isRemoving(_ key: String, of block: Multihash) -> Bool {
+        func removes(_ change: Change) -> Bool { if case .delete(key, let blocks) = change { blocks.contains(block) } else { false } }
+        return batch.contains { removes($0.change) } || inFlight.contains {
+            switch $0.what {
+            case .operation(_, let accepted): removes(accepted.change)
+            case .block(let own, _, _, true): own.removes(key, of: block)
+            case .block, .flag: false
+            }
+        }
     }
 
     /// Removes many keys at once, each once: `finished` says when all of it is durable.
