@@ -171,8 +171,10 @@ package final class Drill {
     }
     private func askToRemove() {
         guard question == nil, members[0].replica?.isOpen == true else { return }
-        let cids = choices.sample(Array(contents.prefix(Drill.contentsPerMember)), 1 + choices.below(6))
-        say("looks up \(cids.count)")
+        // What the third pins is his to change meanwhile.
+        let isForeign = !foreign.isEmpty && choices.chance(1, in: 2)
+        let cids = choices.sample(isForeign ? foreignContents : Array(contents.prefix(Drill.contentsPerMember)), 1 + choices.below(6))
+        say("looks up \(cids.count)\(isForeign ? " of another's" : "")")
         act(0) { [self] replica, _, effects in question = (cids, replica.ask(cids, effects: &effects)) }
     }
     /// What was looked up is removed, when nothing else is being written of it: as many writes go.
@@ -183,7 +185,8 @@ package final class Drill {
         act(0) { [self] replica, now, effects in
             do throws(LogError) {
                 let found = try replica.removals(asked).filter { $0.removal != nil }
-                let id = wish(0, found.map { (cids[$0.number], nil) }, "unpins \(found.count) at once")
+                let own = found.map { cids[$0.number] }.filter { !foreignContents.contains($0) }
+                let id = wish(0, own.map { ($0, nil) }, "unpins \(found.count) at once")
                 replica.remove(found.compactMap(\.removal), id, now: now, effects: &effects)
             } catch { replica.onUnreadable(error, now: now, effects: &effects) }
         }

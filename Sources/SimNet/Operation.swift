@@ -107,13 +107,23 @@ extension Operation {
 // MARK: Drawing
 
 extension Operation {
+    /// What is rare in one run and common in another.
+    private struct Habits {
+        /// Of a hundred pins so many have each word.
+        let rates: [Int]
+        /// Most is added in shards, more than once and by way of several peers: one add takes back what another needs.
+        let addsInShards: Bool
+    }
+
     /// Draws the workload of a run. Kinds and options are weighted anew for each run, so that some are rare in one and common in
     /// another.
     static func workload(_ options: RunOptions, _ tape: Tape, count: Int) -> [Operation] {
         var swarm = tape.stream(.swarm)
+        var rarely = tape.stream(.swarm, 1)
+        let addsInShards = !options.isEmbedded && options.boots == 0 && rarely.chance(1, in: 8)
         let weights = OperationKind.allCases.map { kind -> Int in
             if options.isEmbedded && [.pinAll, .unpinAll, .pinPath, .unpinPath].contains(kind) { return 0 }
-            if kind == .add { return options.isEmbedded ? 60 : [0, 0, 6, 20][swarm.below(4)] }
+            if kind == .add { return options.isEmbedded ? 60 : addsInShards ? 40 : [0, 0, 6, 20][swarm.below(4)] }
             let weight = [0, 1, 3, 8][swarm.below(4)]
             switch kind {
             case .pin: return 40 + weight * 6
@@ -126,6 +136,7 @@ extension Operation {
             let rate = [0, 0, 6, 12, 30][swarm.below(5)]
             return word == "expire" && options.expiresOften ? 30 : word == "direct" && options.ipfsPace > 1 ? max(12, rate) : rate
         }
+        let habits = Habits(rates: rates, addsInShards: addsInShards)
         let bursts = swarm.below(4)
         let total = weights.reduce(0, +)
         let peers = options.peers + (options.hasOutsider ? 1 : 0)
@@ -142,7 +153,7 @@ extension Operation {
             if options.isEmbedded && adds.isEmpty { kind = .add }
             let span = choices.span(.zero, options.workloadLength)
             var one = Operation(number: number, at: span, peers: [choices.below(peers)], kind: kind)
-            one.shape(options, adds, rates, &choices)
+            one.shape(options, adds, habits, &choices)
             // Often several at once: values of one height meet, and who removes the same upon the same heads makes the same block.
             if (kind == .pin || kind == .unpin), choices.chance(bursts, in: 8) { one.peers = options.boots > 0 ? Array(choices.permuted(Array(0..<peers)).prefix(8)) : Array(0..<peers) }
             if kind == .add { adds.append(number) }
@@ -152,7 +163,7 @@ extension Operation {
             var last = one
             for place in 1...3 {
                 var more = tape.stream(.workload, 1 << 41 | UInt64(number), UInt64(place))
-                guard let echo = last.echo(10_000 * place + number, options, adds, rates, &more) else { break }
+                guard let echo = last.echo(10_000 * place + number, options, adds, habits, &more) else { break }
                 drawn.append(echo)
                 last = echo
             }
@@ -163,8 +174,8 @@ extension Operation {
 
     /// Another write of the same content: one overtakes the other, both are in one batch, or the second comes when work on the first
     /// has just begun. What expires is given longer, at the last moment or too late.
-    private func echo(_ number: Int, _ options: RunOptions, _ adds: [Int], _ rates: [Int], _ choices: inout Choices) -> Operation? {
-        if kind == .add { return removal(number, options, &choices) }
+    private func echo(_ number: Int, _ options: RunOptions, _ adds: [Int], _ habits: Habits, _ choices: inout Choices) -> Operation? {
+        if kind == .add { return removal(number, options, habits, &choices) }
         let lasts = Words(words).number("expire").flatMap { $0 > 0 ? $0 : nil }
         let isRenewal = lasts != nil && choices.chance(options.expiresOften ? 7 : 4, in: 8)
         // What is looked up for a removal is out of date when another peer has added meanwhile, which a slow disk leaves time for.
@@ -174,7 +185,7 @@ extension Operation {
         guard kind.isWrite, !contents.isEmpty, isRenewal || isContested || isTurned || choices.chance(options.echoes, in: 8) else { return nil }
         let kinds: [OperationKind] = options.isEmbedded ? [.pin, .unpin] : [.pin, .pin, .pin, .unpin, .unpin, .pinAll, .unpinAll]
         var echo = Operation(number: number, at: at, peers: peers, kind: kinds[choices.below(kinds.count)])
-        echo.shape(options, adds, rates, &choices)
+        echo.shape(options, adds, habits, &choices)
         if echo.kind == .pinAll || echo.kind == .unpinAll { echo.contents = contents + echo.contents.filter { !contents.contains($0) } }
         else { echo.contents = [contents[choices.below(contents.count)]] }
         if choices.chance(1, in: 2) { echo.peers = [choices.below(options.peers)] }
@@ -197,22 +208,22 @@ extension Operation {
     }
 
     /// What was added in shards has parts that go with it.
-    private func removal(_ number: Int, _ options: RunOptions, _ choices: inout Choices) -> Operation? {
+    private func removal(_ number: Int, _ options: RunOptions, _ habits: Habits, _ choices: inout Choices) -> Operation? {
         guard words.contains("shard"), choices.chance(3, in: 4) else { return nil }
-        if choices.chance(1, in: 2) { return again(number, options, &choices) }
+        if choices.chance(habits.addsInShards ? 3 : 2, in: 4) { return again(number, options, habits, &choices) }
         var removal = Operation(number: number, at: at + choices.span(.seconds(1), .seconds(60)), peers: peers, kind: .unpin, contents: [added(self.number, options)])
         if choices.chance(1, in: 2) { removal.peers = [choices.below(options.peers)] }
         return removal.at < options.workloadLength ? removal : nil
     }
 
     /// The same file once more: what another add has made is not taken back when one fails.
-    private func again(_ number: Int, _ options: RunOptions, _ choices: inout Choices) -> Operation? {
+    private func again(_ number: Int, _ options: RunOptions, _ habits: Habits, _ choices: inout Choices) -> Operation? {
         // Often while the first is under way.
         let pause = choices.chance(1, in: 2) ? choices.span(.milliseconds(1), .seconds(4)) : choices.span(.seconds(1), .seconds(60))
         var again = Operation(number: number, at: at + pause, peers: peers, kind: .add)
         again.words = words.filter { $0 != "break-off" && !$0.hasPrefix("same=") } + ["same=\(self.number)"]
-        if choices.chance(1, in: 4) { again.peers = [choices.below(options.peers)] }
-        if choices.chance(words.contains("break-off") ? 1 : 2, in: 3) { again.words.append("break-off") }
+        if choices.chance(habits.addsInShards ? 2 : 1, in: 4) { again.peers = [choices.below(options.peers)] }
+        if choices.chance(words.contains("break-off") && !habits.addsInShards ? 1 : 2, in: 3) { again.words.append("break-off") }
         return again.at < options.workloadLength ? again : nil
     }
 
@@ -253,7 +264,7 @@ extension Operation {
         contents = contents.filter { $0 % options.peers == home }
     }
 
-    private mutating func shape(_ options: RunOptions, _ adds: [Int], _ rates: [Int], _ choices: inout Choices) {
+    private mutating func shape(_ options: RunOptions, _ adds: [Int], _ habits: Habits, _ choices: inout Choices) {
         func content(_ choices: inout Choices) -> Int {
             if options.isEmbedded { return adds.isEmpty ? 0 : adds[choices.below(adds.count)] }
             if !adds.isEmpty, choices.chance(1, in: 6) { return added(adds[choices.below(adds.count)], options) }
@@ -265,7 +276,7 @@ extension Operation {
             contents = [content(&choices)]
             // An update keeps its source's name where it gets none.
             words = choices.chance(1, in: 10) ? [] : ["name=n\(number)"]
-            for (word, rate) in zip(Words.pinWords.dropFirst(), rates.dropFirst()) where choices.chance(rate, in: 100) {
+            for (word, rate) in zip(Words.pinWords.dropFirst(), habits.rates.dropFirst()) where choices.chance(rate, in: 100) {
                 if let drawn = Operation.word(word, options, &choices, content) { words.append(drawn) }
             }
             if choices.chance(1, in: 4), !words.contains(where: { $0.hasPrefix("min=") || $0.hasPrefix("max=") }) { words += ["min=-1", "max=-1"] }
@@ -278,10 +289,10 @@ extension Operation {
                 if let drawn = Operation.word(word, options, &choices, content) { words.append(drawn) }
             }
         case .add:
-            let isSharded = choices.chance(2, in: 9)
+            let isSharded = choices.chance(habits.addsInShards ? 8 : 2, in: 9)
             // Larger than a window, where that is small.
             let often = isSharded ? 5 : options.limits.uploadWindow > 0 ? 3 : 1
-            words = ["bytes=\(choices.chance(often, in: 10) ? 100_000 : choices.below(4000))", "chunk=512"]
+            words = ["bytes=\(choices.chance(often, in: 10) ? 100_000 : choices.below(4000))", habits.addsInShards ? "chunk=4096" : "chunk=512"]
             for word in ["local", "raw", "v1", "trickle", "wrap", "no-pin", "folder"] where choices.chance(word == "raw" ? 4 : 1, in: 9) { words.append(word) }
             // What is broken off after its first shards have been pinned leaves nothing behind.
             if choices.chance(isSharded ? 3 : 1, in: 9) { words.append("break-off") }

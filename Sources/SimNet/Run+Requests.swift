@@ -43,6 +43,10 @@ extension Run {
             noteViews(of: index)
             checkRestart(index, process)
         }
+        switch input {
+        case .exchange(.end(let id, _)), .exchange(.failed(let id, _)): oracles.pinning[index]?.removeValue(forKey: id)
+        default: break
+        }
         var ended: [Pinning] = []
         for case .exchange(let effect) in effects {
             switch effect {
@@ -105,7 +109,7 @@ extension Run {
             guard let cid = content(number), let info = process.machine.tracker.settledStatus(of: cid, pin: nil, now: reading),
                 info.short.status == .pinError || info.short.status == .pinning || info.short.status == .pinQueued
             else { continue }
-            if isTold, !judgeTracked(info, index, process) { return }
+            if isTold, !judgeTracked(info, index, process) || !judgeDepth(info, index, process) { return }
             if !isTold { oracles.stale[index]?[cid] = nil }
             judgeFailureTime(info, index, reading.wall)
             // Of this very pin: another that came between the two is tried anew (seed 5001867), and so is this one after it (seed 952453).
@@ -157,6 +161,17 @@ extension Run {
         let limit = plan.spoilsDisks ? Run.staleMax + process.peer.settings.recoverInterval : Run.staleMax
         guard world.now - since > limit.nanoseconds else { return true }
         world.fail(.truth, "\(world.name(index)) tells of \(info.cid) that it is \(info.short.status.text) as \(info.name), and its pinset has long had it as \(pin.options.name)")
+        return false
+    }
+
+    /// INTENT: what IPFS is at is the pin that the tracker has been told of, as deep as that says.
+    private func judgeDepth(_ info: PinInfo, _ index: Int, _ process: Process) -> Bool {
+        guard info.short.status == .pinning, let pin = try? process.machine.readPin(info.cid), pin.timestamp == info.created, pin.options.name == info.name,
+            let under = oracles.pinning[index]?.values.filter({ $0.cid == info.cid }), !under.isEmpty
+        else { return true }
+        oracles.judged += 1
+        guard under.allSatisfy({ $0.isRecursive != (pin.maxDepth != 0) }) else { return true }
+        world.fail(.intent, "\(world.name(index)) has its IPFS daemon pin \(info.cid) \(pin.maxDepth == 0 ? "with all below it" : "alone"), and its pinset has it otherwise")
         return false
     }
 

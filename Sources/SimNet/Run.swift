@@ -155,6 +155,7 @@ package final class Run {
         guard let drill = Drill.series(world.tape, steps: options.drill).last else { return }
         for line in drill.failure == nil ? drill.lines.suffix(1) : drill.lines[...] { world.note(nil, "a replica alone: \(line)") }
         if let (oracle, text) = drill.failure { world.fail(oracle, text) }
+        if let (oracle, text) = IndexDrill.failure(world.tape, steps: options.drill) { world.fail(oracle, text) }
     }
 
     /// The run as something to look at, before its first entry.

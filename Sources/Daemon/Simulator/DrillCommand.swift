@@ -1,4 +1,4 @@
-// `drill`: a replica alone, seed after seed.
+// `drill`: a replica alone, and an index, seed after seed.
 
 import Foundation
 import Kernel
@@ -13,7 +13,7 @@ func drill(_ arguments: inout Arguments) {
     for seed in first..<first + count {
         let drills = Drill.series(Tape(seed: seed), steps: steps)
         crashes += drills.reduce(0) { $0 + $1.crashes }
-        guard let drill = drills.last, let (oracle, text) = drill.failure else { continue }
+        guard let drill = drills.last, let (oracle, text) = drill.failure ?? IndexDrill.failure(Tape(seed: seed), steps: steps) else { continue }
         failures += 1
         for line in drill.lines.suffix(30) where failures == 1 { print("  \(line)") }
         print("seed \(seed) FAILED: \(oracle.rawValue): \(text)")

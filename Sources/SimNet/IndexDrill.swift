@@ -1,0 +1,119 @@
+// The index of a replica alone, against what was put into it: tables become runs and are merged at any time, while answers to questions of
+// every age are still in use. A run of a whole cluster seldom has an answer outlived by as many tables as it takes.
+
+import Kernel
+import Seams
+import Storage
+
+package struct IndexDrill {
+    private var failure: (oracle: Oracle, text: String)?
+    private var index: Index
+    private let disk = SimDisk()
+    private var jobs: [Job] = []
+    private var choices: Choices
+    private var step = 0
+    /// By the number of a hash, the places that are there.
+    private var held = [SortedSet<UInt64>](repeating: SortedSet(), count: keys)
+    /// What was found once, of every hash.
+    private var seen: [[KnownKey]] = []
+
+    private static let keys = 12
+    private static let seenMax = 4
+
+    /// What went wrong in so many steps.
+    package static func failure(_ tape: Tape, steps: Int) -> (oracle: Oracle, text: String)? {
+        var drill = IndexDrill(tape)
+        drill.run(steps)
+        return drill.failure
+    }
+
+    private init(_ tape: Tape) {
+        choices = tape.stream(.drill, 1 << 40)
+        var settings = IndexSettings()
+        (settings.tableEntries, settings.fanOut) = (1 + choices.below(9), 2 + choices.below(3))
+        index = Index(folder: "x", owner: 9, reader: disk, settings: settings)
+    }
+
+    private mutating func run(_ steps: Int) {
+        for _ in 0..<steps where failure == nil {
+            step += 1
+            take()
+            for known in seen { for key in [step % IndexDrill.keys, choices.below(IndexDrill.keys)] { compare(key, known[key]) } }
+        }
+        for known in seen.map(Optional.some) + [nil] { for key in 0..<IndexDrill.keys { compare(key, known?[key]) } }
+    }
+
+    private static func hash(_ key: Int) -> UInt64 { mix([UInt8(key)], seed: 3).high >> 16 }
+    private static func word(_ place: UInt64) -> IndexWord { IndexWord(kind: 1, LogAddress(raw: place)) }
+
+    private mutating func take() {
+        let key = choices.below(IndexDrill.keys), hash = IndexDrill.hash(key)
+        switch choices.below(16) {
+        case 0..<4:
+            index.put(hash, IndexDrill.word(UInt64(step)))
+            held[key].insert(UInt64(step))
+        case 4..<8:
+            guard let place = held[key].first else { return }
+            index.erase(hash, IndexDrill.word(place))
+            held[key].remove(place)
+        case 8:
+            guard index.wantsFreeze else { return }
+            act { [step] index, effects in index.freeze(at: LogAddress(raw: UInt64(step)), state: { [[1]] }, effects: &effects) }
+        case 9: keep((0..<IndexDrill.keys).compactMap { try? KnownKey(generation: index.generation, words: index.words(IndexDrill.hash($0))) })
+        case 10: jobs.append(index.lookup(IndexDrill.keys, hash: { IndexDrill.hash($0) }, kind: 9) { _, _, _ in nil })
+        default: endOne()
+        }
+    }
+
+    private mutating func keep(_ known: [KnownKey]) {
+        guard known.count == IndexDrill.keys else { return fail("what it holds cannot be read") }
+        if seen.count == IndexDrill.seenMax { seen.remove(at: choices.below(seen.count)) }
+        seen.append(known)
+    }
+
+    /// One of the jobs that are under way, whichever.
+    private mutating func endOne() {
+        guard !jobs.isEmpty else { return }
+        var job = jobs.remove(at: choices.below(jobs.count))
+        do throws(LogError) {
+            while true {
+                var effects: [DiskEffect] = []
+                let outcome = try job.advance(reader: disk, effects: &effects)
+                for effect in effects { if case .sync(let name, _) = effect { _ = disk.endSync(disk.beginSync(name)) } else { disk.apply(effect) } }
+                guard let outcome else { continue }
+                switch outcome {
+                case .done(let run): return act { $0.onJob(job.number, run, effects: &$1) }
+                case .found(let looked):
+                    let none = KnownKey(generation: looked.generation, words: [])
+                    return keep((0..<IndexDrill.keys).map { key in looked.found.first { $0.number == key }?.key ?? none })
+                case .failed(let error): return fail("\(error)")
+                }
+            }
+        } catch { fail("\(error)") }
+    }
+
+    private mutating func act(_ body: (inout Index, inout [Index.Effect]) -> Void) {
+        var effects: [Index.Effect] = []
+        body(&index, &effects)
+        for effect in effects {
+            switch effect {
+            case .disk(.sync(let name, let ticket)):
+                _ = disk.endSync(disk.beginSync(name))
+                act { _ = $0.onDisk(.synced(ticket), effects: &$1) }
+            case .disk(let effect): disk.apply(effect)
+            case .job(let job): jobs.append(job)
+            }
+        }
+    }
+
+    /// What is there, whatever it was when the question was asked.
+    private mutating func compare(_ key: Int, _ known: KnownKey?) {
+        do throws(LogError) {
+            let words = SortedSet(try index.words(IndexDrill.hash(key), seen: known).map(\.address.raw))
+            guard words != held[key] else { return }
+            fail("of key \(key) it holds \(words.count) places, and \(held[key].count) were put in\(known.map { ", by what was seen in generation \($0.generation) of \(index.generation)" } ?? "")")
+        } catch { fail("\(error)") }
+    }
+
+    private mutating func fail(_ text: String) { if failure == nil { failure = (.refold, "an index alone, step \(step): \(text)") } }
+}
