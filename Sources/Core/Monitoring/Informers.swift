@@ -23,12 +23,19 @@ package struct Informers: Sendable {
         case publish(Metric)
     }
 
+    /// INF-08: what stands in for the TTL where there is nothing to publish.
+    private static let untoldTTL = Span.seconds(30)
+
     private let settings: InformerSettings
     private let me: PeerID
     private var pingAt: Instant?
     private var diskAt: Instant?
     private var tagsAt: Instant?
     private var pinQueueAt: Instant?
+    /// What IPFS was asked and has not answered yet. There is one question of each kind at a time, as upstream's loops
+    /// have it: where IPFS is down, one request a second goes out (IPFS-04), and these would hold up all others.
+    private var pingAskedAt: Instant?
+    private var isDiskAsked = false
     /// INF-02: reused while IPFS does not answer.
     private var lastIPFS = IPFSID()
 
@@ -39,8 +46,8 @@ package struct Informers: Sendable {
 
     /// At readiness, and whenever all metrics are to be published at once (Join, IPFS-60).
     package mutating func publishAll(now: Now) {
-        pingAt = now.monotonic
-        if settings.disk != nil { diskAt = now.monotonic }
+        if pingAskedAt == nil { pingAt = now.monotonic }
+        if settings.disk != nil, !isDiskAsked { diskAt = now.monotonic }
         if settings.tags != nil { tagsAt = now.monotonic }
         if settings.pinQueue != nil { pinQueueAt = now.monotonic }
     }
@@ -49,11 +56,11 @@ package struct Informers: Sendable {
 
     package mutating func onTime(now: Now, queued: Int, effects: inout [Effect]) {
         if let due = pingAt, due <= now.monotonic {
-            pingAt = now.monotonic + settings.pingInterval
+            (pingAt, pingAskedAt) = (nil, now.monotonic)
             effects.append(.needIPFSID)
         }
-        if let due = diskAt, due <= now.monotonic, let disk = settings.disk {
-            diskAt = now.monotonic + disk.ttl / 2  // INF-08
+        if let due = diskAt, due <= now.monotonic {
+            (diskAt, isDiskAsked) = (nil, true)
             effects.append(.needRepoStat)
         }
         if let due = tagsAt, due <= now.monotonic, let tags = settings.tags {
@@ -71,18 +78,19 @@ package struct Informers: Sendable {
 
     /// Nil: IPFS did not answer.
     package mutating func onIPFSID(_ id: IPFSID?, pinset: PinsetSummary?, now: Now, effects: inout [Effect]) {
+        pingAt = max(now.monotonic, (pingAskedAt ?? now.monotonic) + settings.pingInterval)
+        pingAskedAt = nil
         if let id, id.error.isEmpty { lastIPFS = id }
         let value = Informers.pingValue(peerName: settings.peerName, ipfs: lastIPFS, pinset: pinset)
         effects.append(.publish(metric("ping", value, weight: 0, ttl: settings.pingInterval * 2, now)))
     }
 
-    /// Nil: IPFS did not answer; nothing is published and the next try comes sooner.
+    /// Nil: IPFS did not answer.
     package mutating func onRepoStat(_ stat: IPFSRepoStat?, now: Now, effects: inout [Effect]) {
         guard let disk = settings.disk else { return }
-        guard let stat else {
-            diskAt = now.monotonic + disk.ttl / 4
-            return
-        }
+        isDiskAsked = false
+        diskAt = now.monotonic + Informers.untoldTTL / 2
+        guard let stat else { return }
         switch disk.metric {
         case .freespace:
             // A repository above its limit has no space, not 2^64 of it (bug zoo A07). Invalid metrics are not published.
@@ -93,6 +101,7 @@ package struct Informers: Sendable {
             let size = Int64(clamping: stat.repoSize)
             effects.append(.publish(metric("reposize", "\(size)", weight: -size, ttl: disk.ttl, now)))
         }
+        diskAt = now.monotonic + disk.ttl / 2
     }
 
     private func metric(

@@ -196,12 +196,41 @@ private let start = WallTime(seconds: 1_700_000_000)
         }
     }
 
-    @Test mutating func aSilentDaemonIsAskedAgainSooner() {
-        var machine = informers()
-        #expect(run(&machine, .minutes(1), stat: nil).allSatisfy { $0.1.name != "freespace" })
+    /// INF-08: upstream's 30 s stand in for the TTL of what was not published, whichever it is.
+    @Test mutating func aSilentDaemonIsAskedAgain() {
+        for ttl in [Span.seconds(5), .minutes(5)] {
+            var machine = informers { ($0.pingInterval, $0.disk, $0.tags, $0.pinQueue) = (.hours(1), (ttl, .freespace), nil, nil) }
+            #expect(run(&machine, .minutes(1), stat: nil).map(\.1.name) == ["ping"])
+            var effects: [Informers.Effect] = []
+            machine.onRepoStat(nil, now: now, effects: &effects)
+            #expect(machine.nextDeadline == now.monotonic + .seconds(15))
+        }
+    }
+
+    /// IPFS-04: a daemon that is down gets one request a second; what a peer asks for itself must not queue up before the others'.
+    @Test mutating func oneQuestionOfAKindIsOpen() {
+        var machine = informers { ($0.pingInterval, $0.disk) = (.seconds(2), (.seconds(5), .freespace)) }
         var effects: [Informers.Effect] = []
+        func step(_ machine: inout Informers, _ span: Span) {
+            now.monotonic = now.monotonic + span
+            machine.onTime(now: now, queued: 0, effects: &effects)
+        }
+        for _ in 0..<60 {
+            machine.publishAll(now: now)
+            step(&machine, .seconds(1))
+        }
+        let questions = effects.filter { if case .publish = $0 { false } else { true } }
+        #expect(questions == [.needIPFSID, .needRepoStat])
+        effects = []
+        machine.onIPFSID(nil, pinset: nil, now: now, effects: &effects)
+        step(&machine, .zero)
+        #expect(effects.last == .needIPFSID, "the next is overdue")
+        machine.onIPFSID(nil, pinset: nil, now: now, effects: &effects)
         machine.onRepoStat(nil, now: now, effects: &effects)
-        #expect(effects.isEmpty)
-        #expect(machine.nextDeadline.map { $0 <= now.monotonic + .milliseconds(7500) } == true)
+        effects = []
+        step(&machine, .milliseconds(1999))
+        #expect(!effects.contains(.needIPFSID))
+        step(&machine, .milliseconds(1))
+        #expect(effects.contains(.needIPFSID) && !effects.contains(.needRepoStat))
     }
 }
