@@ -57,25 +57,35 @@ extension RESTAPI {
     /// After the first line only the trailers can tell of it (REST-045, REST-101).
     mutating func fail(_ id: ServedID, _ failure: ClientFailure, _ effects: inout [Effect]) {
         guard let exchange = exchanges[id] else { return }
-        let body = RESTAPI.line(ErrorBody(code: failure.status, message: failure.message).json)
+        let body = RESTAPI.errorLine(failure.status, failure.message)
         switch exchange.shape {
-        case .one, .peerAdd: write(id, failure.status, apiHeaders, body, &effects)
+        case .one, .peerAdd: refuse(id, Refusal(failure.status, failure.message), &effects)
         case .stream where exchange.status == nil: write(id, failure.status, streamHeaders, body, &effects)
         case .stream:
             var trailers: HTTPFields = ["X-Stream-Error": ""]
             trailers.add("X-Stream-Error", RESTAPI.fieldValue(failure.message))
             end(id, trailers: trailers, &effects)
-        case .added: end(id, trailers: ["X-Stream-Error": RESTAPI.fieldValue(failure.message)], &effects)
-        case .addedList: write(id, failure.status, RESTAPI.addHeaders(apiHeaders), body, &effects)
+        case .added:
+            effects.append(.log(LogLine(.error, "adder", failure.message)))
+            end(id, trailers: ["X-Stream-Error": RESTAPI.fieldValue(failure.message)], &effects)
+        case .addedList:
+            effects.append(.log(LogLine(.error, "adder", failure.message)))
+            write(id, failure.status, RESTAPI.addHeaders(apiHeaders), body, &effects)
         }
     }
 
     // MARK: From here
 
-    mutating func refuse(_ id: ServedID, _ refusal: Refusal, _ effects: inout [Effect]) {
-        let body = ErrorBody(code: refusal.status, message: refusal.message).json
-        write(id, refusal.status, apiHeaders, RESTAPI.line(body), &effects)
+    /// The log tells of it too.
+    mutating func refuse(_ id: ServedID, _ refusal: Refusal, challenges: [String] = [], _ effects: inout [Effect]) {
+        var fields = apiHeaders
+        for challenge in challenges { fields.add("Www-Authenticate", challenge) }
+        let line = "sending error response: \(refusal.status): \(refusal.message)"
+        effects.append(.log(LogLine(.error, "restapi", line)))
+        write(id, refusal.status, fields, RESTAPI.errorLine(refusal.status, refusal.message), &effects)
     }
+
+    private static func errorLine(_ status: Int, _ message: String) -> Bytes { line(ErrorBody(code: status, message: message).json) }
 
     mutating func finishEmpty(_ id: ServedID, _ effects: inout [Effect]) { write(id, 204, apiHeaders, [], &effects) }
 

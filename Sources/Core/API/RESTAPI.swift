@@ -112,9 +112,7 @@ package struct RESTAPI: Sendable {
         switch authenticator.judge(request, path: target.path, at: now.wall) {
         case .admitted(let name): user = name
         case .denied(let challenges, let message):
-            var fields = apiHeaders
-            for challenge in challenges { fields.add("Www-Authenticate", challenge) }
-            return write(id, 401, fields, RESTAPI.line(ErrorBody(code: 401, message: message).json), &effects)
+            return refuse(id, Refusal(401, message), challenges: challenges, &effects)
         }
         if CORS.isPreflight(request) {
             let response = cors.preflight(request)

@@ -191,13 +191,31 @@ import Testing
     @Test func everyAnswerLeavesALine() {
         var harness = APIHarness()
         _ = harness.ask("GET", "/nope?a=\"&b")
-        #expect(harness.log == ["127.0.0.1 - - [24/Nov/2026:00:30:00 +0000] \"GET /nope?a=\\\"&b HTTP/1.1\" 404 35"])
+        #expect(harness.log == ["sending error response: 404: not found", "127.0.0.1 - - [24/Nov/2026:00:30:00 +0000] \"GET /nope?a=\\\"&b HTTP/1.1\" 404 35"])
         harness.feed(ServedID(99), .request(HTTPRequest(method: "GET", target: "/health"), remote: "[::1]:80"))
         #expect(harness.log.last?.hasPrefix("::1 - - ") == true && harness.log.last?.hasSuffix(" 204 0") == true)
     }
 }
 
 @Suite struct AccessTests {
+
+    /// An operator sees which requests failed, and why. As upstream: a listing that fails before its first line leaves none.
+    @Test func errorsAreLogged() {
+        func lines(_ method: String, _ target: String, _ settings: RESTSettings = RESTSettings(), failing failure: ClientFailure? = nil) -> [String] {
+            var harness = APIHarness(settings)
+            _ = harness.send(method, target, target.hasPrefix("/add") ? ["Content-Type": "multipart/form-data; boundary=b"] : [:])
+            if let failure { harness.reply(.failed(failure)) }
+            return harness.log.filter { !$0.hasPrefix("127.0.0.1") }
+        }
+        #expect(lines("GET", "/pins/x").first?.hasPrefix("sending error response: 400: ") == true)
+        #expect(lines("GET", "/allocations/\(Self.text)", failing: ClientFailure(.notFound, "none")) == ["sending error response: 404: none"])
+        #expect(lines("POST", "/pins/\(Self.text)", failing: ClientFailure(.failed, "full")) == ["sending error response: 500: full"])
+        var settings = RESTSettings()
+        settings.credentials = ["a": "b"]
+        #expect(lines("GET", "/id", settings) == ["sending error response: 401: unauthorized: no auth provided"])
+        for target in ["/add", "/add?stream-channels=false"] { #expect(lines("POST", target, failing: ClientFailure(.failed, "cut")) == ["cut"]) }
+        for target in ["/pins", "/id/"] { #expect(lines("GET", target, failing: target == "/pins" ? ClientFailure(.failed, "x") : nil).isEmpty) }
+    }
     private func harness() -> APIHarness {
         var settings = RESTSettings()
         settings.credentials = ["alice": "wonder:land", "bob": "builder"]
