@@ -160,14 +160,18 @@ extension RESTAPI {
         do { parameters = try AddParameters(query: call.query, now: call.now.wall) } catch {
             throw Refusal(400, error.description)
         }
-        if !parameters.noPin { try call.checkKeptTexts() }
-        exchanges[id]?.upload = Upload(boundary: boundary, settings: settings)
         if parameters.streamChannels {
             var fields = RESTAPI.addHeaders(apiHeaders)
             fields.add("X-Chunked-Output", "1")
             fields.add("Trailer", "X-Stream-Error")
             writeHead(id, 200, fields, &effects)
         }
-        ask(id, .add(parameters), as: parameters.streamChannels ? .added : .addedList, &effects)
+        let shape = parameters.streamChannels ? Shape.added : .addedList
+        do throws(Refusal) { if !parameters.noPin { try call.checkKeptTexts() } } catch {
+            exchanges[id]?.shape = shape
+            return fail(id, ClientFailure(error.message), &effects)
+        }
+        exchanges[id]?.upload = Upload(boundary: boundary, settings: settings)
+        ask(id, .add(parameters), as: shape, &effects)
     }
 }
