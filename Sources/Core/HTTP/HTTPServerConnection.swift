@@ -196,6 +196,13 @@ package struct HTTPServerConnection: Sendable {
         reading = .ended
     }
 
+    /// As Go: who would send on for long after the answer is told that the connection closes.
+    private mutating func settleRest() {
+        guard case .body(let reader) = reading, reader.remaining >= settings.discardedBytesMax else { return }
+        keepsAlive = false
+        reading = .ended
+    }
+
     private mutating func endRequest(_ effects: inout [Effect]) {
         reading = .ended
         readBy = nil
@@ -278,6 +285,7 @@ package struct HTTPServerConnection: Sendable {
         if case .nothing = answering, isWhole { answering = .held(HTTPResponse(status: 200), []) }
         guard case .held(let response, let bytes) = answering else { return }
         settleContinue(status: response.status, &effects)
+        if isWhole { settleRest() }
         var fields = response.headers
         let isBodiless = response.status == 204 || response.status == 304 || response.status < 200
         if isBodiless {

@@ -178,6 +178,8 @@ struct BodyReader: Sendable {
     }
 
     var isEnded: Bool { if case .ended = state { true } else { false } }
+    /// What is still to come, where that is known.
+    var remaining: Int { if case .remaining(let count) = state { count } else { 0 } }
     /// Whether the end of the connection ends the body in order.
     var endsAtClose: Bool { if case .untilClose = state { true } else { isEnded } }
 

@@ -326,6 +326,21 @@ private let dateLine = "Date: Tue, 24 Nov 2026 22:39:27 GMT\r\n"
         #expect(wire.isClosed)
     }
 
+    /// As Go: of so much that nobody will read, the client hears at once.
+    @Test(arguments: [(256 << 10, true), ((256 << 10) - 1, false), (99_999_999, true)])
+    func whoWouldSendOnForLongIsToldThatTheConnectionCloses(length: Int, closes: Bool) {
+        var wire = Wire()
+        wire.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: \(length + 2)\r\n\r\nab")
+        wire.answer(.head(HTTPResponse(status: 400)), .body(Bytes("no".utf8)), .end(trailers: [:]))
+        #expect(wire.written.contains("Connection: close\r\n") == closes && wire.isClosed == closes)
+        #expect(wire.written.hasSuffix("\r\n\r\nno"))
+        // Not before the answer has ended: what reads on answers with the rest.
+        wire = Wire()
+        wire.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: \(length + 2)\r\n\r\nab")
+        wire.answer(.head(HTTPResponse(status: 200)), .body(Bytes("yes".utf8)))
+        #expect(!wire.isClosed && !wire.written.contains("Connection"))
+    }
+
     @Test func aPausedBodyWaits() {
         var wire = Wire()
         wire.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab")
