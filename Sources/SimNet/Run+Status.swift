@@ -108,8 +108,11 @@ extension Run {
                 && (pin.options.metadata ?? Metadata()) == (info.metadata ?? Metadata()) && pin.timestamp == info.created
         }
         if blocks.written[info.cid]?.contains(where: isThat) == true { return }
-        let isNone = info.name.isEmpty && (info.allocations ?? []).isEmpty && (info.origins ?? []).isEmpty && (info.metadata ?? Metadata()).isEmpty
-        if isNone, info.peers.contains(where: { $0.value.status.isAny(of: .ofUnpinning.union([.unpinned, .clusterError])) }) { return }
+        let isBare = (info.allocations ?? []).isEmpty && (info.origins ?? []).isEmpty && (info.metadata ?? Metadata()).isEmpty
+        // Of one pin that nobody has a word about, the name is told, if it is still known.
+        let isNamed = blocks.written[info.cid]?.contains { $0.options.name == info.name } == true
+        if isBare, isNamed, info.created.isUnset, info.peers.allSatisfy({ $0.value.status == .clusterError }) { return }
+        if isBare, info.name.isEmpty, info.peers.contains(where: { $0.value.status.isAny(of: .ofUnpinning.union([.unpinned, .clusterError])) }) { return }
         world.fail(.answer, "\(world.name(asked.peer)) tells of \(info.cid) as \(info.name), of \(info.created.unixNanoseconds), and nobody has ever written that: \(info)")
     }
 

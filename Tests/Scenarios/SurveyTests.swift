@@ -77,6 +77,17 @@ import Tracking
         #expect(failure?.message.hasPrefix("could not get pinset from IPFS: ") == true)
     }
 
+    /// As upstream, which fills in the rest from those who know something.
+    @Test func ofAPinThatNobodyHasAWordAboutTheNameIsTold() throws {
+        let stage = try stage(pins: 3)
+        let pinned = try #require(infos(try stage.ask(0, .status(Stage.content(1), isLocal: false))).first)
+        #expect(pinned.allocations != nil && !pinned.created.isUnset)
+        for index in stage.world.peers.indices { stage.world.peers[index].ipfs.isDown = true }
+        let info = try #require(infos(try stage.ask(0, .status(Stage.content(1), isLocal: false))).first)
+        #expect(info.peers.count == 3 && info.peers.allSatisfy { $0.value.status == .clusterError })
+        #expect(info.name == pinned.name && info.allocations == nil && info.origins == nil && info.metadata == nil && info.created.isUnset)
+    }
+
     /// What stays is listed once, whatever happens to the rest; nothing is listed twice.
     @Test func pinsMayChangeWhileTheyAreRead() throws {
         let stage = try stage(peers: 2, pins: 2000) { $0.sweepBytes = 4096 }

@@ -121,6 +121,12 @@ extension ClusterPeer {
                     global.add(info)
                 }
             }
+            // As upstream: of a pin that nobody has a word about, the name alone is told.
+            if let pin, global.peers.allSatisfy({ $0.value.status == .clusterError }) {
+                let peers = global.peers
+                global = GlobalPinInfo(cid: cid)
+                (global.name, global.peers) = (pin.options.name, peers)
+            }
             then(&cluster, global)
         }
     }
