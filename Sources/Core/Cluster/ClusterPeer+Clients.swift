@@ -128,7 +128,9 @@ extension ClusterPeer {
     mutating func peerInfo(within limit: Span? = nil, then: @escaping Then<PeerInfo>) {
         askIPFS(.id, within: limit) { cluster, result in
             var info = PeerInfo(id: cluster.id)
-            info.addresses = cluster.listenAddresses.map { $0.with(peer: cluster.id) }
+            // Who hides all of its addresses is still somebody.
+            let shown = cluster.listenAddresses.isEmpty ? [Multiaddr(unchecked: [])] : cluster.listenAddresses
+            info.addresses = shown.map { $0.with(peer: cluster.id) }
             info.clusterPeers = cluster.members
             info.clusterPeersAddresses = cluster.addressesOfMembers
             info.version = cluster.settings.version

@@ -89,6 +89,21 @@ private struct Served {
         #expect(lines(served) == ["shutting down Cluster", "stopping Consensus component", "stopping Monitor", "stopping IPFS Connector", "stopping StatelessPinTracker"])
     }
 
+    /// As go-libp2p writes a peer without addresses: whoever hides all of its own is still somebody.
+    @Test func whoeverHidesItsAddressesIsNamed() throws {
+        var served = try Served()
+        var clients = ClientIDs(owner: 1)
+        let address = try Multiaddr(text: "/ip4/1.2.3.4/tcp/9096")
+        for (listening, told) in [([], "/p2p/"), ([address], "/ip4/1.2.3.4/tcp/9096/p2p/")] {
+            served.step(.connection(.listening(listening)))
+            served.step(.client(clients.next(), .id))
+            let asked = served.effects.compactMap { if case .exchange(.start(let id, _)) = $0 { id } else { nil } }
+            for id in asked { served.step(.exchange(.failed(id, reason: "down"))) }
+            let infos = served.effects.compactMap { if case .reply(_, .item(.peer(let info))) = $0 { info } else { nil } }
+            #expect(infos.count == 1 && infos.first?.addresses?.map(\.description) == [told + served.peer.id.description])
+        }
+    }
+
     /// Also where nothing is made of it; and in words.
     @Test(arguments: [
         ("Cluster", "ID"), ("Cluster", "Version"), ("Cluster", "RepoGCLocal"), ("Cluster", "PeerRemove"), ("IPFSConnector", "RepoStat"),
