@@ -46,13 +46,15 @@ package struct ContentFormat: Equatable, Sendable {
 
     /// Raw leaves are version 1 whatever the version asked for (ADD-29).
     func rawLeaf(_ data: Bytes) throws(AddError) -> BuiltNode {
-        let cid = CID(v1: Codec.raw, try multihash(of: data))
+        let hash: Multihash
+        do throws(AddError) { hash = try multihash(of: data) } catch { throw AddError("invalid cid: \(error)") }
+        let cid = CID(v1: Codec.raw, hash)
         return BuiltNode(block: NodeWithMeta(data: data, cid: cid, cumulativeSize: UInt64(data.count)))
     }
 
     private func multihash(of data: Bytes) throws(AddError) -> Multihash {
         guard let hash = Multihash.of(data, with: hashCode) else {
-            throw AddError("the hash function 0x\(String(hashCode, radix: 16)) is not available on this system")
+            throw AddError("unknown multihash code \(hashCode) (0x\(String(hashCode, radix: 16))): no such hash registered")
         }
         return hash
     }

@@ -51,6 +51,24 @@ struct ImportTests {
         #expect(throws: AddError.self) { try Imported(AddParameters(), [.file(name: "f"), .file(name: "g")]) }
     }
 
+    /// The words of upstream: names without a function are found out at the first block.
+    @Test("hash functions that cannot be had are told from names that nobody knows")
+    func hashNames() {
+        let missing = "unknown multihash code 4352 (0x1100): no such hash registered", chunk = "chunker size must be greater than 0"
+        let cases: [(hash: String, rawLeaves: Bool, chunker: String, error: String)] = [
+            ("bogus", false, "", "hash function name not known"), ("X11", false, "", missing), ("x11", true, "", "invalid cid: " + missing),
+            ("poseidon-bls12_381-a2-fc1", false, "", "unknown multihash code 46081 (0xb401): no such hash registered"),
+            ("sha2-256-trunc254-padded", false, "", "unknown multihash code 4114 (0x1012): no such hash registered"),
+            ("sha1", false, "", "invalid cid: invalid v0 prefix"), ("x11", false, "size-0", chunk), ("bogus", false, "size-0", "hash function name not known"),
+        ]
+        for (hash, rawLeaves, chunker, error) in cases {
+            var parameters = AddParameters()
+            (parameters.hash, parameters.rawLeaves) = (hash, rawLeaves)
+            if !chunker.isEmpty { parameters.chunker = chunker }
+            #expect(throws: AddError(error), "\(hash) \(chunker)") { try Imported(parameters, file("f") + [.end]) }
+        }
+    }
+
     @Test("a file cannot take the place of a directory of the same upload")
     func fileOverDirectory() {
         #expect(throws: AddError("directory already has entry by that name")) {
