@@ -68,11 +68,11 @@ package struct Multiaddr: Hashable, Comparable, Sendable, CustomStringConvertibl
         while let name = words.popFirst() {
             guard let scheme = MultiaddrProtocol.byName[String(name)] else { throw .badMultiaddr("unknown protocol \(name)") }
             if scheme.kind == .none { out.append(Component(scheme: scheme, value: [])); continue }
-            guard !words.isEmpty else { throw .badMultiaddr("unexpected end of multiaddr: no value for \(name)") }
+            guard !words.isEmpty else { throw .badMultiaddr("unexpected end of multiaddr") }
             let word = scheme.kind == .path ? "/" + words.joined(separator: "/") : String(words.removeFirst())
             if scheme.kind == .path { words = [] }
             guard let value = scheme.value(of: word), scheme.accepts(value) else {
-                throw .badMultiaddr("invalid value \"\(word)\" for protocol \(name)")
+                throw .badMultiaddr("invalid value \"\(word)\" for protocol \(name)\(scheme.fault(of: word))")
             }
             out.append(Component(scheme: scheme, value: value))
         }

@@ -78,13 +78,24 @@ package struct MultiaddrProtocol: Hashable, Sendable {
         switch name {
         case "ip4": return ipv4(text)
         case "ip6": return ipv6(text) ?? ipv4(text).map { Bytes(repeating: 0, count: 10) + [0xff, 0xff] + $0 }
-        case "memory": return UInt64(text).map { number in (0..<8).map { UInt8(truncatingIfNeeded: number >> UInt64(56 - 8 * $0)) } }
+        case "memory": return decimal(text, as: UInt64.self).map { number in (0..<8).map { UInt8(truncatingIfNeeded: number >> UInt64(56 - 8 * $0)) } }
         case "http-path": return percentDecoded(text)
-        case "ipcidr": return UInt8(text).map { [$0] }
-        case "tcp", "udp", "dccp", "sctp": return UInt16(text).map { [UInt8($0 >> 8), UInt8($0 & 255)] }
+        case "ipcidr": return decimal(text, as: UInt8.self).map { [$0] }
+        case "tcp", "udp", "dccp", "sctp": return decimal(text, as: UInt16.self).map { [UInt8($0 >> 8), UInt8($0 & 255)] }
         case "p2p": return (try? PeerID(text: text))?.bytes
         case "certhash": return text.first == "u" ? Multibase.base64url.decode(text.dropFirst()) : nil
         default: return Bytes(text.utf8)
+        }
+    }
+
+    /// What upstream says of a text that is no value, where it says more than that.
+    func fault(of text: String) -> String {
+        switch name {
+        case "ip4", "ip6": return ": failed to parse \(name) addr: \(text)"
+        case "tcp", "udp", "dccp", "sctp":
+            let error = isDecimal(text) ? NumberTextError.range : .syntax
+            return ": failed to parse port addr: strconv.ParseUint: parsing \"\(text)\": \(error)"
+        default: return ""
         }
     }
 
@@ -102,6 +113,10 @@ package struct MultiaddrProtocol: Hashable, Sendable {
         }
     }
 }
+
+private func isDecimal(_ text: String) -> Bool { !text.isEmpty && text.utf8.allSatisfy { (0x30...0x39).contains($0) } }
+/// Digits alone: no sign.
+private func decimal<I: FixedWidthInteger>(_ text: String, as: I.Type) -> I? { isDecimal(text) ? I(text) : nil }
 
 /// Four decimal numbers without leading zeros.
 package func ipv4(_ text: some StringProtocol) -> Bytes? {

@@ -38,6 +38,7 @@ extension ServiceConfiguration {
     private static func parsed(_ document: Bytes) throws(ConfigurationError) -> JSON {
         let json: JSON
         do throws(JSONError) { json = try JSONReader.parse(document) } catch { throw ConfigurationError(error.description) }
+        if json == .null { return .object([]) }
         guard case .object = json else { throw ConfigurationError("json: cannot unmarshal the document: it must be an object") }
         return json
     }

@@ -111,7 +111,7 @@ package func decodeClusterSecret(_ text: String) throws(ConfigurationError) -> B
 }
 
 package func multiaddrFailure(_ text: String, _ error: MultiformatError) -> String {
-    text.isEmpty ? "empty multiaddr" : "failed to parse multiaddr \(quoted(text)): \(reason(error))"
+    "failed to parse multiaddr \(quoted(text.allSatisfy { $0 == "/" } ? "" : text)): \(reason(error))"
 }
 
 package func peerFailure(_ text: String, _ error: MultiformatError) -> String { error.aboutPeer(text) }

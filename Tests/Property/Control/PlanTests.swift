@@ -67,7 +67,7 @@ private let options = "mode=recursive&name=&replication-max=0&replication-min=0&
         (["add", "--nocopy", "x"], "error : nocopy option is only valid for URLs\n"),
         (["--secret", "abc", "id"], "error parsing secret: encoding/hex: odd length hex string\n"),
         (["--host", "/ip4/1.2.3.4/tcp/x", "id"], "error parsing host multiaddress: failed to parse multiaddr \"/ip4/1.2.3.4/tcp/x\": "
-            + "invalid value \"x\" for protocol tcp\n"),
+            + "invalid value \"x\" for protocol tcp: failed to parse port addr: strconv.ParseUint: parsing \"x\": invalid syntax\n"),
         (["--host", "/dns4/nowhere/tcp/1", "id"], "error creating configs: lookup nowhere: no such host\n"),
         (["--host", "bogus"], "error parsing host multiaddress: failed to parse multiaddr \"bogus\": must begin with /\n"),
     ])
