@@ -30,26 +30,46 @@ package func integer<I: FixedWidthInteger>(
         rest.removeFirst()
     }
     var radix = 10
-    var mayStartWithUnderscore = false
     if rest.first == "0", rest.count > 1 {
         let radixes: [Character: Int] = ["x": 16, "X": 16, "o": 8, "O": 8, "b": 2, "B": 2]
         let named = radixes[rest[rest.index(after: rest.startIndex)]]
         radix = named ?? 8
         rest.removeFirst(named == nil ? 1 : 2)
-        mayStartWithUnderscore = true
     }
-    var digits = ""
-    var previous: Character = mayStartWithUnderscore ? "0" : "_"
-    for character in rest {
-        if character == "_" && previous == "_" { throw .syntax }
-        if character != "_" { digits.append(character) }
-        previous = character
-    }
-    let isDigits = digits.allSatisfy { $0.isASCII && $0.hexDigitValue.map { $0 < radix } == true }
-    let hasUnderscores = digits.count != rest.count
-    guard !digits.isEmpty, isDigits, previous != "_", !hasUnderscores || mayStartWithUnderscore else { throw .syntax }
+    guard let digits = withoutUnderscores(rest, radix: radix, hasPrefix: radix != 10), !digits.isEmpty,
+        digits.allSatisfy({ isDigit($0, radix) })
+    else { throw .syntax }
     guard let value = I((isNegative ? "-" : "") + digits, radix: radix) else { throw .range }
     return value
+}
+
+/// A float as Go's ParseFloat reads it; the hexadecimal form has an exponent.
+package func float(goText text: some StringProtocol) throws(NumberTextError) -> Double {
+    var rest = Substring(text.lowercased())
+    let sign = rest.first == "-" || rest.first == "+" ? String(rest.removeFirst()) : ""
+    let isHex = rest.hasPrefix("0x")
+    if isHex { rest.removeFirst(2) }
+    guard let plain = withoutUnderscores(rest, radix: isHex ? 16 : 10, hasPrefix: isHex), !plain.contains("("), plain.first != "-",
+        plain.first != "+", sign.isEmpty || plain != "nan", !isHex || plain.contains("p"), let value = Double(sign + (isHex ? "0x" : "") + plain)
+    else { throw .syntax }
+    if value.isInfinite, !plain.hasPrefix("i") { throw .range }
+    return value
+}
+
+/// Underscores stand between two digits, or between a prefix and a digit. Nil where one does not.
+private func withoutUnderscores(_ text: Substring, radix: Int, hasPrefix: Bool) -> String? {
+    var out = "", mayFollow = hasPrefix, isOpen = false
+    for character in text {
+        let isDigit = isDigit(character, radix)
+        guard character == "_" ? mayFollow : !isOpen || isDigit else { return nil }
+        (mayFollow, isOpen) = (isDigit, character == "_")
+        if !isOpen { out.append(character) }
+    }
+    return isOpen ? nil : out
+}
+
+private func isDigit(_ character: Character, _ radix: Int) -> Bool {
+    character.isASCII && character.hexDigitValue.map { $0 < radix } == true
 }
 
 /// A float as Go's encoding/json and `%v` print it, in the range where neither uses an exponent.

@@ -110,6 +110,7 @@ package struct ConfigurationFolder: Sendable {
     package func noteRun(own: String) { Files.touch(resolved(own)) }
 
     package func save(_ configuration: ServiceConfiguration) throws(ConfigurationError) {
+        try configuration.checkReals()
         try create()
         try Files.write(configuration.encoded(), to: servicePath, mode: 0o600)
     }

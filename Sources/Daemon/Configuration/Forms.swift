@@ -181,15 +181,11 @@ extension Key {
                 return .unsigned(value)
             } catch { throw unparsed("ParseUint", text, error) }
         case .real:
-            guard let value = Double(text) else { throw unparsed("ParseFloat", text, .syntax) }
-            return .real(value)
+            return .real(try parsedReal(text))
         case .texts, .textOrTexts: return .texts(words)
         case .reals:
             var reals: [Double] = []
-            for word in words {
-                guard let value = Double(word) else { throw unparsed("ParseFloat", word, .syntax) }
-                reals.append(value)
-            }
+            for word in words { reals.append(try parsedReal(word)) }
             return .reals(reals)
         case .map: return .map(try pairs(words).map { Value.Named($0.key, $0.value) })
         case .lists:
@@ -197,6 +193,10 @@ extension Key {
             return .lists(lists.map { Value.Named($0.key, $0.value.allSatisfy(\.isWhitespace) ? [] : [$0.value]) })
         case .objects: unreachable("lists of objects have no variable (CFG-033)")
         }
+    }
+
+    private static func parsedReal(_ text: String) throws(ConfigurationError) -> Double {
+        do throws(NumberTextError) { return try float(goText: text) } catch { throw unparsed("ParseFloat", text, error) }
     }
 
     private static func pairs(_ words: [String]) throws(ConfigurationError) -> SortedMap<String, String> {

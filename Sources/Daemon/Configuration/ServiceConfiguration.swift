@@ -86,9 +86,10 @@ package struct ServiceConfiguration: Sendable {
 
     // MARK: Environment (CFG-025..033)
 
-    /// Applies `CLUSTER_*` variables to every component, those that the file does not have included.
-    package mutating func apply(environment: [String: String]) throws(ConfigurationError) {
-        for name in ComponentName.allCases where name != .cluster { try apply(environment, to: name) }
+    /// Applies `CLUSTER_*` variables to every component, those that the file does not have included, unless it is being made:
+    /// then what was not chosen is not looked at.
+    package mutating func apply(environment: [String: String], isNew: Bool = false) throws(ConfigurationError) {
+        for name in ComponentName.allCases where name != .cluster && (!isNew || isPresent(name)) { try apply(environment, to: name) }
         try apply(environment, to: .cluster)
     }
 
@@ -138,6 +139,21 @@ package struct ServiceConfiguration: Sendable {
     package func encoded() -> String {
         if !source.isEmpty { return JSON.object(["source": .string(source)]).encoded(indent: 2) }
         return document { name in self[name].json(hidesSecrets: false) }.encoded(indent: 2)
+    }
+
+    /// JSON has numbers only.
+    func checkReals() throws(ConfigurationError) {
+        for name in ComponentName.allCases where isPresent(name) {
+            for value in self[name].values {
+                let reals: [Double] = switch value {
+                case .real(let one): [one]
+                case .reals(let many): many ?? []
+                default: []
+                }
+                guard let odd = reals.first(where: { !$0.isFinite }) else { continue }
+                throw ConfigurationError("json: unsupported value: \(odd.isNaN ? "NaN" : odd > 0 ? "+Inf" : "-Inf")")
+            }
+        }
     }
 
     /// CFG-014: for logs. Keys that the file leaves out are there; secrets are not.

@@ -30,7 +30,7 @@ struct InitCommand {
                 try configuration.mapListeners { try randomized($0, world.freePort) }
             }
         }
-        try doing("applying environment variables to configuration") { try configuration.apply(environment: world.environment) }
+        try doing("applying environment variables to configuration") { try configuration.apply(environment: world.environment, isNew: true) }
         if flags.bool("custom-secret") && invocation.arguments.isEmpty { configuration.setSecret(try askedSecret()) }
         let addresses = try peerAddresses(flags.string("peers"))
         if !addresses.isEmpty { configuration.setPeers(peers(of: addresses)) }

@@ -118,13 +118,27 @@ private func firstLine(_ words: String..., program: Program = ctl) -> String? {
     @Test func numbers() throws {
         let good: [(String, Int)] = [
             ("0", 0), ("10", 10), ("+7", 7), ("-7", -7), ("0x1F", 31), ("017", 15), ("0o17", 15), ("0b101", 5), ("0x_1f", 31), ("0_7", 7),
+            ("1_000", 1000), ("-1_0", -10),
         ]
         for (text, value) in good { #expect(try integer(goText: text) == value) }
-        for text in ["", "-", "0x", "1_000", "08", "1e3", "_1", "0x1_", "0__7", " 1", "--1", "1.0"] {
+        for text in ["", "-", "0x", "08", "1e3", "_1", "1_", "1__0", "0x1_", "0x_", "0__7", " 1", "--1", "1.0"] {
             #expect(throws: NumberTextError.syntax, "\(text)") { try integer(goText: text, as: Int.self) }
         }
         #expect(throws: NumberTextError.syntax) { try integer(goText: "-1", as: UInt.self) }
         #expect(throws: NumberTextError.range) { try integer(goText: "256", as: UInt8.self) }
+    }
+
+    @Test func floats() throws {
+        let good: [(String, Double)] = [
+            ("0", 0), ("-1.5", -1.5), ("1_0.5", 10.5), ("1e3", 1000), (".5", 0.5), ("5.", 5), ("0x1p-2", 0.25), ("0X_1.8P1", 3), ("0x1p-1_0", 1 / 1024),
+            ("1e-999", 0), ("+Inf", .infinity), ("-infinity", -.infinity),
+        ]
+        for (text, value) in good { #expect(try float(goText: text) == value, "\(text)") }
+        #expect(try float(goText: "NaN").isNaN)
+        for text in ["", "x", "1__0", "_1", "1_", "1_e3", "1_.5", "0x1", "0b1", "+nan", "nan(1)", "+-1", " 1", "0x-1p1"] {
+            #expect(throws: NumberTextError.syntax, "\(text)") { try float(goText: text) }
+        }
+        #expect(throws: NumberTextError.range) { try float(goText: "1e999") }
     }
 }
 

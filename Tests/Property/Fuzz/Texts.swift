@@ -29,7 +29,7 @@ extension Target {
             let text = String(decoding: bytes, as: UTF8.self)
             _ = (boolean(goText: text), byteCount(text), TrackerStatus(text: text), PinType(text: text), PinMode(text: text))
             _ = (IPFSPinStatus(text: text), commaSeparated(text), HashCode.named(text), quoted(text), try? decodeClusterSecret(text))
-            if let value = Double(text) { require(goText(value).isEmpty == false, "no text of \(value)") }
+            if let value = try? float(goText: text) { require(goText(value).isEmpty == false, "no text of \(value)") }
         },
         Target("url", upTo: 1024, seeds: { Seeds.requests().map { Bytes($0.target.utf8) } }) { bytes in
             let text = String(decoding: bytes, as: UTF8.self)

@@ -516,6 +516,25 @@ private final class Stage {
         #expect(stage.stderr == "error loading configurations: open \(stage.folder)/none/service.json: no such file or directory\n")
     }
 
+    /// What `init` does not choose it does not look at; a peer that runs looks at everything.
+    @Test func variablesOfWhatWasNotChosen() throws {
+        let stage = try Stage(environment: ["CLUSTER_PEBBLE_CACHESIZE": "x", "CLUSTER_RAFT_COMMITRETRIES": "x", "CLUSTER_BADGER_GCINTERVAL": "x"])
+        #expect(stage.run(["-c", "$DIR/x", "init", "--datastore", "leveldb"]) == 0, "\(stage.stderr)")
+        #expect(stage.run(["-c", "$DIR/y", "init", "--datastore", "badger"]) == 1)
+        #expect(stage.run(["-c", "$DIR/z", "init", "--consensus", "raft"]) == 1)
+        #expect(stage.run(["-c", "$DIR/x", "daemon"]) == 1)
+        #expect(stage.stderr.hasPrefix("error loading configurations: envconfig.Process: assigning CLUSTER_RAFT_COMMITRETRIES"))
+    }
+
+    @Test func whatIsNoNumberIsNotWritten() throws {
+        for (text, shown) in [("NaN", "NaN"), ("inf", "+Inf"), ("-Inf", "-Inf")] {
+            let stage = try Stage(environment: ["CLUSTER_TRACING_SAMPLINGPROB": text])
+            #expect(stage.run(["-c", "$DIR/x", "init"]) == 1)
+            #expect(stage.stderr == "error saving default configuration: json: unsupported value: \(shown)\n")
+            #expect(stage.read("x/service.json") == nil)
+        }
+    }
+
     @Test func logLevels() throws {
         let levels = try #require(LogLevels.parse("")).levels
         #expect(levels.level(of: "cluster") == .info && levels.level(of: "pebble") == .warn && levels.level(of: "observations") == .error)
