@@ -51,7 +51,7 @@ package func peerSettings(
     settings.replica = replicaSettings(crdt)
     settings.tracker = trackerSettings(configuration[.stateless])
     settings.monitor.checkInterval = configuration[.pubsubmon].span("check_interval")
-    settings.informers = try informerSettings(configuration)
+    settings.informers = informerSettings(configuration)
     settings.ipfs = try ipfsSettings(configuration)
     settings.connectSwarmsDelay = configuration[.ipfshttp].span("connect_swarms_delay")
     return settings
@@ -112,8 +112,8 @@ private func trackerSettings(_ stateless: ComponentValues) -> TrackerSettings {
     return settings
 }
 
-/// CFG-044: an informer whose section is missing does not run, and one there must be.
-private func informerSettings(_ configuration: ServiceConfiguration) throws(ConfigurationError) -> InformerSettings {
+/// CFG-044: an informer whose section is missing does not run.
+private func informerSettings(_ configuration: ServiceConfiguration) -> InformerSettings {
     var settings = InformerSettings()
     settings.pingInterval = configuration[.cluster].span("monitor_ping_interval")
     settings.peerName = configuration[.cluster].text("peername")
@@ -124,10 +124,11 @@ private func informerSettings(_ configuration: ServiceConfiguration) throws(Conf
         ? (tags.span("metric_ttl"), (tags.map("tags") ?? []).map { (name: $0.name, value: $0.item) }) : nil
     settings.pinQueue = configuration.isPresent(.pinqueue)
         ? (pinQueue.span("metric_ttl"), pinQueue.int("weight_bucket_size")) : nil
-    guard settings.disk != nil || settings.tags != nil || settings.pinQueue != nil else {
-        throw ConfigurationError("no informers are passed")
-    }
     return settings
+}
+
+extension PeerSettings {
+    package var hasInformers: Bool { informers.disk != nil || informers.tags != nil || informers.pinQueue != nil }
 }
 
 private func ipfsSettings(_ configuration: ServiceConfiguration) throws(ConfigurationError) -> IPFSNodeSettings {

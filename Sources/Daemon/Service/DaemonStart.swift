@@ -22,6 +22,11 @@ package struct DaemonStart {
     package let leavesOnShutdown: Bool
     package let collectsStats: Bool
     package let collectsTraces: Bool
+
+    /// INF-07: a peer must tell the others something. The commands for its state tell nobody, and do without.
+    package func checkInformers() throws(CommandFailure) {
+        guard settings.hasInformers else { throw CommandFailure("starting cluster", "no informers are passed") }
+    }
 }
 
 extension DaemonOptions {

@@ -184,7 +184,6 @@ private func settings(
         let made = try settings(read(#"{\#(cluster), "informer": {"pinqueue": {"metric_ttl": "1s"}}}"#))
         #expect(made.allocateBy == ["freespace"] && made.informers.disk == nil && made.informers.tags == nil)
         #expect(made.informers.pinQueue?.bucketSize == 0)
-        #expect(throws: ConfigurationError("no informers are passed")) { try settings(read("{\(cluster)}")) }
     }
 
     @Test func embeddedIPFS() throws {

@@ -60,7 +60,9 @@ private final class Stage {
             world: world,
             runDaemon: { options in
                 self.daemons.append(options)
-                self.unreadPinset = try options.start(in: world).unreadPinset
+                let start = try options.start(in: world)
+                try start.checkInformers()
+                self.unreadPinset = start.unreadPinset
                 return 0
             },
             runState: { options in
@@ -533,6 +535,22 @@ private final class Stage {
             #expect(stage.stderr == "error saving default configuration: json: unsupported value: \(shown)\n")
             #expect(stage.read("x/service.json") == nil)
         }
+    }
+
+    /// INF-07: only a peer that runs has to tell the others something.
+    @Test func stateNeedsNoInformers() throws {
+        let stage = try Stage()
+        stage.runsStates = true
+        #expect(stage.run(["-c", "$DIR/x", "init"]) == 0)
+        let written = try #require(stage.read("x/service.json"))
+        guard case .object(var sections) = try JSONReader.parse(written.utf8) else { return }
+        sections.removeAll { $0.name == "informer" }
+        try stage.write(JSON.object(sections).encoded(), to: "x/service.json")
+        for words in [["export"], ["import", "-f", "/dev/null"], ["cleanup", "-f"]] {
+            #expect(stage.run(["-c", "$DIR/x", "state"] + words) == 0, "\(words): \(stage.stderr)")
+        }
+        #expect(stage.run(["-c", "$DIR/x", "daemon"]) == 1)
+        #expect(stage.stderr == "error starting cluster: no informers are passed\n")
     }
 
     @Test func logLevels() throws {
