@@ -26,7 +26,7 @@ package struct KnownPeer: Equatable, Sendable {
 
 extension Multiaddr {
     /// The peer that the address ends in.
-    var trailingPeer: PeerID? {
+    package var trailingPeer: PeerID? {
         components.last?.scheme.code == MultiaddrProtocol.p2pCode ? peerID : nil
     }
 }

@@ -23,11 +23,13 @@ final class Daemon: @unchecked Sendable {
     private var exitCode: Int32 = 0
     private var savedPeerstore = ""
     private var hasBeenReady = false
+    private var joining: Joining
 
     init(_ start: DaemonStart, options: DaemonOptions, world: ServiceWorld) throws {
         self.start = start
         self.options = options
         self.world = world
+        joining = Joining(options.bootstrap)
         let configuration = start.configuration
         guard start.consensus == .crdt else {
             throw CommandFailure("setting up Consensus", "this version runs crdt clusters only, and the configuration says raft")
@@ -79,6 +81,9 @@ final class Daemon: @unchecked Sendable {
         }
         runner.onStopped = { [unowned self] in finish() }
         Signals.watch(loop) { [unowned self] in onSignal() }
+        runner.onConnection = { [unowned self] event in
+            for line in joining.on(event) { world.log(line, options.logLevels) }
+        }
         for address in options.bootstrap { log(.info, "service", "Bootstrapping to \(address)") }
         runner.start()
         loop.run()

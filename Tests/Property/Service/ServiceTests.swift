@@ -537,6 +537,20 @@ private final class Stage {
         }
     }
 
+    /// CLI-054: each address once, and none whose peer came after all.
+    @Test func whoeverCannotBeJoinedIsTold() throws {
+        let peers = (1...3).map { PeerID(.sha2_256(of: [$0])) }
+        let texts = ["/ip4/1.1.1.1/tcp/1/p2p/\(peers[0])", "/ip4/1.1.1.1/tcp/2/p2p/\(peers[0])", "/ip4/1.1.1.1/tcp/3/p2p/\(peers[1])", "/ip4/1.1.1.1/tcp/4"]
+        let addresses = try texts.map { try Multiaddr(text: $0) }
+        var joining = Joining(addresses)
+        #expect(joining.on(.connected(peers[1], address: addresses[2], outbound: true)).isEmpty)
+        for peer in peers.dropFirst() { #expect(joining.on(.dialFailed(peer, reason: "x")).isEmpty) }
+        #expect(joining.on(.dialFailed(peers[0], reason: "failed to dial: x")) == texts.prefix(2).map {
+            LogLine(.error, "service", "bootstrap to \($0) failed: failed to dial: x")
+        })
+        #expect(joining.on(.dialFailed(peers[0], reason: "x")).isEmpty)
+    }
+
     /// INF-07: only a peer that runs has to tell the others something.
     @Test func stateNeedsNoInformers() throws {
         let stage = try Stage()
