@@ -23,6 +23,14 @@ package struct DaemonStart {
     package let collectsStats: Bool
     package let collectsTraces: Bool
 
+    /// What the peer was made from, for who looks for a fault: the whole configuration without its secrets (CFG-014).
+    package var debugLines: [LogLine] {
+        let components = ComponentName.allCases.filter { $0 != .cluster }.map { name in
+            LogLine(.debug, "config", "\(name.rawValue) component \(configuration.isPresent(name) ? "configuration loaded" : "is empty, generating default")")
+        }
+        return components + [LogLine(.debug, "service", "Configuration:\n\(configuration.encodedForDisplay())\n")]
+    }
+
     /// INF-07: a peer must tell the others something. The commands for its state tell nobody, and do without.
     package func checkInformers() throws(CommandFailure) {
         guard settings.hasInformers else { throw CommandFailure("starting cluster", "no informers are passed") }
@@ -45,7 +53,9 @@ extension DaemonOptions {
 
     /// Takes the lock and reads the folder. Failures are those that `Service.run` prints.
     package func start(in world: ServiceWorld) throws(CommandFailure) -> DaemonStart {
+        world.log(LogLine(.debug, "service", "checking lock"), logLevels)
         let lock = try lockFolder(folder)
+        world.log(LogLine(.debug, "service", "ipfs-cluster-service execution lock acquired"), logLevels)
         let loaded = try doing("loading configurations") {
             try folder.load(environment: environment, hostName: world.hostName) { url in
                 world.log(LogLine(.info, "config", "loading configuration from \(url)"), logLevels)

@@ -35,13 +35,14 @@ final class Daemon: @unchecked Sendable {
             throw CommandFailure("setting up Consensus", "this version runs crdt clusters only, and the configuration says raft")
         }
         let log: (LogLine) -> Void = { world.log($0, options.logLevels) }
+        for line in start.debugLines { log(line) }
         for line in Daemon.notOffered(configuration, start) { log(LogLine(.warning, "service", line)) }
         if let line = start.unreadPinset { log(LogLine(.warning, "service", line)) }
         if let line = configuration.relayRefusal { log(LogLine(.info, "service", line)) }
+        try start.checkInformers()
         let loop = self.loop
         runner = try doing("creating libp2p host") {
             var home = try peerHome(start, options.folder)
-        try start.checkInformers()
             home.journal = options.journal.map { JournalPlace(path: $0.path, bytesMax: $0.bytesMax) }
             return try PeerRunner(loop: loop, home: home, settings: start.settings, onLog: log)
         }
@@ -80,10 +81,10 @@ final class Daemon: @unchecked Sendable {
             end(1)
         }
         runner.onStopped = { [unowned self] in finish() }
-        Signals.watch(loop) { [unowned self] in onSignal() }
         runner.onConnection = { [unowned self] event in
             for line in joining.on(event) { world.log(line, options.logLevels) }
         }
+        Signals.watch(loop) { [unowned self] in onSignal() }
         for address in options.bootstrap { log(.info, "service", "Bootstrapping to \(address)") }
         runner.start()
         loop.run()

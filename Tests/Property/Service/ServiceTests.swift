@@ -62,6 +62,7 @@ private final class Stage {
                 self.daemons.append(options)
                 let start = try options.start(in: world)
                 try start.checkInformers()
+                for line in start.debugLines { world.log(line, options.logLevels) }
                 self.unreadPinset = start.unreadPinset
                 return 0
             },
@@ -535,6 +536,21 @@ private final class Stage {
             #expect(stage.stderr == "error saving default configuration: json: unsupported value: \(shown)\n")
             #expect(stage.read("x/service.json") == nil)
         }
+    }
+
+    /// CFG-014: who looks for a fault sees the whole configuration, and nobody sees its secrets.
+    @Test func whatAPeerIsMadeFromIsToldAtDebug() throws {
+        let stage = try Stage()
+        #expect(stage.run(["-c", "$DIR/x", "init"]) == 0)
+        #expect(stage.run(["-c", "$DIR/x", "daemon"]) == 0)
+        #expect(!stage.log.contains { $0.level == .debug })
+        #expect(stage.run(["-d", "-c", "$DIR/x", "daemon"]) == 0)
+        let lines = stage.log.filter { $0.level == .debug }
+        for line in ["crdt component configuration loaded", "raft component is empty, generating default"] {
+            #expect(lines.contains(LogLine(.debug, "config", line)))
+        }
+        let dump = try #require(lines.last?.message)
+        #expect(dump.hasPrefix("Configuration:\n{\n  \"cluster\": {\n    \"id\": \"\",\n") && dump.contains("\"secret\": \"XXX_hidden_XXX\""))
     }
 
     /// CLI-054: each address once, and none whose peer came after all.
