@@ -48,6 +48,11 @@ package struct LogLevels: Equatable, Sendable {
     private var others = Level.error
     private var named: [String: Level] = [:]
 
+    /// Nil: everyone not named.
+    mutating func set(_ level: Level, _ component: String?) {
+        if let component { named[component] = level } else { others = level }
+    }
+
     package func level(of component: String) -> Level { named[component] ?? others }
     package func shows(_ line: LogLine) -> Bool { Level(line.level) >= level(of: line.component) }
 
@@ -59,8 +64,8 @@ package struct LogLevels: Equatable, Sendable {
     }
 
     /// `level` and `component:level`, comma separated. Nil for a word with more than one colon. Later ones win;
-    /// `overwritten` names those that did.
-    package static func parse(_ text: String) -> (levels: LogLevels, overwritten: [String])? {
+    /// `overwritten` names those that did. `base`: what the environment says of others than upstream's own components.
+    package static func parse(_ text: String, base: LogLevels = LogLevels()) -> (levels: LogLevels, overwritten: [String])? {
         var given: [String: String] = [:]
         var order: [String] = []
         var overwritten: [String] = []
@@ -72,7 +77,7 @@ package struct LogLevels: Equatable, Sendable {
             given[component] = parts[parts.count - 1]
         }
         let overall = Level(name: given["all"] ?? "info")
-        var levels = LogLevels()
+        var levels = base
         for component in components { levels.named[component] = overall }
         for (component, level) in extras { levels.named[component] = level }
         for component in order where component != "all" {

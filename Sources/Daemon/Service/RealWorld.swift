@@ -10,25 +10,55 @@ import Seams
 extension ServiceWorld {
     /// `fetch` is HTTP GET with redirects followed; nil when nothing answers.
     package static func real(
-        version: String, fetch: @escaping (_ url: String) throws -> FetchedSource?
+        version: String, environment: [String: String] = ProcessInfo.processInfo.environment,
+        fetch: @escaping (_ url: String) throws -> FetchedSource?
     ) -> ServiceWorld {
-        let environment = ProcessInfo.processInfo.environment
         let home = environment["HOME"].flatMap { $0.isEmpty ? nil : $0 } ?? NSHomeDirectory()
-        let isTerminal = isatty(STDERR_FILENO) == 1
+        let setup = LogSetup(environment: environment, isTerminal: isTerminal)
+        complain(setup.complaints)
+        let logs = setup.targets.map { openLog($0) }
         return ServiceWorld(
             environment: environment, version: version, homeFolder: home, hostName: machineName(),
             readLine: { Swift.readLine() },
-            printOut: { FileHandle.standardOutput.write(Data($0.utf8)) },
-            printError: { FileHandle.standardError.write(Data($0.utf8)) },
+            printOut: { FileHandle.standardOutput.write(Data($0.utf8)) }, printError: complain,
             log: { line, levels in
                 guard levels.shows(line) else { return }
-                FileHandle.standardError.write(Data((line.formatted(at: wallTime(), isColoured: isTerminal) + "\n").utf8))
+                let data = Data((setup.formatted(line, at: wallTime()) + "\n").utf8)
+                for log in logs { log.write(data) }
             },
             randomBytes: { count in
                 var source = SystemRandomNumberGenerator()
                 return (0..<count).map { _ in source.next() }
             },
             freePort: findFreePort, fetch: fetch, named: { try NamedAddresses().resolved($0).get() })
+    }
+}
+
+private func complain(_ text: String) { FileHandle.standardError.write(Data(text.utf8)) }
+
+private func isTerminal(_ target: LogSetup.Target) -> Bool {
+    switch target {
+    case .error: return isatty(STDERR_FILENO) == 1
+    case .out: return isatty(STDOUT_FILENO) == 1
+    case .file(let path):
+        let file = open(path, O_WRONLY | O_CLOEXEC)
+        defer { close(file) }
+        return isatty(file) == 1
+    }
+}
+
+/// A log that cannot be written to ends the process, as upstream: nobody would see what the peer says.
+private func openLog(_ target: LogSetup.Target) -> FileHandle {
+    switch target {
+    case .error: return .standardError
+    case .out: return .standardOutput
+    case .file(let path):
+        let file = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0o666)
+        guard file >= 0 else {
+            complain("unable to open logging output: open \(path): \(String(cString: strerror(errno)))\n")
+            exit(2)
+        }
+        return FileHandle(fileDescriptor: file, closeOnDealloc: true)
     }
 }
 
@@ -42,22 +72,6 @@ private func wallTime() -> WallTime {
     var now = timespec()
     clock_gettime(CLOCK_REALTIME, &now)
     return WallTime(seconds: Int64(now.tv_sec), nanoseconds: Int32(now.tv_nsec))
-}
-
-extension LogLine {
-    /// CLI-012: time in UTC with milliseconds, level, logger and message, with tabs between them.
-    package func formatted(at time: WallTime, isColoured: Bool = false) -> String {
-        let (name, colour) = switch level {
-        case .debug: ("DEBUG", 35)
-        case .info: ("INFO", 34)
-        case .warning: ("WARN", 33)
-        case .error: ("ERROR", 31)
-        }
-        let milliseconds = String(time.nanoseconds / 1_000_000)
-        let fraction = String(repeating: "0", count: 3 - milliseconds.count) + milliseconds
-        let stamp = WallTime(seconds: time.seconds).rfc3339.dropLast() + ".\(fraction)Z"
-        return "\(stamp)\t\(isColoured ? "\u{1b}[\(colour)m\(name)\u{1b}[0m" : name)\t\(component)\t\(message)"
-    }
 }
 
 /// Asks the system for a port of this IP by binding to port 0.

@@ -122,7 +122,8 @@ package struct Service {
 
     private func logLevels(_ flags: FlagValues) -> LogLevels {
         if flags.bool("debug") { return .debug }
-        return LogLevels.parse(flags.string("loglevel"))?.levels ?? LogLevels()
+        let base = LogSetup(environment: world.environment).levels
+        return LogLevels.parse(flags.string("loglevel"), base: base)?.levels ?? base
     }
 
     private func run(_ invocation: Invocation) throws -> Int32 {

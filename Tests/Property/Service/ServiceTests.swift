@@ -612,9 +612,64 @@ private final class Stage {
 @Suite struct RealWorldTests {
     @Test func logLines() {
         let time = WallTime(seconds: 1_795_480_756, nanoseconds: 7_900_000)
-        #expect(LogLine(.info, "config", "Saving").formatted(at: time) == "2026-11-24T00:39:16.007Z\tINFO\tconfig\tSaving")
-        #expect(LogLine(.error, "crdt", "x").formatted(at: time, isColoured: true)
-            == "2026-11-24T00:39:16.007Z\t\u{1b}[31mERROR\u{1b}[0m\tcrdt\tx")
+        let line = LogLine(.error, "crdt", "a \"x\"\nb")
+        let stamp = "2026-11-24T00:39:16.007Z"
+        let coloured = "\(stamp)\t\u{1b}[31mERROR\u{1b}[0m\tcrdt\t\(line.message)", plain = "\(stamp)\tERROR\tcrdt\t\(line.message)"
+        let json = #"{"level":"error","ts":"\#(stamp)","logger":"crdt","msg":"a \"x\"\nb""#
+        let cases: [([String: String], String)] = [
+            ([:], plain), (["GOLOG_LOG_FMT": "nocolor"], plain), (["GOLOG_LOG_FMT": "color"], coloured), (["GOLOG_LOG_FMT": "foo"], plain),
+            (["GOLOG_LOG_FMT": "json"], json + "}"), (["IPFS_LOGGING_FMT": "json"], json + "}"),
+            (["GOLOG_LOG_FMT": "nocolor", "IPFS_LOGGING_FMT": "json"], plain),
+            (["GOLOG_LOG_LABELS": "a=b,c=d"], plain + "\t{\"a\": \"b\", \"c\": \"d\"}"),
+            (["GOLOG_LOG_LABELS": "a=b,x", "GOLOG_LOG_FMT": "json"], json + #","a":"b"}"#),
+        ]
+        for (environment, text) in cases { #expect(LogSetup(environment: environment).formatted(line, at: time) == text, "\(environment)") }
+        let onTerminal = LogSetup(environment: ["GOLOG_OUTPUT": "stdout"]) { $0 == .out }
+        #expect(onTerminal.formatted(line, at: time) == coloured)
+        #expect(LogSetup(environment: ["GOLOG_OUTPUT": "stdout"]) { $0 == .error }.formatted(line, at: time) == plain)
+    }
+
+    @Test func logOutputs() {
+        let cases: [([String: String], [LogSetup.Target], String)] = [
+            ([:], [.error], ""), (["GOLOG_FILE": "f"], [.file("f")], ""), (["GOLOG_OUTPUT": "stdout"], [.out], ""),
+            (["GOLOG_OUTPUT": "stderr+stdout"], [.error, .out], ""), (["GOLOG_OUTPUT": "nowhere"], [.error], ""),
+            (["GOLOG_OUTPUT": "stdout", "GOLOG_FILE": "f"], [.out, .file("f")], ""),
+            (["GOLOG_OUTPUT": "stderr+file", "GOLOG_FILE": "f"], [.error, .file("f")], ""),
+            (["GOLOG_OUTPUT": "file", "GOLOG_FILE": "f"], [.file("f")], ""),
+            (["GOLOG_OUTPUT": "file"], [.error], "please specify a GOLOG_FILE value to write to\n"),
+            (["GOLOG_LOG_FMT": "foo"], [.error], "ignoring unrecognized log format 'foo'\n"),
+            (["GOLOG_LOG_LABELS": "x"], [.error], "invalid label k=v: x\n"),
+        ]
+        for (environment, targets, complaints) in cases {
+            let setup = LogSetup(environment: environment)
+            #expect(setup.targets == targets && setup.complaints == complaints, "\(environment)")
+        }
+    }
+
+    /// The environment sets those levels that the command line does not.
+    @Test func logLevelsOfTheEnvironment() throws {
+        let setup = LogSetup(environment: ["GOLOG_LOG_LEVEL": "debug,dht=warn,crdt=debug,mdns=y,x"])
+        #expect(setup.complaints == """
+            error setting log level "mdns=y": unrecognized level: "y"
+            error setting log level "x": unrecognized level: "x"
+
+            """)
+        let levels = try #require(LogLevels.parse("error", base: setup.levels)).levels
+        #expect(levels.level(of: "autonat") == .debug && levels.level(of: "dht") == .warn && levels.level(of: "crdt") == .error)
+        let stage = try Stage(environment: ["GOLOG_LOG_LEVEL": "dht=debug"])
+        _ = stage.run(["daemon"])
+        #expect(stage.daemons.last?.logLevels.level(of: "dht") == .debug)
+    }
+
+    @Test func logsGoIntoAFile() throws {
+        let path = FileManager.default.temporaryDirectory.appendingPathComponent("log-\(UUID())").path
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        for number in 1...2 {
+            let world = ServiceWorld.real(version: "0", environment: ["GOLOG_FILE": path, "GOLOG_LOG_FMT": "json"], fetch: { _ in nil })
+            world.log(LogLine(.info, "cluster", "\(number)"), .debug)
+        }
+        let lines = try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n")
+        #expect(lines.count == 2 && lines[1].hasSuffix(#","logger":"cluster","msg":"2"}"#))
     }
 
     @Test func portsAreFree() throws {
