@@ -38,6 +38,8 @@ package final class TLSContext: @unchecked Sendable {
             throw TLSFailure(reason: "the key \(key) is of another kind than that of the certificate \(certificate)")
         }
         restrict()
+        // Of TLS 1.2 what upstream takes and keeps what was said from whoever comes to have the key: see api/common/config.go.
+        SSL_CTX_set_cipher_list(context, "ECDHE+AESGCM+AES256:ECDHE-RSA-AES256-SHA")
     }
 
     /// A client that checks the server's certificate against the system's authorities, if it is told to.

@@ -3,7 +3,9 @@
 import Kernel
 
 package struct HTTPServerSettings: Sendable {
-    package var headBytesMax = 4096
+    /// Of a head, with what is left over as in Go's server (REST-006).
+    package var headBytesMax = 4096 + headSlackBytes
+    package static let headSlackBytes = 4096
     /// Zero means no limit, as in Go.
     package var headTimeout = Span.seconds(5)
     package var readTimeout = Span.zero

@@ -43,7 +43,7 @@ package final class APIService: @unchecked Sendable {
         settings.readTimeout = values.span("read_timeout")
         settings.writeTimeout = values.span("write_timeout")
         settings.idleTimeout = values.span("idle_timeout")
-        settings.headBytesMax = Int(values.int("max_header_bytes"))
+        settings.headBytesMax = Int(values.int("max_header_bytes")) + HTTPServerSettings.headSlackBytes
         let server = HTTPServer(loop: loop, settings: settings) { [unowned self] id, event in take(.served(id, event)) }
         self.server = server
         let kind = values.map("basic_auth_credentials") != nil ? "HTTP - authenticated" : "HTTP"

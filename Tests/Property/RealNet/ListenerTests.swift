@@ -105,6 +105,26 @@ private final class Certificates {
             .hasPrefix("cannot use the key \(made.certificate("one")): "))
     }
 
+    /// Of TLS 1.2 no cipher whose key would open what was recorded before, nor a weak one, as with upstream.
+    @Test(.enabled(if: FileManager.default.fileExists(atPath: Certificates.openssl)), arguments: ["one", "rsa"])
+    func weakCiphersAreRefused(key: String) throws {
+        let made = try Certificates([key])
+        let server = try EchoServer(on: anywhere, tls: try TLSContext(certificate: made.certificate(key), key: made.key(key)))
+        defer { server.stop() }
+        func isTaken(_ cipher: String) throws -> Bool {
+            let process = Process()
+            process.executableURL = URL(filePath: Certificates.openssl)
+            process.arguments = ["s_client", "-connect", "127.0.0.1:\(server.address.parts.port)", "-tls1_2", "-cipher", cipher]
+            (process.standardInput, process.standardOutput, process.standardError) = (FileHandle.nullDevice, FileHandle.nullDevice, FileHandle.nullDevice)
+            try process.run()
+            process.waitUntilExit()
+            return process.terminationStatus == 0
+        }
+        let kind = key == "rsa" ? "RSA" : "ECDSA"
+        #expect(try isTaken("ECDHE-\(kind)-AES256-GCM-SHA384"))
+        for cipher in ["ECDHE-\(kind)-AES128-SHA", "ECDHE-\(kind)-AES256-SHA384", "AES128-GCM-SHA256", "AES256-SHA"] { #expect(try !isTaken(cipher), "\(cipher)") }
+    }
+
     @Test func aSocketOfTheFileSystem() throws {
         let path = NSTemporaryDirectory() + "l-\(UUID().uuidString.prefix(8)).sock"
         let address = try Multiaddr(text: "/unix\(path)")
