@@ -39,7 +39,7 @@ package final class TLSContext: @unchecked Sendable {
         }
         restrict()
         // Of TLS 1.2 what upstream takes and keeps what was said from whoever comes to have the key: see api/common/config.go.
-        SSL_CTX_set_cipher_list(context, "ECDHE+AESGCM+AES256:ECDHE-RSA-AES256-SHA")
+        guard SSL_CTX_set_cipher_list(context, "ECDHE+AESGCM+AES256:ECDHE-RSA-AES256-SHA") == 1 else { throw TLSFailure("cannot restrict the ciphers") }
     }
 
     /// A client that checks the server's certificate against the system's authorities, if it is told to.

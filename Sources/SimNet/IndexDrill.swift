@@ -79,7 +79,7 @@ package struct IndexDrill {
             while true {
                 var effects: [DiskEffect] = []
                 let outcome = try job.advance(reader: disk, effects: &effects)
-                for effect in effects { if case .sync(let name, _) = effect { _ = disk.endSync(disk.beginSync(name)) } else { disk.apply(effect) } }
+                for effect in effects { carryOut(effect) }
                 guard let outcome else { continue }
                 switch outcome {
                 case .done(let run): return act { $0.onJob(job.number, run, effects: &$1) }
@@ -97,13 +97,17 @@ package struct IndexDrill {
         body(&index, &effects)
         for effect in effects {
             switch effect {
-            case .disk(.sync(let name, let ticket)):
-                _ = disk.endSync(disk.beginSync(name))
-                act { _ = $0.onDisk(.synced(ticket), effects: &$1) }
-            case .disk(let effect): disk.apply(effect)
+            case .disk(let effect):
+                carryOut(effect)
+                if case .sync(_, let ticket) = effect { act { _ = $0.onDisk(.synced(ticket), effects: &$1) } }
             case .job(let job): jobs.append(job)
             }
         }
+    }
+
+    /// What is synced is so at once.
+    private func carryOut(_ effect: DiskEffect) {
+        if case .sync(let name, _) = effect { _ = disk.endSync(disk.beginSync(name)) } else { disk.apply(effect) }
     }
 
     /// What is there, whatever it was when the question was asked.

@@ -57,10 +57,10 @@ extension RESTAPI {
     /// After the first line only the trailers can tell of it (REST-045, REST-101).
     mutating func fail(_ id: ServedID, _ failure: ClientFailure, _ effects: inout [Effect]) {
         guard let exchange = exchanges[id] else { return }
-        let body = RESTAPI.errorLine(failure.status, failure.message)
+        func body() -> Bytes { RESTAPI.errorLine(failure.status, failure.message) }
         switch exchange.shape {
         case .one, .peerAdd: refuse(id, Refusal(failure.status, failure.message), &effects)
-        case .stream where exchange.status == nil: write(id, failure.status, streamHeaders, body, &effects)
+        case .stream where exchange.status == nil: write(id, failure.status, streamHeaders, body(), &effects)
         case .stream:
             var trailers: HTTPFields = ["X-Stream-Error": ""]
             trailers.add("X-Stream-Error", RESTAPI.fieldValue(failure.message))
@@ -70,7 +70,7 @@ extension RESTAPI {
             end(id, trailers: ["X-Stream-Error": RESTAPI.fieldValue(failure.message)], &effects)
         case .addedList:
             effects.append(.log(LogLine(.error, "adder", failure.message)))
-            write(id, failure.status, RESTAPI.addHeaders(apiHeaders), body, &effects)
+            write(id, failure.status, RESTAPI.addHeaders(apiHeaders), body(), &effects)
         }
     }
 

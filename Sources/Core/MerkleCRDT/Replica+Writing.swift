@@ -45,7 +45,7 @@ extension Replica {
         }
     }
 
-    /// The blocks that set a key, and what they have set nobody has removed, nor is about to.
+    /// The blocks that set a key, and what they have set nobody has removed; this peer's own that are on their way into the log are among them.
     private mutating func blocks(setting key: String) throws(LogError) -> [Multihash] {
         let name = StoredName(key.utf8), hash = name.hash
         let known = try store.known(name).key
