@@ -117,6 +117,8 @@ extension ClusterPeer {
         for info in tracker.operations(matching: .pinError) {
             let address = address(of: info.cid)
             surveys[reader]?.release(info.cid, at: address)
+            // Nobody wants any more what a damaged log has lost, and no other peer had (seed 183774104).
+            if address == nil, replica.isOpen { withTracker { $0.forget(info.cid, effects: &$2) } }
         }
         for info in tracker.operations(matching: .unpinError) where replica.isOpen {
             guard let now = recovered(info).map(signature.under) else { continue }

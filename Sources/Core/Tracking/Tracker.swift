@@ -286,6 +286,9 @@ package struct Tracker: Sendable {
         }
     }
 
+    /// A pin that has failed and is in no pinset. IPFS is not asked for anything.
+    package mutating func forget(_ cid: CID, effects: inout [Effect]) { drop(cid, &effects) }
+
     // MARK: Status
 
     /// What can be said without asking IPFS; nil when that must be asked (TRK-44).
