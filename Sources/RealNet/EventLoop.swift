@@ -152,7 +152,7 @@ package final class EventLoop: @unchecked Sendable {
     // MARK: Running
 
     /// Whoever waits on a socket is to be heard again before more of what has been put off is done.
-    private var isLong: Bool { Machine.now.monotonic - now.monotonic > .milliseconds(5) }
+    var isLong: Bool { Machine.now.monotonic - now.monotonic > .milliseconds(5) }
 
     package func stop() { isRunning = false }
 
@@ -179,18 +179,30 @@ package final class EventLoop: @unchecked Sendable {
                 work()
                 isFirst = false
             }
-            while let first = timers.first, first.key.at <= now.monotonic {
-                timers[first.key] = nil
-                first.value()
-            }
+            runTimers()
             runSoon()
         }
     }
 
-    /// What these works put off again has its turn too, but not without end: a socket that always takes more would keep
-    /// all others waiting.
+    /// What these set themselves has the next round, also where it is due at once: the sockets are to be heard in between.
+    private func runTimers() {
+        let last = timerNumber
+        var next = timers.first
+        while let timer = next, timer.key.at <= now.monotonic {
+            if timer.key.number <= last {
+                timers[timer.key] = nil
+                timer.value()
+            }
+            next = timers.first(after: timer.key)
+        }
+    }
+
+    /// Once at least, however long the round was: answers leave here. What these works put off again has its turn too, but not without
+    /// end: a socket that always takes more would keep all others waiting.
     private func runSoon() {
-        for _ in 0..<16 where !soon.isEmpty && !isLong {
+        var turns = 0
+        while !soon.isEmpty, turns == 0 || turns < 16 && !isLong {
+            turns += 1
             let works = soon
             soon = []
             for work in works { work() }
@@ -201,8 +213,8 @@ package final class EventLoop: @unchecked Sendable {
     private var patience: Int32 {
         guard soon.isEmpty, arrived.isEmpty else { return 0 }
         guard let next = timers.first?.key.at else { return -1 }
-        let left = (next - Machine.now.monotonic).nanoseconds
-        return left <= 0 ? 0 : Int32(min((left + 999_999) / 1_000_000, 3_600_000))
+        let now = Machine.now.monotonic
+        return next <= now ? 0 : Int32(min(((next - now).nanoseconds + 999_999) / 1_000_000, 3_600_000))
     }
 }
 

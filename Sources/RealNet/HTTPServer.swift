@@ -67,8 +67,6 @@ package final class HTTPServer: @unchecked Sendable {
 
     private func accept(_ socket: Socket) {
         guard let hear = serve(socket, remote: socket.remote.description) else { return socket.close() }
-        // An upload in tiny chunks is much work for few bytes, and the peer is to tell that it lives meanwhile.
-        socket.bytesPerTurn = 32 << 10
         socket.start(hear)
     }
 

@@ -77,8 +77,9 @@ package final class Socket: @unchecked Sendable {
         for option in [TCP_KEEPIDLE, TCP_KEEPINTVL] { setsockopt(file, Int32(IPPROTO_TCP), option, &seconds, size) }
     }
 
-    /// What is read before others have their turn.
-    package var bytesPerTurn = 1 << 20
+    /// What is read at once, and before others have their turn. Few bytes can be much work: they may name hundreds of blocks.
+    private static let bytesPerRead = 32 << 10
+    private static let bytesPerTurn = 1 << 20
     package var queuedBytes: Int { outgoing.count }
     package var local: SocketAddress? { SocketAddress.local(of: file) }
 
@@ -188,16 +189,16 @@ package final class Socket: @unchecked Sendable {
 
     private func receive() {
         let buffer = loop.scratch
-        var left = bytesPerTurn
+        let most = min(buffer.count, Socket.bytesPerRead)
+        var left = Socket.bytesPerTurn
         while left > 0 {
             guard !isClosed, isReading || isClosing else { return }
-            let most = min(buffer.count, left)
             let count = Glibc.recv(file, buffer.baseAddress, most, 0)
             if count > 0 {
                 left -= count
                 if isClosing { continue }
                 deliver(Bytes(UnsafeRawBufferPointer(rebasing: buffer[..<count])))
-                if count < most { return }
+                if count < most || loop.isLong { return }
             } else if count == 0 {
                 if isClosing { return close() }
                 return fail("EOF")

@@ -72,7 +72,7 @@ package enum Oracle: String, CaseIterable, Sendable {
         case .wants: "Whoever wants a block gets it soon from a peer that has it, over a sound connection, or hears at once that it is not there; what a peer wanted last is kept in mind, and nothing that it wants no more; who wants nothing more says so, nobody is given what it does not want; and lists of blocks are asked for, answered, and read to their end, each page once."
         case .calls: "A call of another peer, or a request to IPFS, says at once what it wants; it goes on for as long as somebody waits for its answer and it has time, ends at both ends, and nothing is said in it after that."
         case .lookup: "Whoever looks for a peer asks the nearest that it has heard of, a few at a time, and nobody once that is over; who answers is in the table and who does not is not, and others are told of the nearest in it; who is not reached is looked for, and those around are, again and again."
-        case .bound: "Memory and queues stay within their limits, whoever uploads waits for its blocks to be taken, and nothing is kept for those who have gone."
+        case .bound: "Memory and queues stay within their limits, a step sends few of the blocks of an upload, whoever uploads waits for them to be taken, and nothing is kept for those who have gone."
         case .spin: "Time passes."
         case .start: "A peer starts on whatever a crash has left of its disk; all that it had merged is there, and nothing is damaged; and it says when it is ready."
         case .trap: "No invariant of a machine breaks: counters are folds over what they count, nothing is known twice."

@@ -107,6 +107,20 @@ extension Run {
         oracles.judged += 1
         if bytes > most { world.fail(.bound, "\(bytes) bytes of an upload wait for the daemon of \(world.name(index)), of \(most) at most") }
     }
+
+    /// BOUND: few bytes can be many blocks, and whoever else wants something is not to wait for all of them.
+    func watchUploads(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>, _ process: Process) {
+        switch input {
+        case .clientInput, .wake: break
+        default: return  // what others send comes by the network, and shards go on when they are pinned
+        }
+        let blocks = effects.count { if case .exchange(.body(_, let bytes)) = $0 { bytes.count > 100 } else { false } }
+        guard blocks > 0 else { return }
+        oracles.judged += 1
+        // The nodes of a shard, or of the list of them, go with the last of its blocks.
+        let most = process.peer.settings.uploadBlocksPerStep + 4
+        if blocks > most { world.fail(.bound, "\(world.name(index)) sends \(blocks) blocks of an upload in one step, of \(most) at most") }
+    }
     private func restarted(since time: Int64) -> Bool { oracles.startedAt.values.contains { $0 >= time } }
 
     /// Nobody can tell any more whether all shards belong to something.

@@ -66,6 +66,7 @@ extension Run {
         watchLookups(index, input, effects, process, now, &log.lookups)
         watchLists(index, input, effects, process, now, &log.lists)
         watchPace(index, input, effects, process, now, &log.pace)
+        watchUploads(index, input, effects, process)
         watchGarbage(index, input, process, now, log)
     }
 }

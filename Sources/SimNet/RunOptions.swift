@@ -35,6 +35,8 @@ package struct RunLimits: Equatable, Sendable {
     package var idsAsked = 0
     /// Bytes of an upload that are on their way before its client waits.
     package var uploadWindow = 0
+    /// Blocks of an upload that are sent in one step.
+    package var uploadBlocks = 0
     /// Of the log, for a chunk of a listing; and statuses in one.
     package var listingBytes = 0
     package var statusesPerChunk = 0
@@ -170,7 +172,7 @@ package struct RunOptions: Equatable, Sendable {
         int("entries-per-message", \.limits.entriesPerMessage), int("listed-blocks", \.limits.listedBlocks),
         int("calls-per-peer", \.limits.callsPerPeer), int("mesh-factor", \.limits.meshFactor), int("listing-bytes", \.limits.listingBytes),
         int("statuses-per-chunk", \.limits.statusesPerChunk), int("gossip-window", \.limits.gossipWindow),
-        int("ids-asked", \.limits.idsAsked), int("upload-window", \.limits.uploadWindow), int("address-lifetime", \.limits.addressLifetime),
+        int("ids-asked", \.limits.idsAsked), int("upload-window", \.limits.uploadWindow), int("upload-blocks", \.limits.uploadBlocks), int("address-lifetime", \.limits.addressLifetime),
     ]
     /// name=value for what is not as usual.
     package var words: [String] {
@@ -195,6 +197,7 @@ extension RunLimits {
         set(gossipWindow, \.gossip.outboundWindowBytes, &peer)
         set(idsAsked, \.gossip.idsPerAnnouncementMaximum, &peer)
         set(uploadWindow, \.uploadWindowBytes, &peer)
+        set(uploadBlocks, \.uploadBlocksPerStep, &peer)
         set(listingBytes, \.listing.bytesPerChunk, &peer)
         set(statusesPerChunk, \.listing.statusesPerChunk, &peer)
         if addressLifetime > 0 { peer.book.learntAddressTTL = .seconds(Int64(addressLifetime)) }
@@ -214,6 +217,7 @@ extension RunLimits {
         callsPerPeer = some([8, 32])
         listingBytes = some([1, 200])
         statusesPerChunk = some([1, 2])
+        uploadBlocks = some([1, 5])
     }
 }
 

@@ -544,6 +544,19 @@ final class Rest {
         rest.run.checkUploading(0, 100_000)
         rest.expect(.bound)
     }
+    @Test func aStepThatSendsWhatHasCome() throws {
+        let rest = try Rest("at 2s p0 add bytes=100000 chunk=512", options: " upload-blocks=5")
+        let process = try #require(rest.world.peers[0].process)
+        func look(_ input: PeerInput, _ count: Int) {
+            let effects = (0..<count).map { _ in PeerEffect.exchange(.body(ExchangeID(1), Bytes(repeating: 0, count: 600))) }
+            rest.run.watchUploads(0, input, (effects + [.exchange(.body(ExchangeID(1), [1]))])[...], process)
+        }
+        look(.wake, 9)
+        look(.stream(.drained(StreamID(owner: 1, number: 1))), 100)
+        #expect(rest.world.failure == nil)
+        look(.wake, 10)
+        rest.expect(.bound, "10 blocks")
+    }
     @Test(arguments: ["name", "local", "allocations"]) func anAddThatIsPinnedElsewhere(what: String) throws {
         let rest = try Rest("at 2s p0 add bytes=3000 chunk=512", options: " embedded=yes")
         let root = try #require(rest.run.oracles.uploads.first?.root)

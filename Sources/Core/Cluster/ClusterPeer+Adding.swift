@@ -15,10 +15,16 @@ extension ClusterPeer {
         var importer: ContentImporter
         /// Where blocks go now. Chosen with the first block: for the whole of the content (ADD-50) or for one shard (ADD-61).
         var transfer: Transfer?
-        /// What has been made of the content and waits until a shard is stored.
-        var backlog: [ImportEffect] = []
+        /// What the client has sent, and what has been made of the first of it: the rest waits until a shard is stored, or for its turn.
+        var inputs = FIFO<ClientInput>()
+        var inputBytesUsed = 0
+        var backlog = FIFO<ImportEffect>()
+        /// Why nothing more comes of it, once the backlog has been worked off.
+        var failure: ClientFailure?
         var sharding: Sharding?
         var root: CID?
+        /// Among `busyUploads`.
+        var isBusy = false
         var isPaused = false
     }
 
@@ -49,51 +55,66 @@ extension ClusterPeer {
     }
 
     mutating func onUpload(_ client: ClientID, _ input: ClientInput) {
-        guard var adding = adds.remove(client) else { return }  // it has failed before
-        var failure: ClientFailure?
-        do throws(AddError) { adding.root = try adding.importer.on(input, effects: &adding.backlog) } catch {
-            failure = ClientFailure(error.message)
-        }
-        adds[client] = adding
-        workOff(client)
-        if let failure, adds[client] != nil { failAdding(client, failure) }
+        guard let isBusy = adds.look(at: client, { $0.isBusy }) else { return }  // it has failed before
+        adds[client]?.inputs.append(input)
+        if !isBusy { workOff(client) }
     }
 
-    /// Sends what has been made of the content, as far as it may be sent.
+    /// Sends what comes of the content, as far as it may be sent, and no more than one step should: few bytes can be many blocks.
     mutating func workOff(_ client: ClientID) {
-        let backlog = adds[client]?.backlog ?? []
-        adds[client]?.backlog = []
-        for (index, effect) in backlog.enumerated() {
-            guard adds[client] != nil else { return }
+        var room = settings.uploadBlocksPerStep
+        while room > 0, !isStoringShard(client), let effect = adds[client]?.next() {
+            room -= 1
             switch effect {
-            case .output(var line) where !isStoringShard(client):
-                if line.cid != nil { line.allocations = adds[client]?.transfer?.allocations ?? [] }  // progress has none
+            case .output(var line):
+                if line.cid != nil { line.allocations = adds.look(at: client) { $0.transfer?.allocations ?? [] } ?? [] }  // progress has none
                 turn.effects.append(.reply(client, .item(.added(line))))
-            case .block(let node) where takesBlock(node, client): send(node, client)
-            default:
-                guard isStoringShard(client) else { continue }  // a block that is in a shard already
-                adds[client]?.backlog = Array(backlog[index...])
-                return
+            case .block(let node):
+                guard let isNew = takesBlock(node, client) else { continue }  // it goes to the next shard
+                if isNew { send(node, client) }
             }
+            adds[client]?.backlog.popFirst()
         }
-        guard let adding = adds[client], adding.root != nil, !isStoringShard(client) else { return }
-        if adding.sharding == nil { endTransfer(client) } else { endSharding(client) }
+        conclude(client)
     }
 
-    private mutating func send(_ node: NodeWithMeta, _ client: ClientID) {
-        if adds[client]?.transfer == nil {
-            do throws(ClientFailure) { try openTransfer(client) } catch { return failAdding(client, error) }
+    private mutating func conclude(_ client: ClientID) {
+        guard let (isDone, failure, root, isSharded) = adds.look(at: client, { ($0.isWorkedOff, $0.failure, $0.root, $0.sharding != nil) }), !isStoringShard(client)
+        else { return regulate(client) }
+        if !isDone {
+            if adds.look(at: client, { $0.isBusy }) == false { busyUploads.append(client) }
+            adds[client]?.isBusy = true
+        } else if let failure { return failAdding(client, failure) } else if root != nil {
+            if isSharded { endSharding(client) } else { endTransfer(client) }
         }
-        put(node, client)
         regulate(client)
     }
 
+    /// One upload after another has its turn.
+    mutating func continueUploads() {
+        guard let client = busyUploads.popFirst() else { return }
+        adds[client]?.isBusy = false
+        workOff(client)
+    }
+    /// At once, but not in the same step.
+    var uploadsDue: Instant? { busyUploads.isEmpty ? nil : turn.now.monotonic }
+
+    private mutating func send(_ node: NodeWithMeta, _ client: ClientID) {
+        if adds.look(at: client, { $0.transfer == nil }) ?? false {
+            do throws(ClientFailure) { try openTransfer(client) } catch { return failAdding(client, error) }
+        }
+        put(node, client)
+    }
+
+    /// What is sent with a block, its name above all: of tiny blocks that is most of what is on its way.
+    private static let bytesAroundBlock = 250
+
     /// Hands a block to every destination.
     mutating func put(_ node: NodeWithMeta, _ client: ClientID) {
+        // Counted first: a daemon may take the block at once.
+        adds[client]?.transfer?.count(node.data.count + Self.bytesAroundBlock)
         var argument: Bytes?
-        for (peer, destination) in adds[client]?.transfer?.destinations ?? SortedMap() {
-            // Counted first: a daemon may take the block at once.
-            adds[client]?.transfer?.destinations[peer]?.unsentBytes += node.data.count
+        for (_, destination) in adds.look(at: client, { $0.transfer?.destinations ?? SortedMap() }) ?? SortedMap() {
             switch destination.call {
             case .ipfs(let call): withIPFS { $0.put(call, node, now: $1, effects: &$2) }
             case .rpc(let call):
@@ -186,6 +207,7 @@ extension ClusterPeer {
     /// Blocks that were sent stay where they are, unpinned (ADD-47).
     mutating func stopAdding(_ client: ClientID) {
         guard let adding = adds.remove(client) else { return }
+        if adding.isBusy { busyUploads.removeAll { $0 == client } }
         for (_, destination) in adding.transfer?.destinations ?? SortedMap() { cancel(destination.call) }
         if let sharding = adding.sharding, sharding.stage != .pinningContent { takeBack(sharding.written) }
     }
@@ -201,13 +223,54 @@ extension ClusterPeer {
         }
     }
 
+    /// What is on its way to destinations makes a client wait, and so does what has not been looked at.
     mutating func regulate(_ client: ClientID) {
-        guard let adding = adds[client] else { return }
-        let most = adding.transfer?.destinations.map(\.value.unsentBytes).max() ?? 0
-        let limit = adding.isPaused ? settings.uploadWindowBytes / 2 : settings.uploadWindowBytes
-        let mustPause = most > limit || isStoringShard(client)
-        guard mustPause != adding.isPaused else { return }
+        guard let (isPaused, isBusy, most) = adds.look(at: client, { ($0.isPaused, $0.isBusy, $0.transfer?.unsentMax ?? 0) }) else { return }
+        let limit = isPaused ? settings.uploadWindowBytes / 2 : settings.uploadWindowBytes
+        let mustPause = most > limit || isBusy || isStoringShard(client)
+        guard mustPause != isPaused else { return }
         adds[client]?.isPaused = mustPause
         turn.effects.append(.reply(client, mustPause ? .pause : .resume))
     }
+}
+
+extension ClusterPeer.Adding {
+    /// Data is looked at in pieces of this size: of chunks that are tiny, one piece makes more blocks than a step sends.
+    private static let pieceBytes = 4 << 10
+
+    var isWorkedOff: Bool { backlog.isEmpty && (inputs.isEmpty || failure != nil) }
+
+    /// The next of what comes of the content. It stays where it is.
+    mutating func next() -> ImportEffect? {
+        while backlog.isEmpty, failure == nil, let input = nextInput() {
+            var effects: [ImportEffect] = []
+            do throws(AddError) { root = try importer.on(input, effects: &effects) } catch { failure = ClientFailure(error.message) }
+            for effect in effects { backlog.append(effect) }
+        }
+        return backlog.first
+    }
+
+    private mutating func nextInput() -> ClientInput? {
+        guard let input = inputs.first else { return nil }
+        if case .data(let bytes) = input {
+            let piece = bytes[inputBytesUsed...].prefix(Self.pieceBytes)
+            inputBytesUsed += piece.count
+            if inputBytesUsed == bytes.count {
+                inputBytesUsed = 0
+                inputs.popFirst()
+            }
+            return .data(Bytes(piece))
+        }
+        return inputs.popFirst()
+    }
+}
+
+extension ClusterPeer.Transfer {
+    var unsentMax: Int {
+        var most = 0
+        destinations.each { most = max(most, $1.unsentBytes) }
+        return most
+    }
+
+    mutating func count(_ bytes: Int) { for peer in destinations.keys { destinations[peer]?.unsentBytes += bytes } }
 }

@@ -39,24 +39,26 @@ extension ClusterPeer {
 
     /// Nothing more is sent until a shard is pinned.
     func isStoringShard(_ client: ClientID) -> Bool {
-        guard let stage = adds[client]?.sharding?.stage else { return false }
-        return stage != .filling
+        adds.look(at: client) { $0.sharding.map { $0.stage != .filling } ?? false } ?? false
     }
 
-    /// Whether the block goes out now. If not, it has gone out before, a shard must be stored first, or the add has failed.
-    mutating func takesBlock(_ node: NodeWithMeta, _ client: ClientID) -> Bool {
-        guard var sharding = adds[client]?.sharding else { return true }
-        guard sharding.stage == .filling else { return false }
+    /// Whether the block goes out, or has gone out before. Nil if a shard must be stored first, or the add has failed.
+    mutating func takesBlock(_ node: NodeWithMeta, _ client: ClientID) -> Bool? {
+        guard var sharding = adds.look(at: client, { $0.sharding }) ?? nil else { return true }
+        guard sharding.stage == .filling else { return nil }
         adds[client]?.sharding = nil  // so that the set of known blocks is changed in place
         do throws(AddError) {
             let outcome = try sharding.maker.take(node)
             adds[client]?.sharding = sharding
-            if case .full(let shard) = outcome { store(shard, client) }
+            if case .full(let shard) = outcome {
+                store(shard, client)
+                return nil
+            }
             return outcome == .taken
         } catch {
             adds[client]?.sharding = sharding
             failAdding(client, ClientFailure(error.message))
-            return false
+            return nil
         }
     }
 

@@ -96,6 +96,8 @@ package struct ClusterPeer: Sendable {
     var pinListings = SortedMap<ClientID, Listing>()
     /// Uploads under way.
     var adds = SortedMap<ClientID, Adding>()
+    /// Those with more to do than one step should.
+    var busyUploads = FIFO<ClientID>()
 
     struct InboundStream: Sendable {
         let owner: UInt8
@@ -288,7 +290,7 @@ package struct ClusterPeer: Sendable {
         [
             ("replica", replica.nextDeadline), ("gossip", gossip.nextDeadline), ("exchange", exchange.nextDeadline),
             ("dht", dht.nextDeadline), ("wide dht", wideDHT.nextDeadline), ("autonat", autoNAT.nextDeadline), ("lists", dagList.nextDeadline), ("rpc", rpc.nextDeadline), ("ipfs", ipfs.nextDeadline), ("book", book.nextDeadline),
-            ("monitor", monitor.nextDeadline), ("informers", informers.nextDeadline), ("surveys", surveysDue), ("loops", loops.nextDeadline),
+            ("monitor", monitor.nextDeadline), ("informers", informers.nextDeadline), ("surveys", surveysDue), ("uploads", uploadsDue), ("loops", loops.nextDeadline),
         ]
     }
 
@@ -304,6 +306,7 @@ package struct ClusterPeer: Sendable {
         next = earliest(next, monitor.nextDeadline)
         next = earliest(next, informers.nextDeadline)
         next = earliest(next, surveysDue)
+        next = earliest(next, uploadsDue)
         return earliest(next, loops.nextDeadline)
     }
 
@@ -322,6 +325,7 @@ package struct ClusterPeer: Sendable {
         let queued = tracker.pinQueueSize + replica.untoldCount
         withInformers { $0.onTime(now: $1, queued: queued, effects: &$2) }
         for alert in monitor.onTime(now: turn.now) { onAlert(alert) }
+        continueUploads()
         runLoops()
     }
 

@@ -42,6 +42,8 @@ package struct PeerSettings: Sendable {
     package var trackedMax = 20_000
     /// Bytes of an upload that may be on their way to a destination before the client has to wait.
     package var uploadWindowBytes = 4 << 20
+    /// Blocks and lines of an upload that are made and sent in one step.
+    package var uploadBlocksPerStep = 64
     /// Of the log, read in one step of a sweep.
     package var sweepBytes = 256 << 10
     /// Peers that are dialled from the start: configured ones first, then those of the peerstore file.

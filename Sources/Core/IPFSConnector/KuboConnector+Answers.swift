@@ -7,29 +7,31 @@ import Pinset
 import Seams
 
 extension KuboConnector {
+    // An answer may name thousands of blocks. Whoever takes a document from it holds no copy of its request, or all would be copied that
+    // the request waits for.
     package mutating func onExchange(_ event: ExchangeEvent, now: Now, effects: inout [Effect]) {
-        guard let request = requests[event.id] else { return }
         switch event {
         case .head(let exchange, let status):
+            guard requests[exchange] != nil else { return }
             requests[exchange]?.status = status
             noteAnswer(&effects)
         case .body(let exchange, let bytes): onBody(exchange, bytes, now, &effects)
-        case .drained: effects.append(.drained(request.call))
+        case .drained(let exchange): if let call = requests.look(at: exchange, { $0.call }) { effects.append(.drained(call)) }
         case .failed(let exchange, let reason):
-            remove(exchange)
+            guard let request = remove(exchange) else { return }
             if request.status == nil { noteFailure(reason, &effects) }
             onFailed(request, reason, now, &effects)
         case .end(let exchange, let trailers):
-            remove(exchange)
+            guard let request = remove(exchange) else { return }
             onEnd(request, trailers, now, &effects)
         }
     }
 
     private mutating func onBody(_ exchange: ExchangeID, _ bytes: Bytes, _ now: Now, _ effects: inout [Effect]) {
-        guard let request = requests[exchange] else { return }
-        if request.status == 200, isStreamed(request) { return onPiece(exchange, bytes, now, &effects) }
-        guard request.body.count + bytes.count <= settings.answerBytesMax else {
-            remove(exchange)
+        guard let (call, role, status, count) = requests.look(at: exchange, { ($0.call, $0.role, $0.status, $0.body.count) }) else { return }
+        if status == 200, isStreamed(call, role) { return onPiece(exchange, bytes, now, &effects) }
+        guard count + bytes.count <= settings.answerBytesMax else {
+            guard let request = remove(exchange) else { return }
             effects.append(.exchange(.cancel(exchange)))
             return onFailed(request, "IPFS gave an answer of more than \(settings.answerBytesMax) bytes "
                 + "(\(request.target))", now, &effects)
@@ -37,9 +39,9 @@ extension KuboConnector {
         requests[exchange]?.body += bytes
     }
 
-    private func isStreamed(_ request: Request) -> Bool {
-        if case .repoGC = calls[request.call]?.operation { return true }
-        switch request.role {
+    private func isStreamed(_ call: IPFSCallID, _ role: Role) -> Bool {
+        if case .repoGC = calls[call]?.operation { return true }
+        switch role {
         case .look, .lookAtSource, .pin, .list, .put: return true
         case .answer, .update, .origin: return false
         }
@@ -66,17 +68,17 @@ extension KuboConnector {
     private mutating func onDocument(
         _ exchange: ExchangeID, _ json: JSON, _ now: Now, _ effects: inout [Effect]
     ) throws {
-        guard let request = requests[exchange] else { return }
-        switch request.role {
+        guard let (call, role) = requests.look(at: exchange, { ($0.call, $0.role) }) else { return }
+        switch role {
         case .list:
-            calls[request.call]?.listed += 1
-            effects.append(.item(request.call, .pinned(try cid(json["Cid"]), try pinStatus(json))))
+            calls[call]?.listed += 1
+            effects.append(.item(call, .pinned(try cid(json["Cid"]), try pinStatus(json))))
         case .look, .lookAtSource:
             let found = try pinStatus(json)
             requests[exchange]?.found = found
         case .pin: onProgress(exchange, json["Progress"]?.integer() ?? -1, now)
         case .put: acknowledge(exchange, try cid(json["Key"]), &effects)
-        case .answer: effects.append(.item(request.call, .collected(try KuboConnector.collected(json))))
+        case .answer: effects.append(.item(call, .collected(try KuboConnector.collected(json))))
         case .update, .origin: break
         }
     }

@@ -22,7 +22,7 @@ extension KuboConnector {
             closeCurrent(id, &effects)
         }
         guard let exchange = calls[id]?.upload.current ?? open(id, block.cid, now, &effects) else { return }
-        requests[exchange]?.unacknowledged[hash, default: 0] += 1
+        requests[exchange]?.put(hash)
         let head = "--\(KuboConnector.boundary(exchange))\r\n"
             + "Abspath-Encoded: \r\nContent-Disposition: form-data; name=\"file\"; filename=\"\(block.cid)\"\r\n"
             + "Content-Type: application/octet-stream\r\n\r\n"
@@ -82,7 +82,7 @@ extension KuboConnector {
 
     /// Upstream takes the end of the answer for success, however few keys it held (IPFS-43).
     mutating func concludePut(_ request: Request, _ effects: inout [Effect]) {
-        let missing = request.unacknowledged.values.reduce(0, +)
+        let missing = request.unacknowledgedCount
         guard missing == 0 else {
             return fail(request.call, "IPFS did not acknowledge \(missing) of the blocks that were put", &effects)
         }
@@ -98,11 +98,23 @@ extension KuboConnector {
     }
 
     mutating func acknowledge(_ exchange: ExchangeID, _ cid: CID, _ effects: inout [Effect]) {
-        guard let request = requests[exchange] else { return }
-        let hash = cid.multihash
-        guard let count = request.unacknowledged[hash] else {
-            return fail(request.call, "IPFS stored a block as \(cid), which was not put: its data differs", &effects)
-        }
-        requests[exchange]?.unacknowledged[hash] = count > 1 ? count - 1 : nil
+        guard requests[exchange]?.acknowledge(cid.multihash) == false, let call = requests.look(at: exchange, { $0.call }) else { return }
+        fail(call, "IPFS stored a block as \(cid), which was not put: its data differs", &effects)
+    }
+}
+
+extension KuboConnector.Request {
+    /// The same block may be put more than once, and is acknowledged each time.
+    mutating func put(_ hash: Multihash) {
+        unacknowledged[hash, default: 0] += 1
+        unacknowledgedCount += 1
+    }
+
+    /// False for what was not put.
+    mutating func acknowledge(_ hash: Multihash) -> Bool {
+        guard let count = unacknowledged[hash] else { return false }
+        unacknowledged[hash] = count > 1 ? count - 1 : nil
+        unacknowledgedCount -= 1
+        return true
     }
 }

@@ -48,8 +48,9 @@ package struct KuboConnector: Sendable {
         var documents = JSONDocuments(bytesMax: 1 << 20)
         var found: IPFSPinStatus?
         var progress: Int64 = -1
-        /// Blocks put and not acknowledged yet.
-        var unacknowledged = SortedMap<Multihash, Int>()
+        /// Blocks put and not acknowledged yet, and how many they are.
+        var unacknowledged: [Multihash: Int] = [:]
+        var unacknowledgedCount = 0
         var isBodyEnded = false
     }
 

@@ -38,6 +38,7 @@ extension PeerSettings: Fielded {
         try visitor.visit(&unheardPatience)
         try visitor.visit(&trackedMax)
         try visitor.visit(&uploadWindowBytes)
+        try visitor.visit(&uploadBlocksPerStep)
         try visitor.visit(&sweepBytes)
         var boots = bootPeers.map(BootPeer.init)
         try visitor.visit(&boots)

@@ -61,8 +61,18 @@ public struct SortedMap<Key: Comparable, Value> {
                     if value == nil { remove(key) }
                 }
                 yield &value
+            } else if r < runs.count, runs[r].keys[0] == key {
+                // Alone in its run, which stays for it.
+                var value: Value? = runs[r].values.removeLast()
+                defer {
+                    if let value { runs[r].values.append(value) } else {
+                        runs.remove(at: r)
+                        entryCount -= 1
+                    }
+                }
+                yield &value
             } else {
-                var value = remove(key)
+                var value: Value?
                 defer { if let value { update(key, value) } }
                 yield &value
             }

@@ -557,6 +557,27 @@ struct KuboPutTests {
         #expect(stage.results.count == 1)
     }
 
+    /// Takes a second; hours, if a document of the answer cost what all blocks do that wait.
+    @Test("an answer that names many blocks at once")
+    func many() throws {
+        var stage = KuboStage()
+        let blocks = (0..<40_000).map { number -> NodeWithMeta in
+            let data = Bytes("\(number / 2)".utf8)  // each twice
+            return NodeWithMeta(data: data, cid: CID(v1: Codec.raw, .sha2_256(of: data)), cumulativeSize: 1)
+        }
+        stage.start(.blockPut)
+        for block in blocks { put(&stage, block) }
+        stage.event(.head(stage.last, status: 200))
+        // Upstream's daemon answers in their order, but another need not.
+        let keys = blocks.reversed().map(key)
+        stage.event(.body(stage.last, Bytes(keys.dropLast().joined().utf8)))
+        end(&stage)
+        stage.event(.body(stage.last, Bytes(keys[keys.count - 1].utf8)))
+        #expect(stage.results.isEmpty)
+        stage.event(.end(stage.last, trailers: []))
+        #expect(stage.answer == .done)
+    }
+
     @Test("no blocks, unknown codecs and unknown hash functions are refused")
     func refused() throws {
         var stage = KuboStage()

@@ -50,4 +50,55 @@ import Testing
         reading?.close()
         listener.close()
     }
+
+    /// Whoever takes long over what was read is not given more of it before others had their turn.
+    @Test func muchThatWasReadIsTakenInTurns() throws {
+        let loop = EventLoop()
+        let here = try #require(try Endpoint(host: "127.0.0.1", port: 0).resolved().get().first)
+        let listener = try Listener(loop: loop, on: here)
+        let count = 2 << 20
+        var received = 0, inTurn = 0, most = 0, reading: Socket?
+        listener.start { socket in
+            reading = socket
+            socket.start { event in
+                guard case .bytes(let bytes) = event else { return }
+                usleep(6000)
+                received += bytes.count
+                if inTurn == 0 {
+                    loop.later {
+                        most = max(most, inTurn)
+                        inTurn = 0
+                    }
+                }
+                inTurn += bytes.count
+                if received >= count { loop.stop() }
+            }
+        }
+        let socket = Socket(loop: loop, connectTo: listener.address)
+        socket.start { if case .connected = $0 { socket.write(Bytes(repeating: 7, count: count)) } }
+        loop.after(.seconds(20)) { loop.stop() }
+        loop.run()
+        #expect(received == count && most > 0 && most <= 64 << 10, "\(most) bytes")
+        socket.close()
+        reading?.close()
+        listener.close()
+    }
+
+    /// What is to be done at once, again and again, keeps nobody else from being heard.
+    @Test func timersThatAreDueTakeTurns() throws {
+        let loop = EventLoop()
+        var (times, others) = (0, 0)
+        nonisolated(unsafe) var isHeard = false  // on the loop's thread
+        func again() {
+            times += 1
+            if times == 1 { loop.post { isHeard = true } }
+            if times < 1000 { loop.at(Instant(nanoseconds: .min)) { again() } }
+            if isHeard, others > 0 { loop.stop() }
+        }
+        loop.at(Instant(nanoseconds: .min)) { again() }
+        loop.after(.zero) { others += 1 }
+        loop.after(.seconds(5)) { loop.stop() }
+        loop.run()
+        #expect(isHeard && others == 1 && times < 10, "\(times) times")
+    }
 }
