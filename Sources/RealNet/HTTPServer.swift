@@ -67,6 +67,7 @@ package final class HTTPServer: @unchecked Sendable {
 
     private func accept(_ socket: Socket) {
         guard let hear = serve(socket, remote: socket.remote.description) else { return socket.close() }
+        socket.bytesPerRead = Socket.bytesOfWorkPerRead
         socket.start(hear)
     }
 

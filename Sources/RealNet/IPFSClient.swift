@@ -69,6 +69,7 @@ package final class IPFSClient: @unchecked Sendable {
         guard let address = addresses.first else { return fail(id, last) }
         let socket = Socket(loop: loop, connectTo: address, tls: tls?.clientSession)
         exchanges[id]?.socket = socket
+        socket.bytesPerRead = Socket.bytesOfWorkPerRead
         socket.start { [weak self, weak socket] event in
             guard let self, let socket else { return }
             switch event {

@@ -77,8 +77,11 @@ package final class Socket: @unchecked Sendable {
         for option in [TCP_KEEPIDLE, TCP_KEEPINTVL] { setsockopt(file, Int32(IPPROTO_TCP), option, &seconds, size) }
     }
 
-    /// What is read at once, and before others have their turn. Few bytes can be much work: they may name hundreds of blocks.
-    private static let bytesPerRead = 32 << 10
+    /// What is read at once, if the loop has room for it.
+    package var bytesPerRead = Int.max
+    /// For bytes that may be much work each: a few can name hundreds of blocks.
+    package static let bytesOfWorkPerRead = 32 << 10
+    /// What is read before others have their turn.
     private static let bytesPerTurn = 1 << 20
     package var queuedBytes: Int { outgoing.count }
     package var local: SocketAddress? { SocketAddress.local(of: file) }
@@ -189,7 +192,7 @@ package final class Socket: @unchecked Sendable {
 
     private func receive() {
         let buffer = loop.scratch
-        let most = min(buffer.count, Socket.bytesPerRead)
+        let most = min(buffer.count, bytesPerRead)
         var left = Socket.bytesPerTurn
         while left > 0 {
             guard !isClosed, isReading || isClosing else { return }

@@ -60,6 +60,7 @@ import Testing
         var received = 0, inTurn = 0, most = 0, reading: Socket?
         listener.start { socket in
             reading = socket
+            socket.bytesPerRead = Socket.bytesOfWorkPerRead
             socket.start { event in
                 guard case .bytes(let bytes) = event else { return }
                 usleep(6000)
