@@ -66,19 +66,31 @@ package final class HTTPServer: @unchecked Sendable {
     }
 
     private func accept(_ socket: Socket) {
-        guard let hear = serve(socket, remote: socket.remote.description) else { return socket.close() }
+        guard let connection = open(socket, remote: socket.remote.description) else { return socket.close() }
         socket.bytesPerRead = Socket.bytesOfWorkPerRead
-        socket.start(hear)
+        socket.onEnd = { [weak self, weak connection] in
+            guard let self, let connection else { return }
+            turn(connection) { machine, _, now, effects in machine.onEnd(now: now, effects: &effects) }
+        }
+        socket.start(hearing(connection))
     }
 
     /// Serves the requests that come over a carrier, which tells what happens to it. Nil if there are too many already.
     package func serve(_ carrier: any HTTPCarrier, remote: String) -> ((Socket.Event) -> Void)? {
+        open(carrier, remote: remote).map(hearing)
+    }
+
+    private func open(_ carrier: any HTTPCarrier, remote: String) -> Connection? {
         guard connections.count < connectionsMax else { return nil }
         let machine = HTTPServerConnection(settings: settings, remote: remote, now: Machine.now)
         let connection = Connection(carrier: carrier, machine: machine)
         connections[ObjectIdentifier(connection)] = connection
         arm(connection)
-        return { [weak self, weak connection] event in
+        return connection
+    }
+
+    private func hearing(_ connection: Connection) -> (Socket.Event) -> Void {
+        { [weak self, weak connection] event in
             guard let self, let connection else { return }
             switch event {
             case .connected, .written: break

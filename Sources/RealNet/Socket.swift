@@ -22,6 +22,9 @@ package final class Socket: @unchecked Sendable {
     private var outgoing = Outgoing()
     private var isConnecting: Bool
     private var isReading = true
+    private var hasEnded = false
+    /// The other side sends nothing more, and may still listen. Where nobody asks, and with TLS, the connection ends with it.
+    package var onEnd: (() -> Void)?
     private var isWriteWatched = false
     private var isFlushPlanned = false
     private var isClosing = false
@@ -102,7 +105,7 @@ package final class Socket: @unchecked Sendable {
     package func pauseReading() { setReading(false) }
     package func resumeReading() { setReading(true) }
     private func setReading(_ reading: Bool) {
-        guard !isClosed, isReading != reading else { return }
+        guard !isClosed, !hasEnded, isReading != reading else { return }
         isReading = reading
         if !isConnecting { loop.rewatch(file, read: isReading, write: isWriteWatched) }
     }
@@ -161,6 +164,7 @@ package final class Socket: @unchecked Sendable {
             return
         }
         if canWrite { flush() }
+        if canRead && hasEnded && !isClosing { return fail("the other side has closed") }  // nothing else is heard of any more
         if canRead && (isReading || isClosing) { receive() }
     }
 
@@ -204,13 +208,19 @@ package final class Socket: @unchecked Sendable {
                 if count < most || loop.isLong { return }
             } else if count == 0 {
                 if isClosing { return close() }
-                return fail("EOF")
+                return onEnd != nil && tls == nil ? endReading() : fail("EOF")
             } else if errno == EAGAIN || errno == EWOULDBLOCK {
                 return
             } else if errno != EINTR {
                 return fail("read: \(Machine.errorText(errno))")
             }
         }
+    }
+
+    private func endReading() {
+        (isReading, hasEnded) = (false, true)
+        loop.rewatch(file, read: false, write: isWriteWatched)
+        onEnd?()
     }
 
     private func deliver(_ bytes: Bytes) {

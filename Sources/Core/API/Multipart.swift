@@ -72,11 +72,10 @@ struct Multipart: Sendable {
 
     /// The body is over. What was held back because it could have begun a boundary was data.
     mutating func finish(events: inout [Event]) {
-        if case .body = state {
-            var held = buffer[start...]
-            // A line end before the missing boundary belongs to the boundary.
-            if held.elementsEqual(lineEnd) { held = [] }
-            if !held.isEmpty { events.append(.data(Bytes(held))) }
+        if case .body(let isAtStart) = state {
+            let held = buffer[start...]
+            // As much of a boundary as there is belongs to it.
+            if !(isAtStart ? dashes : lineEnd + dashes).starts(with: held) { events.append(.data(Bytes(held))) }
             events.append(.endOfPart)
         }
         buffer = []

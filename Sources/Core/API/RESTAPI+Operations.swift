@@ -76,16 +76,16 @@ struct Call: Sendable {
         do { return try PeerID(text: asked.peerID) } catch { throw Refusal(400, "error decoding peer_id") }
     }
 
-    /// REST-053: an empty element means all, unknown ones are passed over unless there is nothing else.
+    private static let knownTypes: Set<PinType> = [.data, .meta, .clusterDAG, .shard]
+    /// REST-053: an empty element means all, unknown ones are for pins of no type, unless there is nothing else.
     func types() throws(Refusal) -> Set<PinType> {
         var types: Set<PinType> = []
         for word in commaSeparated(query["filter"]) {
-            if word.isEmpty || word == "all" { types.formUnion([.data, .meta, .clusterDAG, .shard]) }
-            let type = PinType(text: word)
-            if type != .bad { types.insert(type) }
+            if word.isEmpty || word == "all" { types.formUnion(Self.knownTypes) } else { types.insert(PinType(text: word)) }
         }
-        guard !types.isEmpty else { throw Refusal(400, "invalid filter value") }
-        return types
+        guard types != [.bad] else { throw Refusal(400, "invalid filter value") }
+        // All that are known are all that there are: pins of no type, which an import may bring, as well.
+        return types == Self.knownTypes ? types.union([.bad]) : types
     }
 
     /// REST-055, REST-056: CIDs win over a filter.

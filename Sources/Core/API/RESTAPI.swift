@@ -81,6 +81,7 @@ package struct RESTAPI: Sendable {
             onRequest(id, request, now, &effects)
         case .body(let bytes): onBody(id, bytes, &effects)
         case .end: onEnd(id, &effects)
+        case .cut(let reason): if exchanges[id]?.upload != nil { upload(id, &effects) { $0.breakOff(reason, &$1) } } else { onEnd(id, &effects) }
         case .gone: onGone(id, &effects)
         case .drained: onDrained(id, &effects)
         }

@@ -56,6 +56,15 @@ struct Upload: Sendable {
         if !isOver { fail(Upload.truncated, &inputs) }
     }
 
+    /// The body has broken off.
+    mutating func breakOff(_ reason: String, _ inputs: inout [ClientInput]) {
+        if isOver { return }
+        var events: [Multipart.Event] = []
+        form.finish(events: &events)
+        take(events, &inputs)
+        if !isOver { fail("multipart: NextPart: \(reason)", &inputs) }
+    }
+
     private mutating func take(_ events: [Multipart.Event], _ inputs: inout [ClientInput]) {
         for event in events where !isOver {
             switch event {

@@ -60,6 +60,8 @@ package struct HTTPServerConnection: Sendable {
     /// The client holds its body back until it is told to go on (RFC 9110 10.1.1).
     private var owesContinue = false
     private var isClosed = false
+    /// The client sends nothing more.
+    private var hasEnded = false
     /// The server takes no more of the body for now.
     private var isPaused = false
     /// The carrier was told to stop reading.
@@ -84,10 +86,7 @@ package struct HTTPServerConnection: Sendable {
 
     package mutating func onTime(now: Now, effects: inout [Effect]) {
         guard let due = nextDeadline, due <= now.monotonic else { return }
-        if case .head = reading {
-            do throws(HTTPError) { try head.checkUnfinished() } catch { return refuse(error, &effects) }
-        }
-        drop(&effects)
+        dropUnfinished(now, &effects)
     }
 
     // MARK: Reading
@@ -99,7 +98,26 @@ package struct HTTPServerConnection: Sendable {
         settleReading(&effects)
     }
 
-    /// The client has closed its side: without a whole request there is nobody to answer.
+    /// The client sends nothing more, and is still answered what it has asked. If it has left altogether, that shows when something is
+    /// written.
+    package mutating func onEnd(now: Now, effects: inout [Effect]) {
+        hasEnded = true
+        settleEnd(now, &effects)
+    }
+    private mutating func settleEnd(_ now: Now, _ effects: inout [Effect]) {
+        guard hasEnded, !isClosed, unread.isEmpty else { return }
+        if case .body = reading { return cutBody("unexpected EOF", &effects) }
+        if current == nil { dropUnfinished(now, &effects) }
+    }
+    /// Who has said half a request is told so.
+    private mutating func dropUnfinished(_ now: Now, _ effects: inout [Effect]) {
+        if case .head = reading {
+            do throws(HTTPError) { try head.checkUnfinished() } catch { return refuse(error, now, &effects) }
+        }
+        drop(&effects)
+    }
+
+    /// The connection is gone, both ways.
     package mutating func onClosed(effects: inout [Effect]) {
         guard !isClosed else { return }
         drop(&effects)
@@ -113,6 +131,7 @@ package struct HTTPServerConnection: Sendable {
         if let current { effects.append(.served(current, .drained)) }
         guard waited else { return }
         read(&ids, now, &effects)
+        settleEnd(now, &effects)
         settleReading(&effects)
     }
 
@@ -145,7 +164,8 @@ package struct HTTPServerConnection: Sendable {
                     try begin(lines, &ids, now, &effects)
                 case .body(var reader):
                     let count = unread.count
-                    let data = try reader.take(&unread)
+                    var (data, error) = (Bytes(), HTTPError?.none)
+                    do throws(HTTPError) { try reader.take(&unread, into: &data) } catch let fault { error = fault }
                     owesContinue = false  // it did not wait
                     reading = .body(reader)
                     if let current {
@@ -154,9 +174,9 @@ package struct HTTPServerConnection: Sendable {
                         discarded += count - unread.count
                         guard discarded <= settings.discardedBytesMax else { return drop(&effects) }
                     }
-                    if reader.isEnded { endRequest(&effects) }
+                    if let error { cutBody(error.description, &effects) } else if reader.isEnded { endRequest(&effects) }
                 }
-            } catch { refuse(error, &effects) }
+            } catch { refuse(error, now, &effects) }
         }
     }
 
@@ -172,7 +192,7 @@ package struct HTTPServerConnection: Sendable {
         guard hosts.allSatisfy(HeadReader.isHost) else { throw HTTPError("malformed Host header", isInStatusLine: true) }
         let expectsContinue = fields.holds("Expect", token: "100-continue")
         if !expectsContinue, fields["Expect"]?.isEmpty == false { throw HTTPError("nobody can meet that expectation", status: 417) }
-        let framing = try BodyFraming(fields) ?? .none
+        let framing = try BodyFraming(fields, isOldVersion: isOldVersion) ?? .none
         keepsAlive = isOldVersion ? fields.holds("Connection", token: "keep-alive") : !fields.holds("Connection", token: "close")
         request = HTTPRequest(method: start.method, target: start.target, headers: fields)
         ids += 1
@@ -211,13 +231,26 @@ package struct HTTPServerConnection: Sendable {
         if let current { effects.append(.served(current, .end)) } else { finish(&effects) }
     }
 
-    private mutating func refuse(_ error: HTTPError, _ effects: inout [Effect]) {
+    /// Nothing that follows can be read; the answer is the last.
+    private mutating func cutBody(_ reason: String, _ effects: inout [Effect]) {
+        guard let current else { return drop(&effects) }
+        reading = .ended
+        readBy = nil
+        (keepsAlive, unread) = (false, [])
+        effects.append(.served(current, .cut(reason)))
+    }
+
+    private mutating func refuse(_ error: HTTPError, _ now: Now, _ effects: inout [Effect]) {
         if case .nothing = answering {
+            if error.status == 417 {
+                let fields: HTTPFields = ["Connection": "close", "Date": HTTPDate.text(now.wall), "Content-Length": "0"]
+                write(Chunks.head("HTTP/1.1 417 \(HTTPStatus.text(417))", fields), &effects)
+                return drop(&effects)
+            }
             let status = "\(error.status) \(HTTPStatus.text(error.status))"
             let line = error.isInStatusLine ? "\(status): \(error.description)" : status
             let text = error.status == 400 ? "\(status): \(error.description)" : line
-            var fields: HTTPFields = ["Content-Type": "text/plain; charset=utf-8", "Connection": "close"]
-            fields.add("Content-Length", String(text.utf8.count))
+            let fields: HTTPFields = ["Content-Type": "text/plain; charset=utf-8", "Connection": "close"]
             write(Chunks.head("HTTP/1.1 \(line)", fields) + Bytes(text.utf8), &effects)
         }
         drop(&effects)
@@ -243,6 +276,7 @@ package struct HTTPServerConnection: Sendable {
             current = nil
             writeBy = nil
             isPaused = false
+            if !keepsAlive { reading = .ended }  // nobody waits for the rest of what is the last request
             if case .ended = reading { finish(&effects) }
             readBy = readBy ?? deadline(settings.idleTimeout, now)
             read(&ids, now, &effects)
@@ -253,6 +287,7 @@ package struct HTTPServerConnection: Sendable {
             settleReading(&effects)
             read(&ids, now, &effects)
         }
+        settleEnd(now, &effects)
         settleReading(&effects)
     }
 
@@ -289,13 +324,15 @@ package struct HTTPServerConnection: Sendable {
         settleContinue(status: response.status, &effects)
         if isWhole { settleRest() }
         var fields = response.headers
+        if fields["Date"] == nil { fields.add("Date", HTTPDate.text(now.wall)) }
         let isBodiless = response.status == 204 || response.status == 304 || response.status < 200
         if isBodiless {
             answering = .sized
         } else if fields["Content-Length"] != nil {
             answering = .sized
         } else if isWhole && fields["Trailer"] == nil {
-            fields["Content-Length"] = String(bytes.count)
+            // Who asked for the head alone hears of no length that nobody has told (Go's server).
+            if sendsBody || !bytes.isEmpty { fields["Content-Length"] = String(bytes.count) }
             answering = .sized
         } else if isOldVersion {
             answering = .untilClose
@@ -303,7 +340,6 @@ package struct HTTPServerConnection: Sendable {
             fields["Transfer-Encoding"] = "chunked"
             answering = .chunked
         }
-        if fields["Date"] == nil { fields.add("Date", HTTPDate.text(now.wall)) }
         if fields.holds("Connection", token: "close") { keepsAlive = false }
         if case .untilClose = answering { keepsAlive = false }
         // As Go does: what the version means anyway is not said.

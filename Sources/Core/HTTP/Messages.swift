@@ -38,6 +38,16 @@ package struct HTTPFields: Sendable, Equatable, ExpressibleByDictionaryLiteral {
     package static func same(_ a: String, _ b: String) -> Bool {
         a.utf8.count == b.utf8.count && zip(a.utf8, b.utf8).allSatisfy { lower($0) == lower($1) }
     }
+    /// Each part between dashes with a capital, as Go's library writes names; what is no name stays as it is.
+    package static func canonical(_ name: String) -> String {
+        guard !name.isEmpty, name.utf8.allSatisfy(HeadReader.isTokenByte) else { return name }
+        var isFirst = true
+        let bytes = name.utf8.map { byte -> UInt8 in
+            defer { isFirst = byte == UInt8(ascii: "-") }
+            return isFirst && (0x61...0x7a).contains(byte) ? byte & 0xdf : isFirst ? byte : lower(byte)
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
     private static func lower(_ byte: UInt8) -> UInt8 { (0x41...0x5a).contains(byte) ? byte | 0x20 : byte }
 }
 
@@ -85,6 +95,8 @@ package enum ServedEvent: Sendable, Equatable {
     case body(Bytes)
     /// The request is whole.
     case end
+    /// The body breaks off here, for that reason; whoever has sent it may still listen.
+    case cut(String)
     /// The client hung up, or sent what is no HTTP: nothing more can be answered.
     case gone
     /// All that was answered so far has left the buffers.

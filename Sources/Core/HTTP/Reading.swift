@@ -133,9 +133,10 @@ enum BodyFraming: Equatable, Sendable {
     case untilClose
 
     /// Nil where the fields say nothing. A message with both framings is refused: two readers could disagree about it.
-    init?(_ fields: HTTPFields) throws(HTTPError) {
+    /// Codings came with HTTP/1.1: one of an older message says nothing, as Go has it.
+    init?(_ fields: HTTPFields, isOldVersion: Bool = false) throws(HTTPError) {
         let lengths = fields.all("Content-Length")
-        if let coding = fields["Transfer-Encoding"] {
+        if !isOldVersion, let coding = fields["Transfer-Encoding"] {
             guard HTTPFields.same(coding, "chunked"), fields.all("Transfer-Encoding").count == 1 else {
                 throw HTTPError("unsupported transfer encoding \"\(coding.prefix(80))\"", status: 501)
             }
@@ -186,9 +187,14 @@ struct BodyReader: Sendable {
     /// The body's bytes out of the input, up to the body's end.
     mutating func take(_ input: inout ArraySlice<UInt8>) throws(HTTPError) -> Bytes {
         var data: Bytes = []
+        try take(&input, into: &data)
+        return data
+    }
+    /// What came before an error is in `data`.
+    mutating func take(_ input: inout ArraySlice<UInt8>, into data: inout Bytes) throws(HTTPError) {
         while !input.isEmpty {
             switch state {
-            case .ended: return data
+            case .ended: return
             case .untilClose:
                 data += input
                 input = []
@@ -218,20 +224,21 @@ struct BodyReader: Sendable {
             case .trailers(var reader):
                 guard let lines = try reader.take(&input, skipsLeadingEmptyLines: false) else {
                     state = .trailers(reader)
-                    return data
+                    return
                 }
                 trailers = try HeadReader.fields(lines)
                 state = .ended
             }
         }
-        return data
     }
 
     /// Extensions after the semicolon mean nothing to us.
     private func afterSize(_ line: Bytes) throws(HTTPError) -> State {
         let digits = line.prefix { $0 != UInt8(ascii: ";") && $0 != UInt8(ascii: "\r") && $0 != UInt8(ascii: " ") }
-        guard !digits.isEmpty, digits.count <= 15, let size = Int(String(decoding: digits, as: UTF8.self), radix: 16), size >= 0
-        else { throw HTTPError("malformed chunk size \"\(String(decoding: line.prefix(40), as: UTF8.self))\"") }
+        guard !digits.isEmpty else { throw HTTPError("empty hex number for chunk length") }
+        guard digits.count <= 15 else { throw HTTPError("http chunk length too large") }
+        guard let size = Int(String(decoding: digits, as: UTF8.self), radix: 16), size >= 0
+        else { throw HTTPError("invalid byte in chunk length") }
         return size == 0 ? .trailers(HeadReader(bytesMax: headBytesMax)) : .chunk(size)
     }
 }

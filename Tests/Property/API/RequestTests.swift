@@ -16,11 +16,12 @@ import Testing
     @Test func routesAskForWhatTheyName() throws {
         var harness = APIHarness()
         let peer = try PeerID(text: "12D3KooWCAV5hBkK5FfxFM1VFZmpEJZ4CpDve6UQUvJdvL9oGkAy")
-        let all: Set<PinType> = [.data, .meta, .clusterDAG, .shard]
+        let all: Set<PinType> = [.data, .meta, .clusterDAG, .shard, .bad]
         let requests: [(String, String, ClientRequest)] = [
             ("GET", "/id", .id), ("GET", "/version", .version), ("GET", "/peers", .peers), ("DELETE", "/peers/\(peer)", .peerRemove(peer)),
             ("GET", "/allocations", .pins(all)), ("GET", "/allocations?filter=pin,,bogus", .pins(all)),
-            ("GET", "/allocations?filter=meta-pin,x", .pins([.meta])), ("GET", "/allocations/\(Self.text)", .pinGet(Self.cid)),
+            ("GET", "/allocations?filter=pin,meta-pin,clusterdag-pin,shard-pin", .pins(all)), ("GET", "/allocations?filter=shard-pin,pin", .pins([.data, .shard])),
+            ("GET", "/allocations?filter=meta-pin,x", .pins([.meta, .bad])), ("GET", "/allocations/\(Self.text)", .pinGet(Self.cid)),
             ("GET", "/pins", .statusAll(.undefined, isLocal: false)), ("GET", "/pins?filter=error,bogus&local=true", .statusAll(.error, isLocal: true)),
             ("GET", "/pins?cids=\(Self.text)&filter=bogus&local=1", .statuses([Self.cid], isLocal: false)),
             ("GET", "/pins/\(Self.text)?local=true", .status(Self.cid, isLocal: true)), ("DELETE", "/pins/\(Self.text)", .unpin(Self.cid)),
@@ -296,7 +297,7 @@ import Testing
     @Test func browsersAreToldWhatIsAllowed() {
         var settings = RESTSettings()
         settings.cors.allowedOrigins = ["https://App.example", "http://*.local", "ftp://a*a"]
-        settings.cors.allowedMethods = ["get", "DELETE"]
+        settings.cors.allowedMethods = ["GET", "x", "DELETE"]
         settings.cors.allowedHeaders = ["Authorization", "X-Custom"]
         settings.cors.exposedHeaders = []
         settings.cors.allowsCredentials = false
@@ -319,10 +320,26 @@ import Testing
             ("https://evil.example", "GET", ""), ("http://.local.evil", "GET", ""), ("ftp://a", "GET", ""), ("", "GET", ""), ("https://app.example", "POST", ""),
             ("https://app.example", "GET", "x-other"), ("https://app.example", "GET", "x-custom, x-other"),
         ] { #expect(preflight(origin, method, headers).fields.map(\.name) == ["Vary"], "\(origin) \(method) \(headers)") }
+        // Methods are told apart by case, and headers come as browsers send them: small, in their order, each once.
+        for (method, headers, isAllowed) in [
+            ("x", "", true), ("X", "", false), ("get", "", false), ("GET", "X-Custom", false), ("GET", "x-custom,authorization", false),
+            ("GET", "x-custom,x-custom", false), ("GET", "authorization, x-custom", true), ("GET", "authorization,  x-custom", false),
+            ("GET", " authorization\t", true), ("GET", ",,authorization,,", true), ("GET", String(repeating: ",", count: 15) + "x-custom", true),
+            ("GET", String(repeating: ",", count: 17) + "x-custom", false),
+        ] { #expect((preflight("https://app.example", method, headers)["Access-Control-Allow-Methods"] == method) == isAllowed, "\(method) \(headers)") }
+        var twice: HTTPFields = ["Origin": "http://x.local", "Access-Control-Request-Method": "GET"]
+        twice.add("Origin", "http://y.local")
+        for names in ["authorization", "x-custom"] { twice.add("Access-Control-Request-Headers", names) }
+        let answer = harness.ask("OPTIONS", "/id", twice).headers
+        #expect(answer.all("Access-Control-Allow-Origin") == ["http://x.local", "http://y.local"])
+        #expect(answer.all("Access-Control-Allow-Headers") == ["authorization", "x-custom"])
         let actual = harness.ask("GET", "/nope", ["Origin": "http://x.local"]).headers
         #expect(actual["Access-Control-Allow-Origin"] == "http://x.local" && actual["Access-Control-Expose-Headers"] == nil)
         #expect(harness.ask("POST", "/nope", ["Origin": "http://x.local"]).headers["Access-Control-Allow-Origin"] == nil)
         #expect(harness.ask("GET", "/nope").headers["Vary"] == "Origin")
+        settings.cors.exposedHeaders = ["x-a", "ETAG", "b c"]
+        harness = APIHarness(settings)
+        #expect(harness.ask("GET", "/nope", ["Origin": "http://x.local"]).headers["Access-Control-Expose-Headers"] == "X-A, Etag, b c")
     }
 }
 

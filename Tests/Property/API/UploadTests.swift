@@ -89,6 +89,35 @@ import Testing
         #expect(inputs(whole).last == .end)
     }
 
+    /// As much of a boundary as there is belongs to it, and a sign more is data (Go's mime/multipart).
+    @Test(arguments: ["\r", "\r\n", "\r\n-", "\r\n--", "\r\n--b"]) func aBoundaryThatIsCutIsNoData(_ end: String) {
+        let head = "--b\r\nContent-Disposition: form-data; filename=x\r\n\r\n"
+        func data(_ text: String) -> Bytes {
+            inputs(Bytes(text.utf8)).reduce(into: []) { if case .data(let bytes) = $1 { $0 += bytes } }
+        }
+        #expect(data(head + "hi" + end) == Bytes("hi".utf8))
+        #expect(data(head + "hi" + end + "!") == Bytes("hi\(end)!".utf8))
+        #expect(data(head + "hi\r\n--b-") == Bytes("hi\r\n--b-".utf8))
+        #expect(data(head + String(decoding: end.utf8.dropFirst(2), as: UTF8.self)) == [])
+    }
+
+    @Test(arguments: ["unexpected EOF", "malformed chunked encoding"]) func anUploadThatBreaksOffSaysWhy(_ reason: String) {
+        var harness = APIHarness()
+        let id = ServedID(7)
+        harness.feed(id, .request(HTTPRequest(method: "POST", target: "/add", headers: Self.type), remote: ""))
+        harness.feed(id, .body(Bytes("--b\r\nContent-Disposition: form-data; filename=x\r\n\r\n1\r\n--".utf8)))
+        harness.feed(id, .cut(reason))
+        #expect(joined(harness.inputs) == [.file(name: "x"), .data([0x31]), .endOfFile, .failed("multipart: NextPart: \(reason)")])
+        harness.reply(.failed(ClientFailure("multipart: NextPart: \(reason)")))
+        #expect(harness.api.openCount == 0)
+
+        let peer = ServedID(8)
+        harness.feed(peer, .request(HTTPRequest(method: "POST", target: "/peers"), remote: ""))
+        harness.feed(peer, .body(Bytes("{\"peer_id\"".utf8)))
+        harness.feed(peer, .cut(reason))
+        #expect(harness.answer(peer).status == 400 && harness.api.openCount == 0)
+    }
+
     @Test func namesAreCleanRelativePaths() {
         let names = [
             ("a%2Fb", "a/b"), ("/abs/x", "abs/x"), ("../../etc/passwd", "etc/passwd"), ("a/../../b", "b"), ("a//b/./c/", "a/b/c"),

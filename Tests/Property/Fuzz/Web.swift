@@ -157,6 +157,9 @@ private struct FuzzedServer {
         var effects: [HTTPServerConnection.Effect] = []
         let late = Now(monotonic: Here.now.monotonic + .hours(1), wall: Here.now.wall)
         if answers & 4 != 0 { connection.onTime(now: late, effects: &effects) }
+        if answers & 8 != 0 { connection.onEnd(now: late, effects: &effects) }
+        carryOut(effects)
+        effects = []
         connection.onClosed(effects: &effects)
         carryOut(effects)
         require(api.openCount == 0, "\(api.openCount) requests are left")

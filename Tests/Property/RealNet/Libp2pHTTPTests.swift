@@ -58,7 +58,7 @@ private final class Server: @unchecked Sendable {
         case .end:
             guard let sum = received.removeValue(forKey: id) else { return }
             http?.answer(id, .end(trailers: ["X-Sum": String(sum)]))
-        case .gone: received[id] = nil
+        case .gone, .cut: received[id] = nil
         case .drained: break
         }
     }

@@ -1,6 +1,7 @@
 // HTTP over TLS and over sockets of the file system, between our own server and client.
 
 import Foundation
+import Glibc
 import HTTP
 import Kernel
 import Multiformats
@@ -103,6 +104,21 @@ private final class Certificates {
             .hasPrefix("cannot use the certificate \(made.key("one")): "))
         #expect(failure { _ = try TLSContext(certificate: made.certificate("one"), key: made.certificate("one")) }
             .hasPrefix("cannot use the key \(made.certificate("one")): "))
+    }
+
+    /// Such as netcat, which ends its side with its input.
+    @Test func whoSendsNothingMoreStillListens() throws {
+        let server = try EchoServer(on: anywhere)
+        defer { server.stop() }
+        let file = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(file) }
+        #expect(server.address.withPointer { connect(file, $0, $1) } == 0)
+        let request = Bytes("GET /x HTTP/1.1\r\nHost: a\r\n\r\nGET /y HTTP/1.1\r\nHost: a\r\n\r\n".utf8)
+        #expect(write(file, request, request.count) == request.count && shutdown(file, Int32(SHUT_WR)) == 0)
+        var (answer, buffer) = (Bytes(), Bytes(repeating: 0, count: 4096))
+        while case let count = read(file, &buffer, buffer.count), count > 0 { answer += buffer[..<count] }
+        let text = String(decoding: answer, as: UTF8.self)
+        #expect(text.contains("/x 127.0.0.1:") && text.contains("/y 127.0.0.1:"), "\(text)")
     }
 
     /// Of TLS 1.2 no cipher whose key would open what was recorded before, nor a weak one, as with upstream.
