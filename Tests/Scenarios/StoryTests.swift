@@ -201,6 +201,33 @@ import Testing
         for peer in 0..<3 { for number in 0..<12 { #expect(try stage.machine(peer).readPin(Stage.content(number))?.options.name == "new") } }
     }
 
+    /// REST-051, CLU-33: crdt removes nobody, and yet content moves off who is to be removed, where it would be too little without.
+    @Test(arguments: [(2, 2, false), (1, 2, false), (2, 2, true)]) func contentMovesOffWhoIsToBeRemoved(min: Int, max: Int, isDisabled: Bool) throws {
+        let stage = Stage(peers: 4) {
+            ($0.factors.min, $0.factors.max) = (min, max)
+            ($0.isRepinningDisabled, $0.sweepBytes) = (isDisabled, 1000)
+        }
+        for number in 0..<20 { try stage.pin(number % 4, number) }
+        stage.run(.seconds(5))
+        let before = try (0..<20).map { try stage.allocations($0, seenBy: 0) }
+        #expect(before.contains { $0.contains(2) })
+        var lines: [String] = []
+        stage.world.log = { if $0.contains("p1 ") { lines.append($0) } }
+        let failure = #expect(throws: ClientFailure.self) { try stage.ask(1, .peerRemove(stage.world.peers[2].id)) }
+        #expect(failure?.message == "crdt consensus component cannot remove peers")
+        // All of it is written when the answer comes.
+        let after = try (0..<20).map { try stage.allocations($0, seenBy: 1) }
+        stage.run(.seconds(10))
+        let moves = !isDisabled && min == 2
+        for (number, (old, new)) in zip(before, after).enumerated() {
+            #expect(moves && old.contains(2) ? !new.contains(2) && new.count == 2 && old.filter { $0 != 2 }.allSatisfy(new.contains) : new == old, "\(number)")
+            #expect(stage.holders(number) == new, "\(number)")
+        }
+        #expect(lines.contains { $0.contains("repinning is disabled. Will not re-allocate cids from \(stage.world.peers[2].id)") } == isDisabled)
+        #expect(lines.count { $0.contains("repinned") && $0.contains("out of \(stage.world.peers[2].id)") } == (moves ? before.count { $0.contains(2) } : 0))
+        #expect(lines.contains { $0.contains("error cluster: crdt consensus component cannot remove peers") })
+    }
+
     @Test func aBlockThatHasRottedIsToldAndNotServed() throws {
         let stage = Stage(peers: 2) { ($0.factors.min, $0.factors.max) = (1, 1) }
         stage.world.crash(1)

@@ -26,7 +26,7 @@ extension ClusterPeer {
         case .version: reply(client, .success([.version(settings.version)]))
         case .peers: allPeers { $0.reply(client, .success($1.map { .peer($0) })) }
         case .peerAdd(let peer): addPeer(peer) { $0.reply(client, $1.map { [.peer($0)] }) }
-        case .peerRemove: reply(client, .failure(ClientFailure("crdt consensus component cannot remove peers")))
+        case .peerRemove(let peer): removePeer(peer) { $0.reply(client, .failure($1)) }
         case .pin(let request): pin(request) { $0.reply(client, $1.map { [.pin($0)] }) }
         case .pinAll(let batch): writeAll(.pin(batch), client)
         case .unpinAll(let cids): writeAll(.unpin(cids), client)
@@ -177,6 +177,15 @@ extension ClusterPeer {
         }
     }
 
+    static let removalRefusal = ClientFailure("crdt consensus component cannot remove peers")
+    /// REST-051, CRDT-107: its pins are allocated anew, and then it stays: members are those whose pings are heard.
+    mutating func removePeer(_ peer: PeerID, then: @escaping Then<ClientFailure>) {
+        vacate(peer) { cluster, _ in
+            cluster.note(.error, "cluster", Self.removalRefusal.message)
+            then(&cluster, Self.removalRefusal)
+        }
+    }
+
     /// CLU-45. Whoever is added sees the one that adds it.
     mutating func addPeer(_ peer: PeerID, then: @escaping Then<Outcome<PeerInfo>>) {
         if peer == id { return peerInfo { then(&$0, .success($1)) } }
@@ -242,8 +251,8 @@ extension ClientRequest {
     /// What cannot be answered while the pinset is read from the log.
     var needsPinset: Bool {
         switch self {
-        case .id, .version, .peers, .peerAdd, .peerRemove, .metrics, .metricNames, .alerts, .connectGraph, .bandwidth, .repoGC: false
-        case .pin, .pinAll, .unpinAll, .pinPath, .unpin, .unpinPath, .pinGet, .pins, .status, .statuses, .statusAll, .recover, .recoverAll, .add: true
+        case .id, .version, .peers, .peerAdd, .metrics, .metricNames, .alerts, .connectGraph, .bandwidth, .repoGC: false
+        case .peerRemove, .pin, .pinAll, .unpinAll, .pinPath, .unpin, .unpinPath, .pinGet, .pins, .status, .statuses, .statusAll, .recover, .recoverAll, .add: true
         }
     }
 }

@@ -40,19 +40,32 @@ extension ClusterPeer {
         var unheardAt: Instant?
         /// A sweep for them alone is due; and they have had their time: whatever is swept, they count as silent.
         var sweepsUnheard = false, countsUnheard = false
+        /// Peers that are to hold nothing for which others can be found, in the order in which that was asked for.
+        var leavers: [Leaver] = []
+        var leaverAt: Instant?
         /// What it changes by itself, re-pinned or expired, until that is written: whoever asks for many at once comes after it.
         var changing: Set<CID> = []
 
         /// The state is being made anew: what it lacks so far says nothing.
         mutating func holdSweeps(_ now: Instant) {
             let later = { (due: Instant?) in due.map { max($0, now + .seconds(1)) } }
-            (stateSyncAt, recoverAt, repinAt) = (later(stateSyncAt), later(recoverAt), later(repinAt))
+            (stateSyncAt, recoverAt, repinAt, leaverAt) = (later(stateSyncAt), later(recoverAt), later(repinAt), later(leaverAt))
         }
 
         var nextDeadline: Instant? {
-            let sweeps = earliest(earliest(stateSyncAt, recoverAt), repinAt)
+            let sweeps = earliest(earliest(stateSyncAt, recoverAt), earliest(repinAt, leaverAt))
             return earliest(sweeps, earliest(earliest(askIPFSAt, greetAt), earliest(connectSwarmsAt, bulkAt)))
         }
+    }
+
+    /// A peer out of which pins are allocated anew.
+    struct Leaver: Sendable {
+        let peer: PeerID
+        var cursor: LogAddress?
+        var isSwept = false
+        /// Its pins that are being written.
+        var left = 0
+        let then: Then<Void>
     }
 
     // MARK: Starting
@@ -112,6 +125,7 @@ extension ClusterPeer {
         if let due = loops.recoverAt, due <= now { beginRecovery() }
         continueSurveys()
         if let due = loops.repinAt, due <= now { repinSweep() }
+        if let due = loops.leaverAt, due <= now { sweepLeaver() }
         if let due = loops.connectSwarmsAt, due <= now {
             loops.connectSwarmsAt = nil
             connectSwarms()
@@ -235,19 +249,61 @@ extension ClusterPeer {
         loops.unheardAt = turn.now.monotonic + settings.stateSyncInterval
     }
 
-    private mutating func repin(_ pin: Pin, without silent: [PeerID]) {
-        guard !pin.isExpired(at: turn.now.wall) else { return }  // it is to go, not to be kept
+    /// CLU-33: what a peer's leaving would leave below its minimum is allocated anew without it, by whoever is asked to remove it.
+    /// Done when all of that is written; what cannot be is logged.
+    mutating func vacate(_ peer: PeerID, then: @escaping Then<Void>) {
+        guard !settings.isRepinningDisabled else {
+            note(.warning, "cluster", "repinning is disabled. Will not re-allocate cids from \(peer)")
+            return then(&self, ())
+        }
+        guard !settings.isFollower else { return then(&self, ()) }  // it writes nothing
+        note(.info, "cluster", "re-allocating all CIDs directly associated to \(peer)")
+        loops.leavers.append(Leaver(peer: peer, then: then))
+        if loops.leaverAt == nil { loops.leaverAt = turn.now.monotonic }
+    }
+
+    /// A slice of the pinset, when what the last one held is written.
+    private mutating func sweepLeaver() {
+        guard let leaver = loops.leavers.first, leaver.left == 0 else { return loops.leaverAt = nil }
+        guard !leaver.isSwept else {
+            loops.leavers.removeFirst()
+            loops.leaverAt = loops.leavers.isEmpty ? nil : turn.now.monotonic
+            return leaver.then(&self, ())
+        }
+        let (peer, silent, pending) = (leaver.peer, monitor.silentPeers("ping", now: turn.now), replica.pendingKeys)
+        var held: [Pin] = []
+        let (cursor, damage) = sweep(from: leaver.cursor, if: { $1.factorMin >= 0 }) { [changing = loops.changing] _, pin in
+            let allocations = pin.allocations ?? []
+            guard allocations.contains(peer), !pin.isPinnedEverywhere, pin.type != .meta, !changing.contains(pin.cid), !pending.contains(pin.cid.stateKey),
+                allocations.count(where: { $0 != peer && !silent.contains($0) }) < pin.options.replicationFactorMin
+            else { return }
+            held.append(pin)
+        }
+        mend(damage)
+        (loops.leavers[0].cursor, loops.leavers[0].isSwept, loops.leavers[0].left) = (cursor, cursor == nil, held.count)
+        loops.leaverAt = held.isEmpty ? turn.now.monotonic + .milliseconds(10) : nil
+        for pin in held {
+            repin(pin, without: silent + [peer]) { cluster in
+                cluster.loops.leavers[0].left -= 1
+                if cluster.loops.leavers[0].left == 0 { cluster.loops.leaverAt = cluster.turn.now.monotonic + .milliseconds(10) }
+            }
+        }
+    }
+
+    private mutating func repin(_ pin: Pin, without silent: [PeerID], then: @escaping @Sendable (inout ClusterPeer) -> Void = { _ in }) {
+        guard !pin.isExpired(at: turn.now.wall) else { return then(&self) }  // it is to go, not to be kept
         var request = pin
         request.allocations = []
         request.options.pinUpdate = nil
-        let cid = pin.cid
+        let (cid, left) = (pin.cid, silent.filter((pin.allocations ?? []).contains))
         loops.changing.insert(cid)
         self.pin(request, without: silent) { peer, outcome in
             peer.loops.changing.remove(cid)
             switch outcome {
-            case .success: peer.note(.info, "cluster", "repinned \(cid) out of its silent peers")
+            case .success: peer.note(.info, "cluster", "repinned \(cid) out of \(left.map(\.description).joined(separator: ", "))")
             case .failure(let failure): peer.note(.warning, "cluster", "repinning \(cid): \(failure.message)")
             }
+            then(&peer)
         }
     }
 

@@ -20,7 +20,7 @@ extension ClusterPeer {
         var isListing = false
         /// Not answered from a state that is being made anew.
         static let needsPinset: Set<String> = [
-            "Cluster.RecoverLocal", "Cluster.RecoverAllLocal", "PinTracker.Recover", "PinTracker.Status", "PinTracker.StatusAll",
+            "Cluster.PeerRemove", "Cluster.RecoverLocal", "Cluster.RecoverAllLocal", "PinTracker.Recover", "PinTracker.Status", "PinTracker.StatusAll",
         ]
         /// Unary, with an argument of no fields.
         static let takesNothing: Set<String> = [
@@ -60,9 +60,10 @@ extension ClusterPeer {
             case "Consensus.AddPeer":  // CRDT-107
                 _ = try PeerID(messagePack: bytes)
                 answer(stream, Nothing())
-            case "Consensus.RmPeer", "Cluster.PeerRemove":
+            case "Cluster.PeerRemove": removePeer(try PeerID(messagePack: bytes)) { $0.refuse(stream, $1.message) }
+            case "Consensus.RmPeer":
                 _ = try PeerID(messagePack: bytes)
-                refuse(stream, "crdt consensus component cannot remove peers")
+                refuse(stream, Self.removalRefusal.message)
             default: break  // streaming calls without arguments begin when the caller has finished
             }
         } catch { refuse(stream, "error reading argument: \(error)", as: .server) }
