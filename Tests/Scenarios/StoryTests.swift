@@ -201,6 +201,26 @@ import Testing
         for peer in 0..<3 { for number in 0..<12 { #expect(try stage.machine(peer).readPin(Stage.content(number))?.options.name == "new") } }
     }
 
+    /// A peer of upstream's re-pins once, and may choose another that has died with the first: others do it after some sweeps.
+    @Test func whoIsNextRepinsWhereTheClosestDoesNot() throws {
+        var number = 0
+        let stage = Stage(peers: 5) {
+            $0.isRepinningDisabled = number >= 2  // of those who are left, two of four do not act
+            number += 1
+        }
+        for number in 0..<40 { try stage.pin(number % 5, number) }
+        stage.run(.seconds(5))
+        stage.world.lose(4)
+        func endangered() throws -> Int { try (0..<40).count { try stage.allocations($0, seenBy: 0).contains(4) } }
+        let held = try endangered()
+        stage.run(.minutes(2))
+        let left = try endangered()
+        #expect(left > 0 && left < held, "\(left) of \(held)")
+        stage.run(.minutes(6))
+        #expect(try endangered() == 0)
+        for number in 0..<40 { #expect(stage.holders(number).filter { $0 != 4 } == (try stage.allocations(number, seenBy: 0))) }
+    }
+
     /// REST-051, CLU-33: crdt removes nobody, and yet content moves off who is to be removed, where it would be too little without.
     @Test(arguments: [(2, 2, false), (1, 2, false), (2, 2, true)]) func contentMovesOffWhoIsToBeRemoved(min: Int, max: Int, isDisabled: Bool) throws {
         let stage = Stage(peers: 4) {

@@ -191,10 +191,10 @@ private func saturatingSum(_ a: Int64, _ b: Int64) -> Int64 {
 
 // MARK: Closeness
 
-/// CLU-13: is `me` at least as close to the CID as every other of the peers? `hash` is BLAKE2b-256.
-package func isClosest(_ me: PeerID, to cid: CID, among peers: [PeerID], hash: (Bytes) -> Bytes) -> Bool {
+/// CLU-13: how many of the peers are closer to the CID than `me`. `hash` is BLAKE2b-256.
+package func closerPeers(than me: PeerID, to cid: CID, among peers: [PeerID], hash: (Bytes) -> Bytes) -> Int {
     let target = hash(cid.bytes)
     func distance(_ peer: PeerID) -> Bytes { zip(target, hash(peer.bytes)).map { $0 ^ $1 } }
     let mine = distance(me)
-    return !peers.contains { $0 != me && distance($0).lexicographicallyPrecedes(mine) }
+    return peers.count { $0 != me && distance($0).lexicographicallyPrecedes(mine) }
 }

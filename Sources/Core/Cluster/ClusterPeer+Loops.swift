@@ -34,8 +34,9 @@ extension ClusterPeer {
         /// Where the sweeps go on.
         var stateSyncCursor: LogAddress?
         var repinCursor: LogAddress?
-        /// Peers that were silent when the running sweep began.
+        /// Peers that were silent when the running sweep began, and the first sweep in a row that found each so.
         var repinFor: [PeerID] = []
+        var silentSince = SortedMap<PeerID, Instant>()
         /// When peers that were never heard are looked for again.
         var unheardAt: Instant?
         /// A sweep for them alone is due; and they have had their time: whatever is swept, they count as silent.
@@ -214,8 +215,9 @@ extension ClusterPeer {
     }
 
     /// Level-triggered: as long as a peer is silent, the pins that its silence leaves below their minimum are allocated
-    /// anew by the closest trusted peer that is alive. Who takes over a fallen closest peer follows by itself. A peer that
-    /// was lost before this one started has never been heard here: it counts as silent when it has had its time.
+    /// anew by the closest trusted peer that is alive. Who takes over a fallen closest peer follows by itself; and where the closest
+    /// does not act, as upstream's does once only, the next does after some sweeps, and so on. A peer that was lost before this one
+    /// started has never been heard here: it counts as silent when it has had its time.
     private mutating func repinSweep() {
         guard phase == .ready, !settings.isFollower else { loops.repinAt = nil; return }
         if loops.repinCursor == nil { beginRepinSweep() }
@@ -224,14 +226,17 @@ extension ClusterPeer {
         // An update that waits in a batch would be undone by a copy of the state's pin: it is looked at when it is merged.
         let pending = replica.pendingKeys
         let rivals = trustedMembers(without: silent)
+        let (since, now, patience) = (loops.silentSince, turn.now.monotonic, settings.repinInterval.nanoseconds * Self.sweepsUntilTheNextActs)
         let isSwept = !silent.isEmpty || loops.sweepsUnheard
         let (cursor, damage) = !isSwept ? (nil, nil) : sweep(from: loops.repinCursor, if: { $1.factorMin >= 0 }) { [monitor, id, changing = loops.changing] _, pin in
             let alive = (pin.allocations ?? []).filter {
                 !silent.contains($0) && !(countsUnheard && $0 != id && monitor.latest("ping", of: $0) == nil)
             }
             guard !pin.isPinnedEverywhere, alive.count < pin.options.replicationFactorMin, pin.type != .meta,
-                !changing.contains(pin.cid), !pending.contains(pin.cid.stateKey), isClosest(id, to: pin.cid, among: rivals)
+                !changing.contains(pin.cid), !pending.contains(pin.cid.stateKey)
             else { return }
+            let waited = (pin.allocations ?? []).compactMap { since[$0] }.max().map { (now - $0).nanoseconds } ?? 0
+            guard closerPeers(than: id, to: pin.cid, among: rivals) <= waited / patience else { return }
             endangered.append(pin)
         }
         mend(damage)
@@ -241,8 +246,13 @@ extension ClusterPeer {
         for pin in endangered { repin(pin, without: silent) }
     }
 
+    private static let sweepsUntilTheNextActs: Int64 = 4
+
     private mutating func beginRepinSweep() {
         loops.repinFor = monitor.silentPeers("ping", now: turn.now)
+        var since = SortedMap<PeerID, Instant>()
+        for peer in loops.repinFor { since[peer] = loops.silentSince[peer] ?? turn.now.monotonic }
+        loops.silentSince = since
         loops.sweepsUnheard = loops.unheardAt.map { $0 <= turn.now.monotonic } ?? false
         guard loops.sweepsUnheard else { return }
         loops.countsUnheard = true
@@ -329,5 +339,8 @@ extension ClusterPeer {
 
 /// CLU-13: who acts for a pin.
 private func isClosest(_ id: PeerID, to cid: CID, among others: [PeerID]) -> Bool {
-    Allocation.isClosest(id, to: cid, among: others, hash: { blake2b($0, count: 32) })
+    closerPeers(than: id, to: cid, among: others) == 0
+}
+private func closerPeers(than id: PeerID, to cid: CID, among others: [PeerID]) -> Int {
+    Allocation.closerPeers(than: id, to: cid, among: others, hash: { blake2b($0, count: 32) })
 }
