@@ -210,6 +210,12 @@ extension Operation {
     /// What was added in shards has parts that go with it.
     private func removal(_ number: Int, _ options: RunOptions, _ habits: Habits, _ choices: inout Choices) -> Operation? {
         guard words.contains("shard"), choices.chance(3, in: 4) else { return nil }
+        // While the same is added once more, by way of another peer: that add misses what is removed of it.
+        if habits.addsInShards, let first = Words(words).number("same"), choices.chance(1, in: 2) {
+            let removal = Operation(
+                number: number, at: at + choices.span(.milliseconds(5), .seconds(3)), peers: [choices.below(options.peers)], kind: .unpin, contents: [added(first, options)])
+            return removal.at < options.workloadLength ? removal : nil
+        }
         if choices.chance(habits.addsInShards ? 3 : 2, in: 4) { return again(number, options, habits, &choices) }
         var removal = Operation(number: number, at: at + choices.span(.seconds(1), .seconds(60)), peers: peers, kind: .unpin, contents: [added(self.number, options)])
         if choices.chance(1, in: 2) { removal.peers = [choices.below(options.peers)] }
