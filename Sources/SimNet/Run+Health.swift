@@ -180,7 +180,7 @@ extension Run {
 
     /// REPIN: when everybody has noticed that one is gone, and nothing else goes wrong, what it had is somebody else's at once.
     func awaitRepins(of lost: Int) {
-        guard options.heals(.repin), !options.isBatching, !options.isSkewed, !isCrowd, !plan.has(.clock), !plan.has(.disk) else { return }
+        guard options.heals(.repin), options.bystanders == 0, !options.isBatching, !options.isSkewed, !isCrowd, !plan.has(.clock), !plan.has(.disk) else { return }
         let (id, since) = (world.peers[lost].id, world.now)
         func haveNoticed(_ world: World) -> Bool {
             trusted.allSatisfy { index in

@@ -78,6 +78,8 @@ package struct RunOptions: Equatable, Sendable {
     package var healersOff: [Healer] = []
     /// After the storm so many peers are down, and the others must do without them before they come back.
     package var absentees = 0
+    /// The first so many re-pin nothing by themselves, as a peer of upstream's that has done so once.
+    package var bystanders = 0
     /// The last so many peers are of an older version, and know no lists of blocks.
     package var oldPeers = 0
     /// Every other peer has another configuration: batches or not, other factors.
@@ -162,7 +164,7 @@ package struct RunOptions: Equatable, Sendable {
             options.healersOff = names.compactMap { Healer(rawValue: $0) }
             return options.healersOff.count == names.count
         },
-        int("absentees", \.absentees), int("old-peers", \.oldPeers), bool("skewed", \.isSkewed),
+        int("absentees", \.absentees), int("bystanders", \.bystanders), int("old-peers", \.oldPeers), bool("skewed", \.isSkewed),
         int("index-entries", \.indexEntries), int("segment-bytes", \.segmentBytes), int("replay-at-open", \.replayBytesAtOpen),
         bool("writes-late", \.writesLate), int("reader-pause", \.readerPause), int("concurrent-pins", \.concurrentPins),
         span("pin-timeout", \.pinTimeout), bool("homes", \.hasHomes), int("echoes", \.echoes), span("state-sync-every", \.stateSyncInterval),

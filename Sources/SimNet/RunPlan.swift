@@ -147,6 +147,8 @@ extension RunOptions {
         if limits.queueMax > 0 || limits.trackedMax > 0 || limits.toldPerStep > 0, choices.chance(1, in: 2) { ipfsPace = [10, 50, 100][choices.below(3)] }
         // What is changed while it is worked on is put right by recovery, and seen without it.
         if ipfsPace > 1, heals(.recover), choices.chance(1, in: 3) { healersOff.append(.recover) }
+        // Somebody who is there must act in the end.
+        if absentees > 0, heals(.repin), choices.chance(1, in: 2) { bystanders = choices.below(peers - absentees) }
     }
 
     /// In one of six runs messages wait for each other, in one of three those who upload wait for their blocks; in one of four few messages
@@ -184,7 +186,7 @@ extension RunOptions {
         boots = 1 + choices.below(3)
         hasLatecomer = false
         joiners = choices.below(1 + peers / 8)
-        (oldPeers, absentees) = (min(oldPeers, peers), min(absentees, peers - 2))
+        (oldPeers, absentees, bystanders) = (min(oldPeers, peers), min(absentees, peers - 2), 0)
         workloadLength = .minutes(1)
         allocateBy = ["freespace"]
         limits = RunLimits()

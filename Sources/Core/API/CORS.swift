@@ -45,7 +45,7 @@ package struct CORS: Sendable {
             if wanted.first?.isEmpty == false { for names in wanted { out.add("Access-Control-Allow-Headers", names) } }
             if settings.allowsCredentials { out.add("Access-Control-Allow-Credentials", "true") }
             let age = settings.maxAge.nanoseconds / 1_000_000_000
-            if age != 0 { out.add("Access-Control-Max-Age", String(max(0, age))) }
+            if age > 0 { out.add("Access-Control-Max-Age", String(age)) }
         }
         return HTTPResponse(status: 204, headers: out)
     }

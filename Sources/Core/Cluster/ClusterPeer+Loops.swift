@@ -40,7 +40,7 @@ extension ClusterPeer {
         /// When peers that were never heard are looked for again.
         var unheardAt: Instant?
         /// A sweep for them alone is due; and they have had their time: whatever is swept, they count as silent.
-        var sweepsUnheard = false, countsUnheard = false
+        var sweepsUnheard = false, countsUnheardSince: Instant?
         /// Peers that are to hold nothing for which others can be found, in the order in which that was asked for.
         var leavers: [Leaver] = []
         var leaverAt: Instant?
@@ -221,21 +221,22 @@ extension ClusterPeer {
     private mutating func repinSweep() {
         guard phase == .ready, !settings.isFollower else { loops.repinAt = nil; return }
         if loops.repinCursor == nil { beginRepinSweep() }
-        let (silent, countsUnheard) = (loops.repinFor, loops.countsUnheard)
+        let silent = loops.repinFor
         var endangered: [Pin] = []
         // An update that waits in a batch would be undone by a copy of the state's pin: it is looked at when it is merged.
         let pending = replica.pendingKeys
         let rivals = trustedMembers(without: silent)
-        let (since, now, patience) = (loops.silentSince, turn.now.monotonic, settings.repinInterval.nanoseconds * Self.sweepsUntilTheNextActs)
+        let (since, unheard) = (loops.silentSince, loops.countsUnheardSince)
+        let (now, patience) = (turn.now.monotonic, settings.repinInterval.nanoseconds * Self.sweepsUntilTheNextActs)
         let isSwept = !silent.isEmpty || loops.sweepsUnheard
         let (cursor, damage) = !isSwept ? (nil, nil) : sweep(from: loops.repinCursor, if: { $1.factorMin >= 0 }) { [monitor, id, changing = loops.changing] _, pin in
-            let alive = (pin.allocations ?? []).filter {
-                !silent.contains($0) && !(countsUnheard && $0 != id && monitor.latest("ping", of: $0) == nil)
-            }
-            guard !pin.isPinnedEverywhere, alive.count < pin.options.replicationFactorMin, pin.type != .meta,
+            // Since when each that does not count is known to be gone.
+            let gone = (pin.allocations ?? []).compactMap { since[$0] ?? ($0 != id && monitor.latest("ping", of: $0) == nil ? unheard : nil) }
+            let alive = (pin.allocations ?? []).count - gone.count
+            guard !pin.isPinnedEverywhere, alive < pin.options.replicationFactorMin, pin.type != .meta,
                 !changing.contains(pin.cid), !pending.contains(pin.cid.stateKey)
             else { return }
-            let waited = (pin.allocations ?? []).compactMap { since[$0] }.max().map { (now - $0).nanoseconds } ?? 0
+            let waited = gone.max().map { (now - $0).nanoseconds } ?? 0
             guard closerPeers(than: id, to: pin.cid, among: rivals) <= waited / patience else { return }
             endangered.append(pin)
         }
@@ -255,7 +256,7 @@ extension ClusterPeer {
         loops.silentSince = since
         loops.sweepsUnheard = loops.unheardAt.map { $0 <= turn.now.monotonic } ?? false
         guard loops.sweepsUnheard else { return }
-        loops.countsUnheard = true
+        loops.countsUnheardSince = loops.countsUnheardSince ?? turn.now.monotonic
         loops.unheardAt = turn.now.monotonic + settings.stateSyncInterval
     }
 
