@@ -201,6 +201,33 @@ import Testing
         for peer in 0..<3 { for number in 0..<12 { #expect(try stage.machine(peer).readPin(Stage.content(number))?.options.name == "new") } }
     }
 
+    /// ALC-08: the failure speaks of the log.
+    @Test func theLogSaysWhoCouldHavePinned() throws {
+        let stage = Stage()
+        var lines: [String] = []
+        stage.world.log = { if $0.contains("p1 "), let place = $0.firstRange(of: "error cluster: ") { lines.append(String($0[place.upperBound...])) } }
+        var pin = Pin(cid: Stage.content(1))
+        (pin.options.replicationFactorMin, pin.options.replicationFactorMax) = (4, 5)
+        let failure = #expect(throws: ClientFailure.self) { try stage.ask(1, .pin(pin)) }
+        #expect(failure?.message.contains("Available candidates: 3. See logs") == true)
+        let candidates = stage.world.peers.map(\.id).sorted().map { "    - \($0)" }
+        #expect(lines == ["Not enough candidates to allocate \(pin.cid):", "  Needed: 4", "  Wanted: 5", "  Available candidates: 3:"] + candidates)
+    }
+
+    /// CLU-27: of who is known by names only those are told; all others are told of as before.
+    @Test func namesStandForThePeersThatHaveThem() throws {
+        let stage = Stage()
+        let name = try Multiaddr(text: "/dns4/one.test/tcp/9096")
+        stage.world.crash(0)
+        stage.world.peers[0].settings.bootPeers.append((stage.world.peers[1].id, [name], true))
+        stage.world.start(0)
+        stage.run(.minutes(1))
+        guard case .peer(let info)? = try stage.ask(0, .id).first else { return #expect(Bool(false), "no answer") }
+        let told = info.clusterPeersAddresses ?? []
+        let others = told.filter { $0 != name.with(peer: stage.world.peers[1].id) }
+        #expect(told.count == others.count + 1 && !others.isEmpty && others.allSatisfy { $0.description.hasSuffix("\(stage.world.peers[2].id)") }, "\(told)")
+    }
+
     /// A peer of upstream's re-pins once, and may choose another that has died with the first: others do it after some sweeps.
     @Test func whoIsNextRepinsWhereTheClosestDoesNot() throws {
         var number = 0

@@ -18,7 +18,7 @@ package enum AllocationError: Error, Equatable, Sendable, CustomStringConvertibl
     case maxWrong
     case halfEverywhere
     case badFactors(ReplicationFactors)
-    case notEnoughPeers(needed: Int, wanted: Int, available: Int)
+    case notEnoughPeers(needed: Int, wanted: Int, candidates: [PeerID])
 
     /// Upstream's texts (REST-090).
     package var description: String {
@@ -29,9 +29,9 @@ package enum AllocationError: Error, Equatable, Sendable, CustomStringConvertibl
         case .maxWrong: "cluster.replication_factor_max is wrong"
         case .halfEverywhere: "cluster.replication_factor_min and max must be -1 when one of them is"
         case .badFactors(let factors): "bad replication factors: \(factors.min)/\(factors.max)"
-        case .notEnoughPeers(let needed, let wanted, let available):
+        case .notEnoughPeers(let needed, let wanted, let candidates):
             "not enough peers to allocate CID. Needed at least: \(needed). Wanted at most: \(wanted). "
-                + "Available candidates: \(available). See logs for more info."
+                + "Available candidates: \(candidates.count). See logs for more info."
         }
     }
 }
@@ -86,7 +86,7 @@ package func allocate(_ request: AllocationRequest) throws(AllocationError) -> [
     let candidates = others.filter { !request.preferred.contains($0) }
     let order = balanced(preferred, request) + balanced(candidates, request)
     guard order.count >= needed else {
-        throw .notEnoughPeers(needed: needed, wanted: wanted, available: others.count)
+        throw .notEnoughPeers(needed: needed, wanted: wanted, candidates: others)
     }
     return valid + order.prefix(wanted)
 }

@@ -150,10 +150,12 @@ extension ClusterPeer {
         PinsetSummary(digest: replica.digest.description, pins: replica.count, lastChange: replica.lastChange)
     }
 
+    /// CLU-27, REST-159: of who is known by names, only those.
     private var addressesOfMembers: [Multiaddr] {
-        let all = members.filter { $0 != id }.flatMap { peer in book.addresses(of: peer).map { $0.with(peer: peer) } }
-        let named = all.filter(\.isDNS)
-        return named.isEmpty ? all : named
+        members.filter { $0 != id }.flatMap { peer in
+            let all = book.addresses(of: peer), named = all.filter(\.isDNS)
+            return (named.isEmpty ? all : named).map { $0.with(peer: peer) }
+        }
     }
 
     /// CLU-26: a peer that fails is there with its error; one that refuses us is left out.

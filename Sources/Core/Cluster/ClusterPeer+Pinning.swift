@@ -115,23 +115,23 @@ extension ClusterPeer {
 
     // MARK: Allocation
 
-    func allocations(
+    mutating func allocations(
         for pin: Pin, current: [PeerID], without dead: [PeerID]
     ) throws(ClientFailure) -> [PeerID] {
         let factors = ReplicationFactors(min: pin.options.replicationFactorMin, max: pin.options.replicationFactorMax)
-        return try allocations(factors, current: current, preferred: pin.options.userAllocations ?? [], without: dead)
+        return try allocations(factors, of: pin.cid.description, current: current, preferred: pin.options.userAllocations ?? [], without: dead)
     }
 
     /// ALC-18: who is to hold the blocks of an upload.
-    func blockAllocations(for options: PinOptions) throws(ClientFailure) -> [PeerID] {
+    mutating func blockAllocations(for options: PinOptions) throws(ClientFailure) -> [PeerID] {
         let factors = try factors(of: options)
         try checkExpiry(of: options)
         if factors.min < 0 { return members }
-        return try allocations(factors, current: [], preferred: options.userAllocations ?? [], without: [])
+        return try allocations(factors, of: "an upload", current: [], preferred: options.userAllocations ?? [], without: [])
     }
 
-    private func allocations(
-        _ factors: ReplicationFactors, current: [PeerID], preferred: [PeerID], without dead: [PeerID]
+    private mutating func allocations(
+        _ factors: ReplicationFactors, of content: String, current: [PeerID], preferred: [PeerID], without dead: [PeerID]
     ) throws(ClientFailure) -> [PeerID] {
         var metrics: [String: [Metric]] = [:]
         for name in settings.allocateBy { metrics[name] = monitor.latest(name, now: turn.now) }
@@ -140,7 +140,15 @@ extension ClusterPeer {
         let trust = settings.trust
         if settings.pinsOnlyOnTrusted { request.isAllowed = { trust.trusts($0) } }
         if settings.pinsOnlyOnUntrusted { request.isAllowed = { !trust.trusts($0) } }
-        do { return try allocate(request) } catch { throw ClientFailure("\(error)") }
+        do { return try allocate(request) } catch {
+            // ALC-08: what the failure's text speaks of. Sweeps fail again and again, and say so by themselves.
+            if case .notEnoughPeers(let needed, let wanted, let candidates) = error, dead.isEmpty {
+                note(.error, "cluster", "Not enough candidates to allocate \(content):")
+                let lines = ["  Needed: \(needed)", "  Wanted: \(wanted)", "  Available candidates: \(candidates.count):"]
+                for line in lines + candidates.map({ "    - \($0)" }) { note(.error, "cluster", line) }
+            }
+            throw ClientFailure("\(error)")
+        }
     }
 
     // MARK: State

@@ -20,8 +20,8 @@ package struct ReplicaSettings: Sendable {
     package var deltaBytesMax = 1 << 20  // CRDT-77
     /// How long a commit that failed waits before the next try.
     package var retryDelay = Span.seconds(5)
-    /// More heads in one announcement are not believed.
-    package var announcedHeadsMax = 1000
+    /// More heads in one announcement are not believed: a message holds no more.
+    package var announcedHeadsMax = 30_000
     package var folder: FileName = "crdt"
     package var log = LogSettings()
     package var index = IndexSettings()
