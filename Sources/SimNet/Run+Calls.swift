@@ -184,6 +184,7 @@ extension Run {
             // A unary call is closed when it has been answered, and not before (RPC-11).
             if log.made[id]?.method?.kind == .unary { log.made.remove(id) }
             if log.served.remove(id) != nil { log.past.insert(id) }
+        case .hold(let id, _): return log.served[id] != nil
         case .reset(let id):
             guard judgeEnd(index, id, "breaks off", log) else { return false }
             log.made.remove(id)

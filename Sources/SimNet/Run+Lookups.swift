@@ -198,6 +198,7 @@ extension Run {
                 guard let frame = try? reader.next(), let answer = try? DHTMessage(decoding: frame, within: DHTMessageLimits()), answer.kind == .findNode else { return false }
                 judgeTold(index, log.served[id]?.asked.removeFirst() ?? [], served.from, answer, process.machine.tabled(), log)
             } else { return false }
+        case .hold: return false
         case .closeWrite(let id): return log.served.remove(id) != nil
         case .reset(let id):
             guard log.lines[id] != nil else { return log.served.remove(id) != nil }

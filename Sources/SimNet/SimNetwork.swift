@@ -43,6 +43,13 @@ enum Packet {
             .closeWrite(let stream), .reset(let stream): stream
         }
     }
+    /// Whether it waits until the other side takes what comes.
+    var isTaken: Bool {
+        switch self {
+        case .data, .closeWrite: true
+        default: false
+        }
+    }
     var byteCount: Int { if case .data(_, let pieces) = self { pieces.all.reduce(0) { $0 + $1.count } } else { 0 } }
 }
 
@@ -71,6 +78,9 @@ final class SimStream {
         /// Packets under way, to know when it has drained, and the last one.
         var inFlight = 0
         var last: Pieces?
+        /// Who it goes to takes nothing for now, or will take what has come in a moment; and what has come.
+        var isHeld = false, isReleased = false
+        var waiting: [Packet] = []
         /// Sent since it was told that it has drained.
         var untoldBytes = 0
     }

@@ -72,7 +72,21 @@ extension World {
             // Nothing further is reported here; the stream lives on until the other end has heard.
             guard let stream = process.streams.remove(id) else { return }
             send(.reset(stream), on: stream, from: index)
+        case .hold(let id, let isHeld):
+            guard let stream = process.streams[id] else { return }
+            let other = stream.other(than: index)
+            stream[from: other].isReleased = !isHeld
+            if isHeld { stream[from: other].isHeld = true } else { after(.zero) { $0.release(stream, Link(from: other, to: index)) } }
         }
+    }
+
+    /// What has come for who takes it again, until that has enough.
+    private func release(_ stream: SimStream, _ link: Link) {
+        guard stream[from: link.from].isReleased else { return }
+        var waiting = stream[from: link.from].waiting[...]
+        (stream[from: link.from].isHeld, stream[from: link.from].waiting) = (false, [])
+        while stream.connection.isAlive, !stream[from: link.from].isHeld, let packet = waiting.popFirst() { deliver(stream.connection, link, packet) }
+        stream[from: link.from].waiting = waiting + stream[from: link.from].waiting
     }
 
     private func cargo(_ protocols: [String]) -> Cargo {
@@ -132,6 +146,7 @@ extension World {
     private func deliver(_ connection: SimConnection, _ link: Link, _ packet: Packet) {
         let (from, to) = (link.from, link.to)
         guard let process = peers[to].process else { return }
+        if packet.isTaken, let stream = packet.stream, stream[from: from].isHeld { return stream[from: from].waiting.append(packet) }
         switch packet {
         case .connected(let outbound):
             feed(process, .connection(.connected(peers[from].id, address: .simulated(from), outbound: outbound)))

@@ -534,14 +534,14 @@ final class Rest {
         rest.run.judge(allocations: [most[0]], parameters, rule, at: 0)
         rest.expect(.alloc, "not 2")
     }
-    @Test func anUploadThatNobodyWaitsFor() throws {
+    @Test(arguments: [false, true]) func anUploadThatNobodyWaitsFor(isForAnother: Bool) throws {
         let rest = try Rest("at 2s p0 add bytes=100000 chunk=512", options: " upload-window=1000")
         rest.run.oracles.lastAdd[0] = rest.world.now
         rest.run.checkUploading(0, 40_000)
         #expect(rest.world.failure == nil)
         rest.run.checkUploading(1, 100_000)
         #expect(rest.world.failure == nil)  // another sends it
-        rest.run.checkUploading(0, 100_000)
+        rest.run.checkUploading(isForAnother ? 1 : 0, isForAnother ? 200_000 : 100_000)
         rest.expect(.bound)
     }
     @Test func aStepThatSendsWhatHasCome() throws {

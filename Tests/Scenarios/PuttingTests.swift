@@ -1,5 +1,6 @@
 // Content that is added beside daemons: what is put into them, and what they say of it.
 
+import Allocation
 import Cluster
 import IPFSConnector
 import Kernel
@@ -28,6 +29,22 @@ import Testing
             #expect(peer.ipfs.pins[root] == (isAllocated ? .recursive : nil))
             #expect(peer.ipfs.blocks.count == (isAllocated ? Self.blocks : 0))
         }
+    }
+
+    /// RPC-16: the slowest daemon sets the pace of an add. What it has not taken waits at who sends it, not at the peer beside it.
+    @Test func whoSendsWaitsForADaemon() throws {
+        let stage = Stage(peers: 2) { ($0.uploadWindowBytes, $0.factors.min, $0.factors.max) = (20_000, -1, -1) }
+        var most = [0, 0], holds = 0
+        stage.world.onUploading = { most[$1] = max(most[$1], $2) }
+        stage.world.afterStep = { _, index, _, effects in
+            holds += effects.count { if case .stream(.hold(_, true)) = $0 { index == 1 } else { false } }
+        }
+        stage.world.peers[1].ipfs.slowness = 50
+        var parameters = AddParameters()
+        parameters.chunker = "size-1000"
+        let root = try #require(try stage.add(0, name: "file", Self.content, parameters).last?.cid)
+        #expect(most[0] < 150_000 && most[1] < 150_000, "\(most)")
+        #expect(holds > 0 && stage.world.peers.allSatisfy { $0.ipfs.blocks[root.multihash] != nil }, "\(holds)")
     }
 
     /// A daemon gets what it has not been given from another, as long as one has it.

@@ -107,7 +107,7 @@ extension ClusterPeer {
     }
 
     /// What is sent with a block, its name above all: of tiny blocks that is most of what is on its way.
-    private static let bytesAroundBlock = 250
+    static let bytesAroundBlock = 250
 
     /// Hands a block to every destination.
     mutating func put(_ node: NodeWithMeta, _ client: ClientID) {

@@ -30,6 +30,7 @@ extension ClusterPeer {
         case .send(let stream, let bytes): return hold(effect, on: stream, bytes.count)
         case .closeWrite(let stream): return hold(effect, on: stream, 0)
         case .reset(let stream): return calling.remove(stream)?.failure != nil
+        case .hold: return false
         }
     }
     private mutating func hold(_ effect: StreamEffect, on stream: StreamID, _ bytes: Int) -> Bool {

@@ -216,7 +216,9 @@ extension ClusterPeer {
         case .exchange(let effect): turn.effects.append(.exchange(effect))
         case .item(let call, let item): ipfsCalls[call]?.each?(&self, item)
         case .finished(let call, let result): ipfsCalls.removeValue(forKey: call)?.then(&self, result)
-        case .drained(let call): onDrained(.ipfs(call))
+        case .drained(let call):
+            onDrained(.ipfs(call))
+            onBlocksTaken(call)
         case .publishMetrics: withInformers { informers, now, _ in informers.publishAll(now: now) }
         case .log(let line): turn.effects.append(.log(line))
         case .want(let cids): withExchange { $0.want(cids, now: $2, effects: &$3) }
@@ -272,7 +274,7 @@ extension ClusterPeer {
             inbound[id]?.localEnded = true
             if let stream = inbound[id], ended(stream) { inbound[id] = nil }
         case .reset(let id): inbound[id] = nil
-        case .open, .send: break
+        case .open, .send, .hold: break
         }
     }
 

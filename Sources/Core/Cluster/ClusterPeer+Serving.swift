@@ -14,8 +14,10 @@ extension ClusterPeer {
     /// A call of another peer that is being answered.
     struct ServedCall: Sendable {
         let method: RPCMethod
-        /// The block upload that it feeds.
+        /// The block upload that it feeds, the bytes of it that IPFS has not taken yet, and whether the caller waits for that.
         var upload: IPFSCallID?
+        var untakenBytes = 0
+        var isHeld = false
         /// The filter has come, and the listing has begun: one is enough.
         var isListing = false
         /// Not answered from a state that is being made anew.
@@ -97,6 +99,7 @@ extension ClusterPeer {
         let node = try NodeWithMeta(messagePack: bytes)
         if served[stream]?.upload == nil {
             let upload = askIPFS(.blockPut) { cluster, result in
+                cluster.noteTaken(stream)
                 switch result {
                 case .success: cluster.finish(stream)
                 case .failure(let failure): cluster.refuse(stream, failure.description)
@@ -104,7 +107,28 @@ extension ClusterPeer {
             }
             served[stream]?.upload = upload
         }
-        if let upload = served[stream]?.upload { withIPFS { $0.put(upload, node, now: $1, effects: &$2) } }
+        guard let upload = served[stream]?.upload else { return }
+        // Counted first: a daemon may take the block at once.
+        served[stream]?.untakenBytes += node.data.count + Self.bytesAroundBlock
+        withIPFS { $0.put(upload, node, now: $1, effects: &$2) }
+        regulate(stream)
+    }
+
+    /// The slowest daemon sets the pace of an add: who sends more than it takes waits, as a client of this peer does.
+    private mutating func regulate(_ stream: StreamID) {
+        guard let call = served[stream] else { return }
+        let limit = call.isHeld ? settings.uploadWindowBytes / 2 : settings.uploadWindowBytes
+        let mustWait = call.untakenBytes > limit
+        guard mustWait != call.isHeld else { return }
+        served[stream]?.isHeld = mustWait
+        emit(.hold(stream, mustWait))
+    }
+    private mutating func noteTaken(_ stream: StreamID) {
+        served[stream]?.untakenBytes = 0
+        regulate(stream)
+    }
+    mutating func onBlocksTaken(_ upload: IPFSCallID) {
+        if let (stream, _) = served.first(where: { $0.value.upload == upload }) { noteTaken(stream) }
     }
 
     private mutating func serveIPFS(

@@ -61,6 +61,7 @@ package struct Traffic: Sendable {
         case .send(let stream, let bytes): sent(stream, Int64(bytes.count), now)
         case .closeWrite(let stream): end(stream) { $0.localEnded = true }
         case .reset(let stream): streams[stream] = nil
+        case .hold: break
         }
     }
 

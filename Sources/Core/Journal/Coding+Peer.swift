@@ -99,6 +99,9 @@ extension StreamEffect: JournalWritable {
             writer.put(bytes)
         case .closeWrite(let id): writer.head(2, id)
         case .reset(let id): writer.head(3, id)
+        case .hold(let id, let isHeld):
+            writer.head(4, id)
+            writer.put(isHeld)
         }
     }
 }

@@ -17,6 +17,7 @@ package struct EffectSummary: Equatable, Fielded, CustomStringConvertible {
         case log, ready, stopped, fatal
         case trim
         case serve, dialBack
+        case holdStream, releaseStream
     }
     package var kind: Kind
     /// The stream, client, ticket, job or exchange.
@@ -84,6 +85,7 @@ package struct EffectSummary: Equatable, Fielded, CustomStringConvertible {
         case .send(let id, let bytes): self.init(.send, id.raw, bytes: bytes)
         case .closeWrite(let id): self.init(.closeWrite, id.raw)
         case .reset(let id): self.init(.resetStream, id.raw)
+        case .hold(let id, let isHeld): self.init(isHeld ? .holdStream : .releaseStream, id.raw)
         }
     }
 
@@ -149,6 +151,8 @@ package struct EffectSummary: Equatable, Fielded, CustomStringConvertible {
         case .send: return "send on stream \(stream) \(bytesText)"
         case .closeWrite: return "close stream \(stream)"
         case .resetStream: return "reset stream \(stream)"
+        case .holdStream: return "hold stream \(stream)"
+        case .releaseStream: return "release stream \(stream)"
         case .append: return "append \(name) \(bytesText)"
         case .sync: return "sync \(name) ticket \(number)"
         case .truncate: return "truncate \(name) to \(size) bytes"

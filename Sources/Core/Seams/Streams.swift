@@ -37,6 +37,8 @@ package enum StreamEffect: Equatable, Sendable {
     case closeWrite(StreamID)
     /// Ends both directions at once; nothing further is reported for this stream.
     case reset(StreamID)
+    /// Stops or goes on taking what comes: what the other side sends waits there. Less than a window of it comes all the same.
+    case hold(StreamID, Bool)
 }
 
 package enum StreamEvent: Equatable, Sendable {

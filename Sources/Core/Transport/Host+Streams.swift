@@ -27,6 +27,7 @@ extension Host {
             guard let place = streams[stream] else { return }
             endUse(place.socket, place.substream)
             run(place.socket, now, &effects) { $0.reset(place.substream, now: now, effects: &$1) }
+        case .hold(let stream, let isHeld): hold(stream, isHeld, now: now, effects: &effects)
         }
     }
 

@@ -37,7 +37,7 @@ private struct Net {
         switch effect {
         case .open(let id, _, _): streams.append(id)
         case .reset(let id): streams.removeAll { $0 == id }
-        case .send, .closeWrite: break
+        case .send, .closeWrite, .hold: break
         }
     }
     /// What happens to one of the streams, or a new one.

@@ -160,6 +160,7 @@ final class DHTNet {
             frames += 1
             queue.append((other.peer, .received(other.stream, bytes)))
             queue.append((peer, .drained(id)))
+        case .hold: break
         case .closeWrite(let id):
             if let other = others[End(peer: peer, stream: id)] { queue.append((other.peer, .remoteClosed(other.stream))) }
         case .reset(let id):

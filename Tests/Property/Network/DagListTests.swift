@@ -106,6 +106,7 @@ private final class Pipe {
                 queue.append((1 - side, .received(other, Bytes(bytes[start..<min(start + pieceBytes, bytes.count)]))))
             }
             queue.append((side, .drained(id)))
+        case .hold: break
         case .closeWrite(let id): if let other = others[side]?[id] { queue.append((1 - side, .remoteClosed(other))) }
         case .reset(let id):
             guard let other = others[side]?.removeValue(forKey: id) else { return }

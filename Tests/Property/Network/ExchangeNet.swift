@@ -160,6 +160,7 @@ final class ExchangeNet {
             unsent[End(peer: peer, stream: stream), default: 0] += 1
             schedule(.sent(peer, stream), freeAt[peer][other.peer])
             schedule(.stream(other.peer, .received(other.stream, bytes)), freeAt[peer][other.peer] + latency)
+        case .hold: break
         case .closeWrite(let stream):
             guard let other = others[End(peer: peer, stream: stream)] else { return }
             schedule(.stream(other.peer, .remoteClosed(other.stream)), max(freeAt[peer][other.peer], now.monotonic) + latency)

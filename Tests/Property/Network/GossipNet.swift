@@ -130,6 +130,7 @@ struct GossipNet {
             later(.stream(index, .drained(id)))
             if bytes.count > 300, losesOneIn > 0, choices.chance(1, in: losesOneIn) { return }
             later(.stream(there.peer, .received(there.stream, bytes)))
+        case .hold: break
         case .closeWrite(let id), .reset(let id):
             guard let there = others.removeValue(forKey: EndPoint(peer: index, stream: id)) else { return }
             others[there] = nil

@@ -46,6 +46,7 @@ final class Wire {
             transcript.message(side, "\(name(side, stream)): sends", bytes, meaning: meaning(bytes))
             queue.append((other.side, .received(other.stream, bytes)))
             queue.append((side, .drained(stream)))
+        case .hold: break
         case .closeWrite(let stream):
             guard let other = others[End(side: side, stream: stream)] else { return }
             transcript.event(side, "\(name(side, stream)): ends its side")
