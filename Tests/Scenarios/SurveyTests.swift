@@ -14,6 +14,27 @@ import Testing
 import Tracking
 
 @Suite struct SurveyTests {
+    /// REST-056: who hangs is waited for once, however many contents are asked about; and what is known by then is told before.
+    @Test func manyStatusesWaitForOneWhoHangsTogether() throws {
+        let stage = Stage(peers: 3) { ($0.factors.min, $0.factors.max) = (-1, -1) }
+        for number in 0..<100 { try stage.pin(0, number) }
+        stage.run(.seconds(10))
+        stage.world.suspend(2)
+        let cids = (0..<100).map(Stage.content), asked = stage.world.now
+        let infos = try stage.ask(0, .statuses(cids, isLocal: false), within: .minutes(2))
+        #expect(stage.world.now - asked < Span.seconds(40).nanoseconds)
+        let told = infos.compactMap { if case .info(let info) = $0 { info } else { nil } }
+        #expect(told.map(\.cid).sorted() == cids.sorted() && told.allSatisfy { $0.peers[stage.world.peers[1].id]?.status == .pinned })
+        #expect(told.allSatisfy { $0.peers[stage.world.peers[2].id]?.status == .clusterError })
+        let local = try stage.ask(0, .statuses(cids, isLocal: true))
+        #expect(local.count == 100)
+        // Who leaves is told nothing, and nothing is kept for it.
+        let client = stage.world.ask(0, .statuses(cids, isLocal: false)) { _, _ in #expect(Bool(false), "it has left") }
+        stage.world.hangUp(0, client)
+        stage.run(.seconds(60))
+        #expect(try stage.machine(0).clientCount == 0)
+    }
+
     /// Everyone pins everything.
     private func stage(peers: Int = 3, pins: Int, _ shape: @escaping (inout PeerSettings) -> Void = { _ in }) throws -> Stage {
         let stage = Stage(peers: peers) { peer in

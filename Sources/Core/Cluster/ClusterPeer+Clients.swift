@@ -94,7 +94,9 @@ extension ClusterPeer {
     private mutating func onStatusRequest(_ client: ClientID, _ request: ClientRequest) {
         switch request {
         case .status(let cid, let isLocal): status(cid, isLocal) { $0.reply(client, .success([.info($1)])) }
-        case .statuses(let cids, let isLocal): statuses(cids[...], isLocal, [], client)
+        case .statuses(let cids, let isLocal):
+            inquiries[client] = Inquiry(isLocal: isLocal, rest: cids[...])
+            inquire(client)
         case .statusAll(let filter, let isLocal): isLocal ? survey(.status(filter), for: .client(client)) : surveyAll(.status(filter), for: .client(client))
         case .recover(let cid, let isLocal): recover(cid, isLocal, client)
         case .recoverAll(let isLocal): isLocal ? survey(.recovery, for: .client(client)) : surveyAll(.recovery, for: .client(client))
@@ -107,11 +109,29 @@ extension ClusterPeer {
         globalStatus(cid, method: RPCMethod("PinTracker", "Status")) { $0.localStatus(cid, within: Self.broadcastTimeout, then: $1) } then: { then(&$0, $1) }
     }
 
-    private mutating func statuses(
-        _ cids: ArraySlice<CID>, _ isLocal: Bool, _ infos: [ClientItem], _ client: ClientID
-    ) {
-        guard let cid = cids.first else { return reply(client, .success(infos)) }
-        status(cid, isLocal) { $0.statuses(cids.dropFirst(), isLocal, infos + [.info($1)], client) }
+    /// The statuses that a client asks for, each told when it is known (REST-056): one peer that hangs holds them up together, and not one
+    /// after another.
+    struct Inquiry: Sendable {
+        let isLocal: Bool
+        var rest: ArraySlice<CID>
+        var underWay = 0
+        static let underWayMax = 64
+    }
+
+    private mutating func inquire(_ client: ClientID) {
+        while let inquiry = inquiries[client], inquiry.underWay < Inquiry.underWayMax, let cid = inquiry.rest.first {
+            inquiries[client]?.rest.removeFirst()
+            inquiries[client]?.underWay += 1
+            status(cid, inquiry.isLocal) { cluster, info in
+                guard cluster.inquiries[client] != nil else { return }
+                cluster.turn.effects.append(.reply(client, .item(.info(info))))
+                cluster.inquiries[client]?.underWay -= 1
+                cluster.inquire(client)
+            }
+        }
+        guard let inquiry = inquiries[client], inquiry.underWay == 0, inquiry.rest.isEmpty else { return }
+        inquiries[client] = nil
+        turn.effects.append(.reply(client, .end))
     }
 
     private mutating func recover(_ cid: CID, _ isLocal: Bool, _ client: ClientID) {

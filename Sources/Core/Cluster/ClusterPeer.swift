@@ -94,6 +94,8 @@ package struct ClusterPeer: Sendable {
     var bulk: [(client: ClientID, write: BulkWrite, question: Replica.Question, isAskedAgain: Bool)] = []
     /// Clients that pins are listed to.
     var pinListings = SortedMap<ClientID, Listing>()
+    /// Statuses of some contents, under way.
+    var inquiries = SortedMap<ClientID, Inquiry>()
     /// Uploads under way.
     var adds = SortedMap<ClientID, Adding>()
     /// Those with more to do than one step should.
@@ -157,13 +159,13 @@ package struct ClusterPeer: Sendable {
         [
             "writes": writes.count, "calls to IPFS": ipfsCalls.count, "pins and unpins": trackerCalls.count, "calls to peers": rpcCalls.count,
             "calls of peers": served.count, "streams that wait for their peer": calling.count, "gatherings": gathers.count, "surveys": surveys.count, "collections of garbage": collections.count,
-            "bulk writes": bulk.count, "listings": pinListings.count, "uploads": adds.count,
+            "bulk writes": bulk.count, "listings": pinListings.count, "inquiries": inquiries.count, "uploads": adds.count,
         ]
     }
     /// Clients that it does something for, or thinks so.
     package var clientCount: Int {
         let surveyed = surveys.keys.count { if case .client = $0 { true } else { false } }
-        return pinListings.count + adds.count + surveyed
+        return pinListings.count + inquiries.count + adds.count + surveyed
     }
     /// Calls of other peers that are open; and of one of them, those that count against its limit.
     package var openCallCount: Int { rpc.servedCount }
@@ -263,6 +265,7 @@ package struct ClusterPeer: Sendable {
         case .clientInput(let client, let input): onUpload(client, input)
         case .clientGone(let client):
             pinListings.remove(client)
+            inquiries.remove(client)
             stopSurvey(.client(client))
             stopAdding(client)
         case .shutdown: shutDown()
