@@ -89,9 +89,16 @@ extension Run {
     private func known(_ cid: CID, _ writes: Writes) -> Int? {
         guard !writes.isDoubtful, writes.open.isEmpty, writes.lastClient > ClientID(0), writes.writers.count == 1, let writer = writes.writers.first,
             writer != outsider, !world.peers[writer].isLost, world.peers[writer].losses.isEmpty, !plan.rotsInStorm(writer),
-            (blocks.authors[cid.stateKey] ?? []).subtracting([writer]).isEmpty, !mayHaveExpired(writes.last, at: world.now)
+            (blocks.authors[cid.stateKey] ?? []).subtracting([writer]).isEmpty, !mayHaveExpired(writes.last, at: world.now), !isAddedAgain(cid)
         else { return nil }
         return writer
+    }
+    /// An add pins its content when its blocks have been taken: after what was asked meanwhile (seed 7600096).
+    private func isAddedAgain(_ cid: CID) -> Bool {
+        guard let upload = oracles.uploads.first(where: { $0.root == cid }) else { return false }
+        let files = plan.operations.lazy.filter { $0.kind == .add }.map { (number: $0.number, file: Words($0.words).number("same") ?? $0.number) }
+        guard let file = files.first(where: { $0.number == upload.operation })?.file else { return false }
+        return files.count { $0.file == file } > 1
     }
 
     /// INTENT: what a peer was asked to pin, and has said it does, it removes only when it is asked, or when that has expired.
