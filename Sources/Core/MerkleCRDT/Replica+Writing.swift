@@ -25,7 +25,8 @@ extension Replica {
         if isStopping { return effects.append(.finished(id, .stopping)) }
         guard isOpen else { return effects.append(.finished(id, .opening(percent: openingPercent))) }
         if settings.isBatching {
-            guard pendingCount < settings.batchQueueMax else { return effects.append(.finished(id, .queueFull)) }
+            // CRDT-131: what waits for the age of its batch is in no queue.
+            guard pendingCount - min(batch.count, settings.batchSizeMax) < settings.batchQueueMax else { return effects.append(.finished(id, .queueFull)) }
             do throws(LogError) { logOperation(id, try resolved(change), now, &effects) } catch {
                 effects.append(.finished(id, .log("\(error)")))
             }

@@ -56,4 +56,21 @@ import Testing
         room.advance(.seconds(11))
         #expect(room.values(0).map(\.key) == ["/z"])
     }
+
+    /// CRDT-89, CRDT-131: the queue is what is on its way into the batch. What waits there for its age, or for others, is not in it.
+    @Test func theBatchIsNotInTheQueue() throws {
+        var settings = batching(deltaBytesMax: 1 << 20)
+        settings.batchQueueMax = 2
+        var room = try Room(1, settings)
+        let patient = (0..<10).map { room.put(0, "/\($0)", [1]) }
+        #expect(patient.allSatisfy { room.members[0].finished[$0] == .some(nil) } && room.members[0].replica.pendingCount == 10)
+        room.holdsSyncs = true
+        let hasty = (10..<14).map { room.put(0, "/\($0)", [1]) }
+        room.holdsSyncs = false
+        room.endSyncs()
+        #expect(hasty.map { room.members[0].finished[$0] == .some(nil) } == [true, true, false, false])
+        #expect(hasty.suffix(2).allSatisfy { room.members[0].finished[$0] == .some(.queueFull) })
+        room.advance(.seconds(11))
+        #expect(room.values(0).count == 12)
+    }
 }
