@@ -1,5 +1,7 @@
 // Keys that are read, checked and written again, and change nothing here. docs/differences.md says the same.
 
+import Multiformats
+
 extension ServiceConfiguration {
     private static let withoutEffect: [(component: ComponentName, key: String, reason: String)] = [
         (.cluster, "leave_on_shutdown", "with crdt, members are those whose pings are heard; 'state cleanup' removes a peer's pinset"),
@@ -12,7 +14,17 @@ extension ServiceConfiguration {
         Self.withoutEffect.compactMap { component, key, reason in
             let (value, initial) = (self[component].value(key), ComponentValues(component).value(key))
             return value == initial ? nil : "\(component.rawValue).\(key) is set and has no effect: \(reason)"
+        } + listenAddresses.passedOver.filter { !$0.description.contains("/quic") }.map {
+            "cluster.listen_multiaddress: \($0) is passed over, as only TCP is supported"
         }
+    }
+
+    /// Where peers are listened for. QUIC does not work in private networks, and is passed over (CFG-053); so is what goes on top of TCP, such
+    /// as WebSocket, which would be announced as what it is not.
+    package var listenAddresses: (used: [Multiaddr], passedOver: [Multiaddr]) {
+        let all = self[.cluster].addresses("listen_multiaddress")
+        let used = all.filter { $0.withoutPeer.components.count == 2 && $0.description.contains("/tcp/") }
+        return (used, all.filter { !used.contains($0) })
     }
 
     /// It is on unless somebody turns it off, so that being on says little of what is expected.

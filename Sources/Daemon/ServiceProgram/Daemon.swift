@@ -153,7 +153,7 @@ private func peerHome(_ start: DaemonStart, _ folder: ConfigurationFolder) throw
     let cluster = start.configuration[.cluster]
     var home = PeerHome(
         key: start.identity.key, secret: start.configuration.secret,
-        listen: try tcpAddresses(cluster.addresses("listen_multiaddress")), dataFolder: folder.path)
+        listen: try tcpAddresses(start.configuration.listenAddresses), dataFolder: folder.path)
     home.announce = cluster.addresses("announce_multiaddress")
     home.noAnnounce = cluster.addresses("no_announce_multiaddress")
     home.isDiscovering = cluster.span("mdns_interval") > .zero
@@ -169,11 +169,9 @@ private func peerHome(_ start: DaemonStart, _ folder: ConfigurationFolder) throw
     return home
 }
 
-/// QUIC does not work in private networks, and is passed over (CFG-053).
-private func tcpAddresses(_ addresses: [Multiaddr]) throws -> [Multiaddr] {
-    let usable = addresses.filter { Endpoint($0) != nil }
-    guard !usable.isEmpty else {
-        throw ConfigurationError("cluster.listen_multiaddress has no TCP address: \(addresses.map(\.description).joined(separator: ", "))")
+private func tcpAddresses(_ addresses: (used: [Multiaddr], passedOver: [Multiaddr])) throws -> [Multiaddr] {
+    guard !addresses.used.isEmpty else {
+        throw ConfigurationError("cluster.listen_multiaddress has no TCP address: \(addresses.passedOver.map(\.description).joined(separator: ", "))")
     }
-    return usable
+    return addresses.used
 }

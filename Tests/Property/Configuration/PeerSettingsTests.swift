@@ -104,6 +104,13 @@ private func settings(
         #expect(told.allSatisfy { $0.contains("has no effect: ") })
     }
 
+    /// What is listened on is what is announced.
+    @Test func onlyTCPIsListenedOn() throws {
+        let made = try configuration(["CLUSTER_LISTENMULTIADDRESS": "/ip4/0.0.0.0/tcp/9096,/ip4/0.0.0.0/udp/9096/quic,/ip4/0.0.0.0/tcp/9097/ws,/dns4/a/tcp/1"])
+        #expect(made.listenAddresses.used.map(\.description) == ["/ip4/0.0.0.0/tcp/9096", "/dns4/a/tcp/1"])
+        #expect(made.settingsWithoutEffect == ["cluster.listen_multiaddress: /ip4/0.0.0.0/tcp/9097/ws is passed over, as only TCP is supported"])
+    }
+
     @Test func relayingIsRefused() throws {
         #expect(try configuration().relayRefusal?.hasPrefix("cluster.enable_relay_hop is on") == true)
         #expect(try configuration(["CLUSTER_ENABLERELAYHOP": "false"]).relayRefusal == nil)
