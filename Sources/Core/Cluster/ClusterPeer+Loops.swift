@@ -24,6 +24,8 @@ extension ClusterPeer {
         var repinAt: Instant?
         /// A peer has come that has not heard our metrics and heads.
         var greetAt: Instant?
+        /// Who has come and is asked whom it knows, when.
+        var newcomers = FIFO<(peer: PeerID, at: Instant)>()
         /// When, and how often, a connected peer was asked for the addresses of someone who is heard through it.
         var askedAroundAt: Instant?
         var askedAround = 0
@@ -55,7 +57,8 @@ extension ClusterPeer {
 
         var nextDeadline: Instant? {
             let sweeps = earliest(earliest(stateSyncAt, recoverAt), earliest(repinAt, leaverAt))
-            return earliest(sweeps, earliest(earliest(askIPFSAt, greetAt), earliest(connectSwarmsAt, bulkAt)))
+            let first = earliest(earliest(askIPFSAt, greetAt), newcomers.first?.at)
+            return earliest(sweeps, earliest(first, earliest(connectSwarmsAt, bulkAt)))
         }
     }
 
@@ -130,6 +133,10 @@ extension ClusterPeer {
         if let due = loops.connectSwarmsAt, due <= now {
             loops.connectSwarmsAt = nil
             connectSwarms()
+        }
+        while let newcomer = loops.newcomers.first, newcomer.at <= now {
+            loops.newcomers.popFirst()
+            if book.isConnected(newcomer.peer) { learnPeers(of: newcomer.peer) }
         }
         if let due = loops.greetAt, due <= now {
             loops.greetAt = nil

@@ -339,7 +339,8 @@ extension ClusterPeer {
             dagList.onIntroduced(peer, introduction)
             // What was written while we were apart is there at once, not when its heads are announced again.
             if settings.trust.trusts(peer), dagList.speaks(peer) { withReplica { $0.catchUp(with: peer, effects: &$2) } }
-            learnPeers(of: peer)
+            // A peer of upstream's that has just started connects before it can answer, and falls over the question.
+            if dagList.speaks(peer) { learnPeers(of: peer) } else { loops.newcomers.append((peer, turn.now.monotonic + Self.newcomerPause)) }
             // It can be allocated to, and allocate, once both sides have heard each other: not half a minute later. By then
             // the heartbeat has taken it into the mesh.
             loops.greetAt = loops.greetAt ?? turn.now.monotonic + settings.gossip.heartbeatInterval + .seconds(1)
@@ -380,6 +381,8 @@ extension ClusterPeer {
         let (addresses, peers) = (listenAddresses, book.connectedPeers)
         withIPFS { node, _, _ in node.onNeighbours(addresses: addresses, connected: peers) }
     }
+
+    private static let newcomerPause = Span.seconds(5)
 
     /// Without a DHT, peers learn of each other from each other: whoever is new tells whom it knows (CLU-27, DHT-19).
     mutating func learnPeers(of peer: PeerID) {
