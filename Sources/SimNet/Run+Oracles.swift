@@ -34,6 +34,9 @@ struct OracleState {
     var holders: [CID: [Int]] = [:]
     /// Writes that were asked of a peer: what may replace an earlier one in an open batch, acknowledged or not.
     var askedWrites: [(at: Int, cid: CID, when: Int64)] = []
+    /// Adds that were asked of a peer, and what those that ended have made; those of the same content have one number.
+    var askedAdds: [(at: Int, add: Int, when: Int64)] = []
+    var made = SortedMap<Int, CID>()
     var acknowledged = 0
     var judged = 0
     var seen = SortedMap<Int, Merged>()

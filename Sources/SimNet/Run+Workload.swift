@@ -152,6 +152,8 @@ extension Run {
         let size = max(0, min(words.number("bytes") ?? 1000, 10 << 20))
         let asked = world.now
         oracles.lastAdd[index] = asked
+        let add = words.number("same") ?? operation.number
+        oracles.askedAdds.append((index, add, asked))
         let number = ClientID(world.nextClient + 1)
         var (root, told, parts, names): (CID?, [PeerID], [CID], [String]) = (nil, [], [], [])
         let entries = (words.has("folder") ? ["folder/a", "folder/b", "folder"] : ["file"]) + (words.has("wrap") ? [""] : [])
@@ -170,6 +172,7 @@ extension Run {
                 guard let root else { return }
                 if names != entries { world.fail(.add, "\(world.name(index)) was given \(entries), and tells of \(names)") }
                 oracles.uploads.append((index, asked, root, operation.number, parameters.noPin))
+                oracles.made[add] = root
                 for part in parts { oracles.shardsOf[part, default: []].insert(root) }
                 checkUpload(root, asked: asked)
                 if size >= 64 { judge(allocations: told, parameters, oracles.asked[number]?.rule, at: index) }
@@ -179,7 +182,7 @@ extension Run {
             default: break
             }
         }
-        var choices = world.tape.stream(.workload, 1 << 40 | UInt64(words.number("same") ?? operation.number))
+        var choices = world.tape.stream(.workload, 1 << 40 | UInt64(add))
         let pieces = (0..<Run.pieces).map { _ in ClientInput.data(choices.bytes(size / Run.pieces)) }
         let gap = Span.milliseconds(Int64(words.number("slow") ?? 0))
         let end: [ClientInput] = words.has("break-off") ? [.failed("the client went away")] : [.endOfFile, .end]
@@ -191,9 +194,12 @@ extension Run {
     /// In an open batch a later write of the same peer replaces an earlier one before it is ever published. `own` of those that were
     /// asked since are the write itself; an upload's is not among them.
     func isSuperseded(_ index: Int, _ cid: CID, askedAt time: Int64, own: Int = 1) -> Bool {
+        guard options.isBatching || options.isSkewed else { return false }
         // Who asked a moment before may be served after (seed 13000413).
-        (options.isBatching || options.isSkewed)
-            && oracles.askedWrites.count { $0.at == index && $0.cid == cid && $0.when >= time - Span.seconds(10).nanoseconds } > own
+        let earliest = time - Span.seconds(10).nanoseconds
+        if oracles.askedWrites.count(where: { $0.at == index && $0.cid == cid && $0.when >= earliest }) > own { return true }
+        // An add of content that was there before pins it as well (seed 265928930).
+        return own > 0 && oracles.askedAdds.contains { $0.at == index && $0.when >= earliest && oracles.made[$0.add] == cid }
     }
 }
 
