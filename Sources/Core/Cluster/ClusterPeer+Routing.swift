@@ -30,7 +30,10 @@ extension ClusterPeer {
         let wanted = exchange.wantedByOthers.filter { replica.has($0) }
         if !wanted.isEmpty { withExchange { $0.onBlocksAdded(wanted, blocks: $1, effects: &$3) } }
         // What a state that was made anew has lost or got back was told to nobody: it is compared with what IPFS pins (seed 116).
-        if phase == .ready { loops.recoverAt = turn.now.monotonic }
+        if phase == .ready {
+            stopSurvey(.nobody)  // or one under way, of which nothing comes any more, would be taken for it (seed 184)
+            loops.recoverAt = turn.now.monotonic
+        }
         // IPFS has answered before.
         if loops.askIPFSAt != nil { loops.askIPFSAt = turn.now.monotonic }
     }
