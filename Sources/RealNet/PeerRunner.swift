@@ -62,7 +62,6 @@ package final class PeerRunner: @unchecked Sendable {
     package var onReady: () -> Void = {}
     package var onStopped: () -> Void = {}
     package var onFatal: (String) -> Void = { _ in }
-    package var onConnection: (ConnectionEvent) -> Void = { _ in }
 
     /// Opens the data folder. The peer runs from `start` on.
     package init(loop: EventLoop, home: PeerHome, settings: PeerSettings, onLog: @escaping (LogLine) -> Void) throws {
@@ -229,9 +228,7 @@ package final class PeerRunner: @unchecked Sendable {
     private func onHost(_ effect: Host.Effect) {
         switch effect {
         case .socket: break  // carried out already
-        case .connection(let event):
-            onConnection(event)
-            submit(.connection(event))
+        case .connection(let event): submit(.connection(event))
         case .stream(let event): submit(.stream(event))
         case .log(let line): onLog(line)
         }

@@ -37,7 +37,11 @@ extension Run {
         world.tellsDrainedFrom = 32 << 10
         world.keepsPeerstores = true
         for peer in world.peers {
-            peer.settings.bootPeers = options.boots(of: peer.index, world.tape).map { (world.peers[$0].id, [.simulated($0)], true) }
+            let known = options.boots(of: peer.index, world.tape)
+            // Some were set up with them, others join by way of them.
+            if peer.index % 2 == 0 { peer.settings.bootPeers = known.map { (world.peers[$0].id, [.simulated($0)], true) } } else {
+                (peer.settings.bootPeers, peer.settings.joins) = ([], known.map { Multiaddr.simulated($0).with(peer: world.peers[$0].id) })
+            }
         }
     }
 

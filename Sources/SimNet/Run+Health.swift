@@ -71,8 +71,10 @@ extension Run {
     /// LIVE: whom a peer was told of when it was set up it does not forget.
     private func checkBook(_ index: Int, _ process: Process) {
         oracles.judged += 1
-        guard let lost = process.peer.settings.bootPeers.first(where: { $0.isPermanent && !process.machine.knowsWay(to: $0.peer) }) else { return }
-        world.fail(.live, "\(world.name(index)) has forgotten where \(named(lost.peer)) is, which it was set up with")
+        let settings = process.peer.settings
+        let kept = settings.bootPeers.filter(\.isPermanent).map(\.peer) + settings.joins.compactMap(\.trailingPeer)
+        guard let lost = kept.first(where: { !process.machine.knowsWay(to: $0) }) else { return }
+        world.fail(.live, "\(world.name(index)) has forgotten where \(named(lost)) is, which it was set up with")
     }
 
     /// BOUND: of whom nobody has heard for long no address is kept.

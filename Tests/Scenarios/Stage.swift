@@ -91,5 +91,6 @@ final class Stage {
         let pin = try #require(try machine(peer).readPin(Stage.content(number)))
         return (pin.allocations ?? []).compactMap { id in world.peers.firstIndex { $0.id == id } }.sorted()
     }
+    func members(seenBy peer: Int) throws -> [Int] { try machine(peer).members.compactMap { id in world.peers.firstIndex { $0.id == id } }.sorted() }
     func digests() -> [StateDigest] { world.peers.compactMap { $0.machine?.replica.digest } }
 }

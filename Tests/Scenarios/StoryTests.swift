@@ -228,6 +228,37 @@ import Testing
         #expect(told.count == others.count + 1 && !others.isEmpty && others.allSatisfy { $0.description.hasSuffix("\(stage.world.peers[2].id)") }, "\(told)")
     }
 
+    /// CLU-44: whoever joins and who was asked count each other at once, before either has been greeted.
+    @Test func whoJoinsIsAMemberAtOnce() throws {
+        let stage = Stage()
+        let (me, other) = (stage.world.peers[0].id, stage.world.peers[1].id)
+        stage.world.crash(0)
+        stage.run(.minutes(2))
+        #expect(try stage.members(seenBy: 1) == [1, 2])
+        stage.world.peers[0].settings.bootPeers = []
+        stage.world.peers[0].settings.joins = [Multiaddr.simulated(1).with(peer: other), Multiaddr.simulated(0).with(peer: me)]
+        stage.world.start(0)
+        stage.run(.seconds(1))
+        #expect(try stage.members(seenBy: 0).contains(1) && stage.members(seenBy: 1).contains(0))
+    }
+
+    /// CLI-054: each address is told of once. It is kept for good, and its peer joined when it comes.
+    @Test func whoCannotBeJoinedIsToldAndJoinedLater() throws {
+        let stage = Stage()
+        let other = stage.world.peers[1].id
+        for peer in 0...1 { stage.world.crash(peer) }
+        let joins = [Multiaddr.simulated(7), .simulated(1)].map { $0.with(peer: other) }
+        (stage.world.peers[0].settings.bootPeers, stage.world.peers[0].settings.joins) = ([], joins)
+        var lines: [String] = []
+        stage.world.log = { if let place = $0.firstRange(of: "error service: ") { lines.append(String($0[place.lowerBound...])) } }
+        stage.world.start(0)
+        stage.run(.hours(2))
+        #expect(lines.map { line in joins.firstIndex { line.contains($0.description) } } == [0, 1], "\(lines)")
+        stage.world.start(1)
+        stage.run(.minutes(6))  // longer than it waits between two dials
+        #expect(try stage.members(seenBy: 0).contains(1) && lines.count == 2)
+    }
+
     /// A peer of upstream's re-pins once, and may choose another that has died with the first: others do it after some sweeps.
     @Test func whoIsNextRepinsWhereTheClosestDoesNot() throws {
         var number = 0

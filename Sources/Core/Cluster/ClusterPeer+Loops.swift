@@ -81,6 +81,7 @@ extension ClusterPeer {
         if case .only(let trusted) = settings.trust {  // CRDT-104
             for peer in trusted { book.learn(peer, [], isPermanent: true, priority: 0, now: turn.now) }
         }
+        beginJoining()
         let (topic, trust) = (settings.replicaTopic, settings.trust)
         withGossip { $0.subscribe(topic, trust: trust, now: $1.now, choices: &$1.choices, effects: &$2) }
         withGossip { $0.subscribe(Monitor.topic, trust: .everyone, now: $1.now, choices: &$1.choices, effects: &$2) }

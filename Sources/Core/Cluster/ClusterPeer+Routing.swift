@@ -344,6 +344,7 @@ extension ClusterPeer {
             if settings.trust.trusts(peer), dagList.speaks(peer) { withReplica { $0.catchUp(with: peer, effects: &$2) } }
             // A peer of upstream's that has just started connects before it can answer, and falls over the question.
             if dagList.speaks(peer) { learnPeers(of: peer) } else { loops.newcomers.append((peer, turn.now.monotonic + Self.newcomerPause)) }
+            join(peer)
             // It can be allocated to, and allocate, once both sides have heard each other: not half a minute later. By then
             // the heartbeat has taken it into the mesh.
             loops.greetAt = loops.greetAt ?? turn.now.monotonic + settings.gossip.heartbeatInterval + .seconds(1)
@@ -359,6 +360,7 @@ extension ClusterPeer {
             book.onDialFailed(peer, now: turn.now)
             withDHTs { $0.onDialFailed(peer, now: $2.now, effects: &$3) }
             note(.debug, "cluster", "dialling \(peer) failed: \(reason)")
+            failJoin(peer, reason)
         case .listening(let addresses):
             listenAddresses = addresses
             autoNAT.onListening(addresses)

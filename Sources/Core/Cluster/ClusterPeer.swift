@@ -87,6 +87,7 @@ package struct ClusterPeer: Sendable {
     var isBeginningToSeek = false
     var gathers: [UInt64: Gather] = [:]
     var surveys = SortedMap<Survey.Reader, Survey>()
+    var joins: [Join] = []
     /// What garbage collections under way have removed.
     var collections: [UInt64: [IPFSRepoGC]] = [:]
     var loops = Loops()

@@ -48,6 +48,8 @@ package struct PeerSettings: Sendable {
     package var sweepBytes = 256 << 10
     /// Peers that are dialled from the start: configured ones first, then those of the peerstore file.
     package var bootPeers: [(peer: PeerID, addresses: [Multiaddr], isPermanent: Bool)] = []
+    /// Peers to join at the start, each with its ID at the end: they are asked to add this one (CLU-44).
+    package var joins: [Multiaddr] = []
 
     package var listing = ListingSettings()
     package var book = PeerBookSettings()

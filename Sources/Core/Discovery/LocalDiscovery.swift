@@ -138,7 +138,7 @@ package struct LocalDiscovery: Sendable {
     private static func address(in string: Bytes) -> (PeerID, Multiaddr)? {
         let prefix = Bytes("dnsaddr=".utf8)
         guard string.starts(with: prefix), let address = try? Multiaddr(text: String(decoding: string.dropFirst(prefix.count), as: UTF8.self)),
-            address.components.last?.scheme.name == "p2p", let peer = address.peerID
+            let peer = address.trailingPeer
         else { return nil }
         let place = address.withoutPeer
         return place.ip != nil || place.isDNS ? (peer, place) : nil

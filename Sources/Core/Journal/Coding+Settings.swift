@@ -43,6 +43,7 @@ extension PeerSettings: Fielded {
         var boots = bootPeers.map(BootPeer.init)
         try visitor.visit(&boots)
         bootPeers = boots.map { ($0.peer, $0.addresses, $0.isPermanent) }
+        try visitor.visit(&joins)
         try visitMachines(&visitor)
     }
 

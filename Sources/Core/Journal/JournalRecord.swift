@@ -151,7 +151,7 @@ package enum JournalRecord: Journaled, Sendable {
 package enum JournalFrame {
     package static let magic = Bytes("ICJRNL\r\n".utf8)
     /// One more whenever what is written has other fields, or another order.
-    package static let version: UInt64 = 3
+    package static let version: UInt64 = 4
     static let headBytes = 8
     static let checkBytes = 8
     static let blankBytes = 8192

@@ -51,6 +51,14 @@ package struct Monitor: Sendable {
         if metric.counts(at: now.wall) { episodes[metric.name]?[metric.peer] = nil }
     }
 
+    /// CLU-44: who has added this peer is alive, whatever it has published so far.
+    package mutating func onJoined(_ peer: PeerID, ttl: Span, now: Now) {
+        guard latest("ping", of: peer)?.counts(at: now.wall) != true else { return }
+        var metric = Metric(name: "ping", peer: peer)
+        (metric.isValid, metric.expire) = (true, (now.wall + ttl).unixNanoseconds)
+        onMetric(metric, now: now)
+    }
+
     /// PSM-06: what counts now, by peer.
     package func latest(_ name: String, now: Now) -> [Metric] {
         (latest[name]?.values ?? []).filter { $0.counts(at: now.wall) }

@@ -94,6 +94,8 @@ package struct Multiaddr: Hashable, Comparable, Sendable, CustomStringConvertibl
     package var peerID: PeerID? {
         components.last { $0.scheme.code == MultiaddrProtocol.p2pCode }.flatMap { try? PeerID($0.value) }
     }
+    /// The peer that it ends in.
+    package var trailingPeer: PeerID? { components.last?.scheme.code == MultiaddrProtocol.p2pCode ? peerID : nil }
     /// Without a trailing /p2p.
     package var withoutPeer: Multiaddr {
         var parts = components

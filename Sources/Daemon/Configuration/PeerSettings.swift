@@ -23,13 +23,13 @@ package func peerSettings(
     let cluster = configuration[.cluster]
     let crdt = configuration[.crdt]
     // As with upstream, an address that names no peer does not keep this one from starting (CLI-054).
-    let addresses = bootstrap.flatMap(named), joined = Peerstore(addresses: addresses).peers
-    for address in addresses where address.trailingPeer == nil {
+    let joins = bootstrap.flatMap(named)
+    for address in joins where address.trailingPeer == nil {
         passedOver(LogLine(.error, "service", "bootstrap to \(address) failed: invalid p2p multiaddr: no /p2p/<peer ID> at its end"))
     }
     var settings = PeerSettings(
         me: identity.id,
-        trust: try trust(configuration, me: identity.id, and: trustsBootstrapPeers ? joined.map(\.id) : []))
+        trust: try trust(configuration, me: identity.id, and: trustsBootstrapPeers ? joins.compactMap(\.trailingPeer) : []))
     settings.peerName = cluster.text("peername")
     settings.clusterName = crdt.text("cluster_name")
     settings.factors = ReplicationFactors(
@@ -46,7 +46,8 @@ package func peerSettings(
     settings.book.lowWater = Int(cluster.int("connection_manager.low_water"))
     let permanent = Peerstore(addresses: cluster.addresses("peer_addresses").flatMap(named))
     for problem in permanent.problems { passedOver(LogLine(.warning, "pstoremgr", "cluster.peer_addresses: \(problem)")) }
-    settings.bootPeers = bootPeers(permanent.peers, joined + peerstore.peers, me: identity.id)
+    settings.bootPeers = bootPeers(permanent.peers, peerstore.peers, me: identity.id)
+    settings.joins = joins.filter { $0.trailingPeer != nil }
     settings.gossip = gossipSettings(cluster)
     settings.replica = replicaSettings(crdt)
     settings.tracker = trackerSettings(configuration[.stateless])

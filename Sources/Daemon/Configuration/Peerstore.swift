@@ -24,13 +24,6 @@ package struct KnownPeer: Equatable, Sendable {
     }
 }
 
-extension Multiaddr {
-    /// The peer that the address ends in.
-    package var trailingPeer: PeerID? {
-        components.last?.scheme.code == MultiaddrProtocol.p2pCode ? peerID : nil
-    }
-}
-
 package struct Peerstore: Equatable, Sendable {
     /// In decreasing priority.
     package var peers: [KnownPeer]

@@ -31,8 +31,13 @@ package struct DaemonStart {
         return components + [LogLine(.debug, "service", "Configuration:\n\(configuration.encodedForDisplay())\n")]
     }
 
-    /// INF-07: a peer must tell the others something. The commands for its state tell nobody, and do without.
-    package func checkInformers() throws(CommandFailure) {
+    /// What the commands for a peer's state do without. INF-07: a peer must tell the others something; and the environment of all
+    /// programs of libp2p may ask for a private network.
+    package func checkMayRun(_ environment: [String: String]) throws(CommandFailure) {
+        if environment["LIBP2P_FORCE_PNET"] == "1", configuration.secret == nil {
+            throw CommandFailure(
+                "creating libp2p host", "privnet: private network was not configured but is enforced by the environment: set cluster.secret, or unset LIBP2P_FORCE_PNET")
+        }
         guard settings.hasInformers else { throw CommandFailure("starting cluster", "no informers are passed") }
     }
 }

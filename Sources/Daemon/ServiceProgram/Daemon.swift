@@ -23,13 +23,11 @@ final class Daemon: @unchecked Sendable {
     private var exitCode: Int32 = 0
     private var savedPeerstore = ""
     private var hasBeenReady = false
-    private var joining: Joining
 
     init(_ start: DaemonStart, options: DaemonOptions, world: ServiceWorld) throws {
         self.start = start
         self.options = options
         self.world = world
-        joining = Joining(options.bootstrap)
         let configuration = start.configuration
         guard start.consensus == .crdt else {
             throw CommandFailure("setting up Consensus", "this version runs crdt clusters only, and the configuration says raft")
@@ -39,7 +37,7 @@ final class Daemon: @unchecked Sendable {
         for line in Daemon.notOffered(configuration, start) { log(LogLine(.warning, "service", line)) }
         if let line = start.unreadPinset { log(LogLine(.warning, "service", line)) }
         if let line = configuration.relayRefusal { log(LogLine(.info, "service", line)) }
-        try start.checkInformers()
+        try start.checkMayRun(options.environment)
         let loop = self.loop
         runner = try doing("creating libp2p host") {
             var home = try peerHome(start, options.folder)
@@ -81,9 +79,6 @@ final class Daemon: @unchecked Sendable {
             end(1)
         }
         runner.onStopped = { [unowned self] in finish() }
-        runner.onConnection = { [unowned self] event in
-            for line in joining.on(event) { world.log(line, options.logLevels) }
-        }
         Signals.watch(loop) { [unowned self] in onSignal() }
         for address in options.bootstrap { log(.info, "service", "Bootstrapping to \(address)") }
         runner.start()

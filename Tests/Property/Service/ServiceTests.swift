@@ -61,7 +61,7 @@ private final class Stage {
             runDaemon: { options in
                 self.daemons.append(options)
                 let start = try options.start(in: world)
-                try start.checkInformers()
+                try start.checkMayRun(options.environment)
                 for line in start.debugLines { world.log(line, options.logLevels) }
                 self.unreadPinset = start.unreadPinset
                 return 0
@@ -553,18 +553,18 @@ private final class Stage {
         #expect(dump.hasPrefix("Configuration:\n{\n  \"cluster\": {\n    \"id\": \"\",\n") && dump.contains("\"secret\": \"XXX_hidden_XXX\""))
     }
 
-    /// CLI-054: each address once, and none whose peer came after all.
-    @Test func whoeverCannotBeJoinedIsTold() throws {
-        let peers = (1...3).map { PeerID(.sha2_256(of: [$0])) }
-        let texts = ["/ip4/1.1.1.1/tcp/1/p2p/\(peers[0])", "/ip4/1.1.1.1/tcp/2/p2p/\(peers[0])", "/ip4/1.1.1.1/tcp/3/p2p/\(peers[1])", "/ip4/1.1.1.1/tcp/4"]
-        let addresses = try texts.map { try Multiaddr(text: $0) }
-        var joining = Joining(addresses)
-        #expect(joining.on(.connected(peers[1], address: addresses[2], outbound: true)).isEmpty)
-        for peer in peers.dropFirst() { #expect(joining.on(.dialFailed(peer, reason: "x")).isEmpty) }
-        #expect(joining.on(.dialFailed(peers[0], reason: "failed to dial: x")) == texts.prefix(2).map {
-            LogLine(.error, "service", "bootstrap to \($0) failed: failed to dial: x")
-        })
-        #expect(joining.on(.dialFailed(peers[0], reason: "x")).isEmpty)
+    /// As with every program of libp2p.
+    @Test func anOpenNetworkMayBeForbidden() throws {
+        let stage = try Stage(environment: ["LIBP2P_FORCE_PNET": "1"])
+        #expect(stage.run(["-c", "$DIR/x", "init"]) == 0)
+        #expect(stage.run(["-c", "$DIR/x", "daemon"]) == 0)
+        stage.environment["CLUSTER_SECRET"] = ""
+        stage.input = [""]
+        #expect(stage.run(["-c", "$DIR/y", "init", "--custom-secret"]) == 0)
+        #expect(stage.run(["-c", "$DIR/y", "daemon"]) == 1)
+        #expect(stage.stderr.hasPrefix("error creating libp2p host: privnet: private network was not configured but is enforced by the environment"))
+        stage.environment["LIBP2P_FORCE_PNET"] = "0"
+        #expect(stage.run(["-c", "$DIR/y", "daemon"]) == 0)
     }
 
     /// INF-07: only a peer that runs has to tell the others something.
