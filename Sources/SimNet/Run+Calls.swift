@@ -59,7 +59,7 @@ extension RPCMethodEntry {
     /// RPC-21: how long callers wait. Nil for what takes as long as there is something to say.
     fileprivate var limit: Span? {
         switch method.text {
-        case "Cluster.ID", "Cluster.IDStream", "PinTracker.Status", "PinTracker.Recover", "Cluster.RecoverLocal": .seconds(15)
+        case "Cluster.ID", "Cluster.IDStream", "PinTracker.Status", "PinTracker.Recover": .seconds(15)
         case "Cluster.Peers", "IPFSConnector.SwarmPeers": .seconds(30)
         default: nil
         }

@@ -163,6 +163,22 @@ import UnixFS
         }
     }
 
+    /// RPC-E20: who is asked to recover content in shards recovers these and their list, and tells of the content.
+    @Test func partsAreRecoveredWithTheirContent() throws {
+        let stage = Stage(peers: 1) { $0.recoverInterval = .hours(10) }
+        let root = try #require(try stage.add(0, name: "file", Self.content, Self.parameters).first { $0.name == "file" }?.cid)
+        stage.run(.seconds(20))
+        let peer = stage.world.peers[0], held = peer.ipfs.pins.keys
+        #expect(held.count == 4)
+        for cid in held { peer.ipfs.forget(cid) }
+        guard case .info(let info)? = try stage.ask(0, .recover(root, isLocal: true)).first else { throw ClientFailure("no status") }
+        #expect(info.cid == root && info.peers.values.map(\.status) == [.sharded])
+        stage.run(.seconds(20))
+        #expect(peer.ipfs.pins.keys == held)
+        peer.ipfs.forgetPins(at: 0)
+        #expect(throws: ClientFailure.self) { try stage.ask(0, .recover(root, isLocal: true)) }  // nobody has the list
+    }
+
     @Test func anAddThatFailsLeavesNoShards() throws {
         let stage = Stage(peers: 2, settings: AddingTests.embedded)
         var parameters = Self.parameters

@@ -136,8 +136,7 @@ extension ClusterPeer {
 
     private mutating func recover(_ cid: CID, _ isLocal: Bool, _ client: ClientID) {
         if isLocal {
-            do { _ = try requiredPin(cid) } catch { return reply(client, .failure(error)) }
-            return localRecover(cid) { $0.reply(client, .success([.info(GlobalPinInfo($1))])) }
+            return recoverHere(cid) { $0.reply(client, $1.map { [.info(GlobalPinInfo($0))] }) }
         }
         globalStatus(cid, method: RPCMethod("PinTracker", "Recover")) { $0.localRecover(cid, within: Self.broadcastTimeout, then: $1) } then: { $0.reply(client, .success([.info($1)])) }
     }

@@ -48,8 +48,8 @@ extension ClusterPeer {
             case "Cluster.ID": peerInfo { $0.answer(stream, $1) }
             case "Cluster.Version": answer(stream, VersionReply(version: settings.version))
             case "Cluster.PeerAdd": servePeerAdd(stream, try PeerID(messagePack: bytes))
-            case "Cluster.RecoverLocal", "PinTracker.Recover":
-                localRecover(try CID(messagePack: bytes)) { $0.answer(stream, $1) }
+            case "Cluster.RecoverLocal": recoverHere(try CID(messagePack: bytes)) { $0.answer(stream, $1) }
+            case "PinTracker.Recover": localRecover(try CID(messagePack: bytes)) { $0.answer(stream, $1) }
             case "PinTracker.Status": localStatus(try CID(messagePack: bytes)) { $0.answer(stream, $1) }
             case "PinTracker.StatusAll": list(stream, try TrackerStatus(messagePack: bytes))
             case "IPFSConnector.RepoStat": serveIPFS(stream, .repoStat) { if case .repoStat(let stat) = $0 { stat.messagePack } else { nil } }
@@ -161,9 +161,10 @@ extension ClusterPeer {
         withRPC { $0.reply(stream, value.messagePack, effects: &$2) }
         finish(stream)
     }
-    private mutating func answerNothing(_ stream: StreamID, _ outcome: Outcome<Pin>) {
+    private mutating func answerNothing(_ stream: StreamID, _ outcome: Outcome<Pin>) { answer(stream, outcome.map { _ in Nothing() }) }
+    private mutating func answer(_ stream: StreamID, _ outcome: Outcome<some MessagePackCodable>) {
         switch outcome {
-        case .success: answer(stream, Nothing())
+        case .success(let value): answer(stream, value)
         case .failure(let failure): refuse(stream, failure.message)
         }
     }

@@ -165,14 +165,23 @@ extension ClusterPeer {
 
     /// Shards, last first, then their list, then the entry itself: what fails half-way can be tried again (CLU-10).
     mutating func eraseSharded(_ meta: Pin, then: @escaping Then<Outcome<Pin>>) {
+        parts(of: meta) { cluster, parts in
+            switch parts {
+            case .success(let cids): cluster.erase(cids.filter { cid in cid == meta.reference || cluster.storedPin(cid)?.type == .shard }, before: meta, then: then)
+            case .failure(let failure): then(&cluster, .failure(failure))
+            }
+        }
+    }
+
+    /// The shards of content, the last first, and then the list of them.
+    mutating func parts(of meta: Pin, then: @escaping Then<Outcome<[CID]>>) {
         guard let list = meta.reference else {
             return then(&self, .failure(ClientFailure("the meta pin \(meta.cid) names no cluster DAG")))
         }
         askIPFS(.blockGet(list)) { cluster, result in
-            do throws(ClientFailure) {
-                let shards = try ClusterPeer.links(of: list, result).filter { cluster.storedPin($0)?.type == .shard }
-                cluster.erase(Array(shards.reversed()) + [list], before: meta, then: then)
-            } catch { then(&cluster, .failure(error)) }
+            do throws(ClientFailure) { then(&cluster, .success(Array(try ClusterPeer.links(of: list, result).reversed()) + [list])) } catch {
+                then(&cluster, .failure(error))
+            }
         }
     }
 

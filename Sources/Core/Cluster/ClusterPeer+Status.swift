@@ -174,6 +174,25 @@ extension ClusterPeer {
         }
     }
 
+    /// RPC-E20: where it is content in shards, these are recovered first. The status of the content itself, after.
+    mutating func recoverHere(_ cid: CID, then: @escaping Then<Outcome<PinInfo>>) {
+        let pin: Pin
+        do { pin = try requiredPin(cid) } catch { return then(&self, .failure(error)) }
+        guard pin.type == .meta else { return recoverHere([cid][...], then: then) }
+        parts(of: pin) { cluster, parts in
+            switch parts {
+            case .success(let cids): cluster.recoverHere((cids + [cid])[...], then: then)
+            case .failure(let failure): then(&cluster, .failure(failure))
+            }
+        }
+    }
+    private mutating func recoverHere(_ cids: ArraySlice<CID>, then: @escaping Then<Outcome<PinInfo>>) {
+        guard let cid = cids.first else { return }
+        localRecover(cid) { cluster, info in
+            if cids.count == 1 { then(&cluster, .success(info)) } else { cluster.recoverHere(cids.dropFirst(), then: then) }
+        }
+    }
+
     /// What IPFS pins and the cluster has removed, or given to others, while this peer was away.
     mutating func dropLeftover(_ cid: CID) {
         guard !tracker.isBusy(with: cid), replica.isOpen else { return }
