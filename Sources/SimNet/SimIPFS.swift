@@ -48,7 +48,7 @@ package struct SimIPFS: Sendable {
     package private(set) var emptiedAt: Int64 = -1
     var blocks = SortedMap<Multihash, Bytes>()
     /// What it has collected, and when.
-    private(set) var collections: [(at: Int64, garbage: [IPFSRepoGC])] = []
+    package private(set) var collections: [(at: Int64, garbage: [IPFSRepoGC])] = []
     package var repoSize: UInt64 = 0
     package var storageMax: UInt64
     /// Counts its restarts.

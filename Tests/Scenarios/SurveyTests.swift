@@ -270,6 +270,28 @@ import Tracking
         #expect(!gone.error.isEmpty && gone.peerName == stage.world.peers[1].settings.peerName)
     }
 
+    /// REST-064: one after another. Once nobody waits for it any more, no other begins, and who was at it has nothing left of it.
+    @Test func garbageIsCollectedInTurnAndForWhoWaits() throws {
+        let stage = try stage(pins: 1)
+        let order = (0..<3).sorted { stage.world.peers[$0].id < stage.world.peers[$1].id }
+        func collected() -> [Int] { order.map { stage.world.peers[$0].ipfs.collections.count } }
+        let (first, asked) = (stage.world.peers[order[0]], order[2])
+        guard case .garbage(let all)? = try stage.ask(asked, .repoGC(isLocal: false)).first else { throw ClientFailure("no garbage") }
+        let times = order.compactMap { stage.world.peers[$0].ipfs.collections.last?.at }
+        #expect(all.map(\.peer) == order.map { stage.world.peers[$0].id } && times.count == 3 && times == times.sorted())
+
+        first.ipfs.hangs = true
+        let client = stage.world.ask(asked, .repoGC(isLocal: false)) { _, _ in }
+        stage.run(.minutes(1))
+        #expect(collected() == [1, 1, 1])
+        stage.world.hangUp(asked, client)
+        stage.run(.seconds(1))
+        #expect(order.allSatisfy { stage.world.peers[$0].machine?.unfinished.contains { $0.key == "collections of garbage" && $0.value > 0 } == false })
+        first.ipfs.hangs = false
+        stage.run(.minutes(1))
+        #expect(collected()[1...] == [1, 1])
+    }
+
     /// A client's recovery takes no more than the tracker has room for, and goes on when there is room.
     @Test func aRecoveryWaitsForTheTracker() throws {
         let stage = try stage(peers: 1, pins: 1200) { peer in

@@ -48,7 +48,6 @@ extension ClusterPeer {
     enum GatherItem: Equatable, Sendable {
         case info(PinInfo)
         case peer(PeerInfo)
-        case garbage(RepoGC)
         case peers([PeerID])
     }
 

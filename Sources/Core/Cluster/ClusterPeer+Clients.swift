@@ -220,41 +220,9 @@ extension ClusterPeer {
         }
     }
 
-    // MARK: Garbage
-
-    mutating func localGC(then: @escaping Then<RepoGC>) {
-        let collection = number()
-        collections[collection] = []
-        askIPFS(.repoGC) { cluster, item in
-            if case .collected(let key) = item { cluster.collections[collection]?.append(key) }
-        } then: { cluster, result in
-            var garbage = RepoGC(peer: cluster.id)
-            garbage.peerName = cluster.settings.peerName
-            garbage.keys = cluster.collections.removeValue(forKey: collection) ?? []
-            if case .failure(let failure) = result { garbage.error = failure.description }
-            then(&cluster, garbage)
-        }
-    }
-
     private mutating func collectGarbage(_ client: ClientID, _ isLocal: Bool) {
-        gather(isLocal ? [id] : members) { cluster, peer, gather in
-            if peer == cluster.id {
-                cluster.localGC { $0.gathered(gather, from: peer, [.garbage($1)]) }
-            } else {
-                cluster.askForGather(peer, gather, RPCMethod("Cluster", "RepoGCLocal"), [Nothing().messagePack], as: RepoGC.self) { .garbage($0) }
-            }
-        } then: { cluster, answers in
-            let all = answers.compactMap { answer -> RepoGC? in
-                if case .garbage(let garbage)? = answer.items.first { return garbage }
-                if answer.failure?.type == .authorization { return nil }
-                var garbage = RepoGC(peer: answer.peer)
-                garbage.peerName = cluster.monitor.latest("ping", of: answer.peer).map { Informers.readPing($0.value).peerName } ?? ""
-                garbage.error = answer.failure?.message ?? "no answer"
-                return garbage
-            }
-            if isLocal, let failed = all.first, !failed.error.isEmpty {
-                return cluster.reply(client, .failure(ClientFailure(failed.error)))
-            }
+        collectGarbage(of: isLocal ? [id] : members, for: .client(client)) { cluster, all in
+            if isLocal, let failed = all.first, !failed.error.isEmpty { return cluster.reply(client, .failure(ClientFailure(failed.error))) }
             cluster.reply(client, .success([.garbage(all)]))
         }
     }

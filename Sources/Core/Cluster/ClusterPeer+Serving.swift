@@ -36,6 +36,7 @@ extension ClusterPeer {
 
     mutating func onCancelled(_ stream: StreamID) {
         stopSurvey(.peer(stream))
+        stopCollecting(.peer(stream))
         if let upload = served.removeValue(forKey: stream)?.upload { cancel(.ipfs(upload)) }
     }
 
@@ -55,7 +56,7 @@ extension ClusterPeer {
             case "IPFSConnector.RepoStat": serveIPFS(stream, .repoStat) { if case .repoStat(let stat) = $0 { stat.messagePack } else { nil } }
             case "IPFSConnector.SwarmPeers": serveIPFS(stream, .swarmPeers) { if case .peers(let peers) = $0 { peers.messagePack } else { nil } }
             case "IPFSConnector.BlockStream": try serveBlock(stream, bytes)
-            case "Cluster.RepoGCLocal": localGC { $0.answer(stream, $1) }
+            case "Cluster.RepoGCLocal": collectGarbage(of: [id], for: .peer(stream)) { $0.answer(stream, $1[0]) }
             // The log takes what it is given: whoever asks has allocated the pin, or looked for it.
             case "Consensus.LogPin": write(try Pin(messagePack: bytes)) { $0.answerNothing(stream, $1) }
             case "Consensus.LogUnpin": erase(try Pin(messagePack: bytes)) { $0.answerNothing(stream, $1) }

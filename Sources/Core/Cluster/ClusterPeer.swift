@@ -88,8 +88,7 @@ package struct ClusterPeer: Sendable {
     var gathers: [UInt64: Gather] = [:]
     var surveys = SortedMap<Survey.Reader, Survey>()
     var joins: [Join] = []
-    /// What garbage collections under way have removed.
-    var collections: [UInt64: [IPFSRepoGC]] = [:]
+    var collections = SortedMap<Survey.Reader, Collection>()
     var loops = Loops()
     /// Batches that wait until the index has room.
     var bulk: [(client: ClientID, write: BulkWrite, question: Replica.Question, isAskedAgain: Bool)] = []
@@ -165,8 +164,8 @@ package struct ClusterPeer: Sendable {
     }
     /// Clients that it does something for, or thinks so.
     package var clientCount: Int {
-        let surveyed = surveys.keys.count { if case .client = $0 { true } else { false } }
-        return pinListings.count + inquiries.count + adds.count + surveyed
+        let read = (surveys.keys + collections.keys).count { if case .client = $0 { true } else { false } }
+        return pinListings.count + inquiries.count + adds.count + read
     }
     /// Calls of other peers that are open; and of one of them, those that count against its limit.
     package var openCallCount: Int { rpc.servedCount }
@@ -268,6 +267,7 @@ package struct ClusterPeer: Sendable {
             pinListings.remove(client)
             inquiries.remove(client)
             stopSurvey(.client(client))
+            stopCollecting(.client(client))
             stopAdding(client)
         case .shutdown: shutDown()
         }

@@ -14,7 +14,7 @@ import Tracking
 /// The statuses that match a filter, or what a recovery has queued again, for someone who takes them in pieces. What IPFS holds
 /// and what other peers say is asked first, and kept as bits; then the pinset is read through as it was when the survey began.
 struct Survey: Sendable {
-    /// Who takes what is found. Each has at most one survey.
+    /// Who takes what is found. Each has at most one survey, or collection of garbage.
     enum Reader: Comparable, Sendable {
         /// The recovery that a peer makes by itself.
         case nobody

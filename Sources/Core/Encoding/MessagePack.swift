@@ -268,38 +268,53 @@ package struct MessagePackReader: Sendable {
     @discardableResult
     package mutating func skip() throws(MessagePackError) -> ArraySlice<UInt8> {
         let start = offset
-        var left = 1  // values still to pass; nesting costs no stack
+        var left = 1
+        try skip(&left)
+        return bytes[start..<offset]
+    }
+
+    /// Moves past so many values; nesting costs no stack. Where it throws it has moved past those that are complete, and `left` is what
+    /// is left: it can be gone on with when there are more bytes.
+    package mutating func skip(_ left: inout Int) throws(MessagePackError) {
         while left > 0 {
-            left -= 1
             let at = offset
-            let code = try byte()
-            switch code {
-            case 0...0x7f, 0xe0...0xff, 0xc0, 0xc2, 0xc3: break
-            case 0x80...0x8f: left += 2 * Int(code & 0xf)
-            case 0x90...0x9f: left += Int(code & 0xf)
-            case 0xa0...0xbf: _ = try take(UInt64(code & 0x1f))
-            case 0xc4, 0xd9: _ = try take(try word(1))
-            case 0xc5, 0xda: _ = try take(try word(2))
-            case 0xc6, 0xdb: _ = try take(try word(4))
-            case 0xc7: let n = try word(1); _ = try take(n + 1)
-            case 0xc8: let n = try word(2); _ = try take(n + 1)
-            case 0xc9: let n = try word(4); _ = try take(n + 1)
-            case 0xcc, 0xd0: _ = try take(1)
-            case 0xcd, 0xd1: _ = try take(2)
-            case 0xce, 0xd2, 0xca: _ = try take(4)
-            case 0xcf, 0xd3, 0xcb: _ = try take(8)
-            case 0xd4: _ = try take(2)
-            case 0xd5: _ = try take(3)
-            case 0xd6: _ = try take(5)
-            case 0xd7: _ = try take(9)
-            case 0xd8: _ = try take(17)
-            case 0xdc: left += Int(try word(2))
-            case 0xdd: left += Int(try word(4))
-            case 0xde: left += 2 * Int(try word(2))
-            case 0xdf: left += 2 * Int(try word(4))
-            default: throw .badCode(offset: at, code: code)
+            do throws(MessagePackError) { left += try passHead() - 1 } catch {
+                offset = at
+                throw error
             }
         }
-        return bytes[start..<offset]
+    }
+
+    /// Moves past one value, or the head of an array or map. How many values are in it.
+    private mutating func passHead() throws(MessagePackError) -> Int {
+        let at = offset
+        let code = try byte()
+        switch code {
+        case 0...0x7f, 0xe0...0xff, 0xc0, 0xc2, 0xc3: break
+        case 0x80...0x8f: return 2 * Int(code & 0xf)
+        case 0x90...0x9f: return Int(code & 0xf)
+        case 0xa0...0xbf: _ = try take(UInt64(code & 0x1f))
+        case 0xc4, 0xd9: _ = try take(try word(1))
+        case 0xc5, 0xda: _ = try take(try word(2))
+        case 0xc6, 0xdb: _ = try take(try word(4))
+        case 0xc7: let n = try word(1); _ = try take(n + 1)
+        case 0xc8: let n = try word(2); _ = try take(n + 1)
+        case 0xc9: let n = try word(4); _ = try take(n + 1)
+        case 0xcc, 0xd0: _ = try take(1)
+        case 0xcd, 0xd1: _ = try take(2)
+        case 0xce, 0xd2, 0xca: _ = try take(4)
+        case 0xcf, 0xd3, 0xcb: _ = try take(8)
+        case 0xd4: _ = try take(2)
+        case 0xd5: _ = try take(3)
+        case 0xd6: _ = try take(5)
+        case 0xd7: _ = try take(9)
+        case 0xd8: _ = try take(17)
+        case 0xdc: return Int(try word(2))
+        case 0xdd: return Int(try word(4))
+        case 0xde: return 2 * Int(try word(2))
+        case 0xdf: return 2 * Int(try word(4))
+        default: throw .badCode(offset: at, code: code)
+        }
+        return 0
     }
 }

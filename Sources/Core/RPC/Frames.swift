@@ -88,6 +88,8 @@ struct ValueBuffer: Sendable {
     enum Failure: Error, Equatable { case tooLarge, malformed(MessagePackError) }
     private var bytes: Bytes = []
     private var start = 0
+    /// How much of the value that has begun is known to be there, and what of it is to come: no byte is looked at twice.
+    private var scanned = 0, left = 1
     var limitBytes: Int
 
     init(limitBytes: Int) { self.limitBytes = limitBytes }
@@ -106,12 +108,14 @@ struct ValueBuffer: Sendable {
     /// The next complete value, or nil when more bytes are needed.
     mutating func next() throws(Failure) -> Bytes? {
         guard start < bytes.count else { return nil }
-        var reader = MessagePackReader(bytes[start...])
-        do {
-            let value = try reader.skip()
-            start += value.count
+        var reader = MessagePackReader(bytes[(start + scanned)...])
+        do throws(MessagePackError) {
+            try reader.skip(&left)
+            let value = bytes[start..<reader.offset]
+            (start, scanned, left) = (reader.offset, 0, 1)
             return Bytes(value)
         } catch .truncated {
+            scanned = reader.offset - start
             guard bytes.count - start <= limitBytes else { throw .tooLarge }
             return nil
         } catch { throw .malformed(error) }

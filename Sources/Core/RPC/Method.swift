@@ -25,7 +25,10 @@ package struct RPCMethodEntry: Sendable {
     package let method: RPCMethod
     package let policy: RPCPolicy
     package let kind: RPCKind
-    package init(_ service: String, _ name: String, _ policy: RPCPolicy, _ kind: RPCKind) {
+    /// Replies that may be larger than others.
+    package let replyBytesLimit: Int?
+    package init(_ service: String, _ name: String, _ policy: RPCPolicy, _ kind: RPCKind, replyBytesLimit: Int? = nil) {
+        self.replyBytesLimit = replyBytesLimit
         method = RPCMethod(service, name)
         self.policy = policy
         self.kind = kind
@@ -56,7 +59,7 @@ package enum RPCTable {
         .init("Cluster", "RecoverAllLocal", .trusted, .streaming),
         .init("Cluster", "RecoverLocal", .trusted, .unary),
         .init("Cluster", "RepoGC", .closed, .unary),
-        .init("Cluster", "RepoGCLocal", .trusted, .unary),
+        .init("Cluster", "RepoGCLocal", .trusted, .unary, replyBytesLimit: 256 << 20),
         .init("Cluster", "SendInformerMetrics", .closed, .unary),
         .init("Cluster", "SendInformersMetrics", .closed, .unary),
         .init("Cluster", "Status", .closed, .unary),

@@ -133,7 +133,7 @@ package struct RPC: Sendable {
         let stream = streamIDs.next()
         streamsOfCalls[id] = stream
         clients[stream] = Client(
-            call: id, peer: peer, entry: entry, buffer: ValueBuffer(limitBytes: settings.valueBytesLimit),
+            call: id, peer: peer, entry: entry, buffer: ValueBuffer(limitBytes: entry.replyBytesLimit ?? settings.valueBytesLimit),
             deadline: deadline)
         if let deadline { deadlines[Deadline(at: deadline, stream: stream)] = () }
         var writer = MessagePackWriter()

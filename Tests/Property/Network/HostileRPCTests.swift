@@ -53,6 +53,28 @@ import Testing
     }
     private func isCalled(_ effects: [RPC.Effect]) -> Bool { effects.contains { if case .called = $0 { true } else { false } } }
 
+    /// A collection of garbage may tell of millions; of other replies so large none is taken. It comes in pieces that end anywhere.
+    @Test(arguments: [("RepoGCLocal", true), ("ID", false)]) func largeReplies(method: String, isTaken: Bool) throws {
+        var scene = Scene()
+        var effects: [RPC.Effect] = []
+        scene.rpc.call(RPCCallID(7), to: scene.friend, RPCMethod("Cluster", method), argument: [0x80], effects: &effects)
+        let stream = try #require(effects.lazy.compactMap { if case .stream(.open(let id, _, _)) = $0 { id } else { nil } }.first)
+        _ = scene.feed(.opened(stream, protocol: RPC.protocolID))
+        var writer = MessagePackWriter()
+        writer.array(17_500)
+        for number in 0..<17_500 { writer.raw(Bytes(repeating: UInt8(number & 0xff), count: 1000)) }
+        let bytes: Bytes = [0x80] + writer.bytes
+        var told: [RPC.Effect] = [], cut = 0
+        while cut < bytes.count {
+            let end = min(cut + (cut < 2500 ? 1 : 60_000), bytes.count)
+            told += scene.feed(.received(stream, Bytes(bytes[cut..<end])))
+            cut = end
+        }
+        // Not told in full where it fails.
+        let isWhole = told.contains(.reply(RPCCallID(7), writer.bytes)), hasFailed = told.contains { if case .finished(_, .some) = $0 { true } else { false } }
+        #expect(isWhole == isTaken && hasFailed != isTaken)
+    }
+
     /// Every method, by policy: nobody gets what is closed, and strangers get what is open to all.
     @Test func onlyWhatIsAllowedIsCalled() {
         var scene = Scene()
