@@ -90,10 +90,10 @@ import Testing
     }
 
     /// rest-crdt1-505: refused with the first block, before a line says that anything was added.
-    @Test func anAddThatHasExpiredAddsNothing() throws {
+    @Test(arguments: [978_307_200, 0] as [Int64]) func anAddThatHasExpiredAddsNothing(at seconds: Int64) throws {
         let stage = Stage(peers: 1) { AddingTests.embedded(&$0); ($0.factors.min, $0.factors.max) = (1, 1) }
         var parameters = AddParameters()
-        parameters.options.expireAt = WallTime(seconds: 978_307_200)
+        parameters.options.expireAt = WallTime(seconds: seconds)
         var replies: [ClientReply] = []
         let client = stage.world.ask(0, .add(parameters)) { replies.append($1) }
         stage.world.send(0, client, [.file(name: "file"), .data([1, 2, 3]), .endOfFile, .end])

@@ -44,7 +44,8 @@ extension ClusterPeer {
     }
 
     func checkExpiry(of options: PinOptions) throws(ClientFailure) {
-        if options.isExpired(at: turn.now.wall) { throw ClientFailure("pin.ExpireAt set before current time") }
+        // The epoch too, which for a pin that is there means never.
+        if !options.expireAt.isUnset, options.expireAt < turn.now.wall { throw ClientFailure("pin.ExpireAt set before current time") }
     }
 
     func factors(of options: PinOptions) throws(ClientFailure) -> ReplicationFactors {
