@@ -75,8 +75,8 @@ extension ClusterPeer {
     // MARK: Starting
 
     mutating func start() {
-        for (peer, addresses, isPermanent) in settings.bootPeers {
-            book.learn(peer, addresses, isPermanent: isPermanent, priority: isPermanent ? 0 : 1, now: turn.now)
+        for (place, (peer, addresses, isPermanent)) in settings.bootPeers.enumerated() {
+            book.learn(peer, addresses, isPermanent: isPermanent, priority: isPermanent ? 0 : 1 + place, now: turn.now)
         }
         if case .only(let trusted) = settings.trust {  // CRDT-104
             for peer in trusted { book.learn(peer, [], isPermanent: true, priority: 0, now: turn.now) }

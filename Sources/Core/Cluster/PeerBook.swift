@@ -31,7 +31,7 @@ package struct PeerBook: Sendable {
         var addresses: [Multiaddr] = []
         /// Configured or trusted: never forgotten (CRDT-104).
         var isPermanent = false
-        /// Lower is dialled and saved first.
+        /// Lower is saved first.
         var priority: Int
         var state: State
         var failures: Int64 = 0
@@ -75,16 +75,17 @@ package struct PeerBook: Sendable {
 
     package func isConnected(_ peer: PeerID) -> Bool { entries[peer]?.state == .connected }
     package func addresses(of peer: PeerID) -> [Multiaddr] { entries[peer]?.addresses ?? [] }
-    /// Every known address with its peer, first priority first: what the peerstore file holds (CFG-219).
+    /// Every known address with its peer, first priority first, and who could not be dialled last: what the peerstore file holds
+    /// (CFG-219, PST-02).
     package var known: [(peer: PeerID, addresses: [Multiaddr])] {
-        entries.sorted { ($0.value.priority, $0.key) < ($1.value.priority, $1.key) }
+        entries.sorted { ($0.value.failures > 0 ? .max : $0.value.priority, $0.key) < ($1.value.failures > 0 ? .max : $1.value.priority, $1.key) }
             .filter { !$0.value.addresses.isEmpty }
             .map { ($0.key, $0.value.addresses) }
     }
 
     /// Learns addresses (without /p2p). New peers are dialled at the next upkeep, which is due at once.
     package mutating func learn(
-        _ peer: PeerID, _ addresses: [Multiaddr], isPermanent: Bool = false, priority: Int = 100, now: Now
+        _ peer: PeerID, _ addresses: [Multiaddr], isPermanent: Bool = false, priority: Int = .max - 1, now: Now
     ) {
         guard peer != me, entries[peer] != nil || hasRoom(now) else { return }
         var entry = entries[peer] ?? Entry(priority: priority, state: .waiting(until: now.monotonic))

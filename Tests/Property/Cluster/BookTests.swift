@@ -44,6 +44,20 @@ import Testing
         #expect(Self.dialled(&book, Self.at(1000)).count == 160 + 1)
     }
 
+    /// PST-02: as they were named, then who was learnt; whom nobody reaches comes last, until somebody does.
+    @Test func thePeerstoreKeepsItsOrder() {
+        var book = PeerBook(settings: PeerBookSettings(), me: Self.peer(0))
+        for (place, number) in [7, 3, 9].enumerated() { book.learn(Self.peer(number), [Self.somewhere], priority: 1 + place, now: Self.at(0)) }
+        book.learn(Self.peer(1), [Self.somewhere], now: Self.at(0))
+        func order() -> [PeerID] { book.known.map(\.peer) }
+        #expect(order() == [7, 3, 9, 1].map(Self.peer))
+        #expect(Self.dialled(&book, Self.at(0)).count == 4)
+        book.onDialFailed(Self.peer(7), now: Self.at(1))
+        #expect(order() == [3, 9, 1, 7].map(Self.peer))
+        book.onConnected(Self.peer(7), address: Self.somewhere, outbound: false, now: Self.at(2))
+        #expect(order() == [7, 3, 9, 1].map(Self.peer))
+    }
+
     /// Thousands whom nobody can reach do not keep out one who can be.
     @Test func aFloodKeepsNobodyOut() {
         var settings = PeerBookSettings()
