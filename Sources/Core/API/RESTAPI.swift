@@ -80,8 +80,8 @@ package struct RESTAPI: Sendable {
             exchanges[id] = Exchange(request: request, remote: remote, since: now.wall)
             onRequest(id, request, now, &effects)
         case .body(let bytes): onBody(id, bytes, &effects)
-        case .end: onEnd(id, &effects)
-        case .cut(let reason): if exchanges[id]?.upload != nil { upload(id, &effects) { $0.breakOff(reason, &$1) } } else { onEnd(id, &effects) }
+        case .end: onEnd(id, because: "EOF", &effects)
+        case .cut(let reason): onEnd(id, because: reason, &effects)
         case .gone: onGone(id, &effects)
         case .drained: onDrained(id, &effects)
         }
@@ -157,8 +157,8 @@ package struct RESTAPI: Sendable {
         exchanges[id]?.body += bytes
     }
 
-    private mutating func onEnd(_ id: ServedID, _ effects: inout [Effect]) {
-        if exchanges[id]?.upload != nil { return upload(id, &effects) { $0.finish(&$1) } }
+    private mutating func onEnd(_ id: ServedID, because reason: String, _ effects: inout [Effect]) {
+        if exchanges[id]?.upload != nil { return upload(id, &effects) { $0.finish(because: reason, &$1) } }
         guard let exchange = exchanges[id], exchange.shape == .peerAdd else { return }
         do throws(Refusal) { ask(id, .peerAdd(try Call.peer(in: exchange.body)), as: .one, &effects) } catch {
             refuse(id, error, &effects)

@@ -13,7 +13,6 @@ struct Upload: Sendable {
         case directory
         case symlink(name: EntryName, target: Bytes)
     }
-    static let truncated = "multipart: NextPart: EOF"
 
     private var form: Multipart
     private let settings: RESTSettings
@@ -46,18 +45,9 @@ struct Upload: Sendable {
         if let fault, !isOver { fail(fault, &inputs) }
     }
 
-    /// The request is whole; the form should be too. What the broken part holds is handed on before the failure, so that
-    /// the answer lists the same entries as upstream's, which pins nothing either.
-    mutating func finish(_ inputs: inout [ClientInput]) {
-        if isOver { return }
-        var events: [Multipart.Event] = []
-        form.finish(events: &events)
-        take(events, &inputs)
-        if !isOver { fail(Upload.truncated, &inputs) }
-    }
-
-    /// The body has broken off.
-    mutating func breakOff(_ reason: String, _ inputs: inout [ClientInput]) {
+    /// The request is whole, or has broken off for that reason; the form should be whole. What a broken part holds is handed on before the
+    /// failure, so that the answer lists the same entries as upstream's, which pins nothing either.
+    mutating func finish(because reason: String, _ inputs: inout [ClientInput]) {
         if isOver { return }
         var events: [Multipart.Event] = []
         form.finish(events: &events)
