@@ -130,7 +130,7 @@ package final class PeerRunner: @unchecked Sendable {
                 self?.submit(.connection(.found(peer, addresses)))
             }
         } catch {
-            onLog(LogLine(.warning, "mdns", "peers are not looked for on the local network: \(error)"))
+            onLog(LogLine(.warning, "cluster", "mDNS could not be started: \(error)"))
         }
     }
 

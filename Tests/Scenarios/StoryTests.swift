@@ -237,8 +237,11 @@ import Testing
         #expect(try stage.members(seenBy: 1) == [1, 2])
         stage.world.peers[0].settings.bootPeers = []
         stage.world.peers[0].settings.joins = [Multiaddr.simulated(1).with(peer: other), Multiaddr.simulated(0).with(peer: me)]
+        var lines: [String] = []
+        stage.world.log = { if let place = $0.firstRange(of: "info cluster: \(me)") { lines.append(String($0[place.lowerBound...])) } }
         stage.world.start(0)
         stage.run(.seconds(1))
+        #expect(lines == ["info cluster: \(me): joined \(other)'s cluster"])
         #expect(try stage.members(seenBy: 0).contains(1) && stage.members(seenBy: 1).contains(0))
     }
 

@@ -104,6 +104,9 @@ struct Call: Sendable {
 
 extension RESTAPI {
     mutating func start(_ id: ServedID, _ operation: Operation, _ call: Call, _ effects: inout [Effect]) throws(Refusal) {
+        if operation.readsPinOptions, !PinMode.isKnown(call.query["mode"]) {
+            effects.append(.log(LogLine(.warning, "apitypes", "unknown pin mode string. Defaulting to recursive")))
+        }
         switch operation {
         case .health: finishEmpty(id, &effects)
         case .token: try token(id, call, &effects)

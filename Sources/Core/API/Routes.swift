@@ -7,6 +7,14 @@ import Kernel
 enum Operation: Sendable {
     case id, version, peers, peerAdd, peerRemove, add, allocations, allocation, statusAll, recover, recoverAll, status, pin
     case pinPath, unpin, unpinPath, repoGC, connectGraph, alerts, bandwidth, metrics, metricNames, token, health
+
+    /// Also where they mean nothing (REST-198).
+    var readsPinOptions: Bool {
+        switch self {
+        case .add, .allocation, .recover, .status, .pin, .pinPath, .unpin, .unpinPath: true
+        default: false
+        }
+    }
 }
 
 struct Route: Sendable {

@@ -32,6 +32,7 @@ extension ClusterPeer {
         ask(peer, RPCMethod("Cluster", "PeerAdd"), [id.messagePack]) { cluster, replies in
             if let failure = replies.failure { return cluster.failJoin(peer, failure.message) }
             cluster.joins.removeAll { $0.peer == peer }
+            cluster.note(.info, "cluster", "\(cluster.id): joined \(peer)'s cluster")
             cluster.monitor.onJoined(peer, ttl: cluster.settings.informers.pingInterval * 2, now: cluster.turn.now)
             cluster.informers.publishAll(now: cluster.turn.now)
             let soon = cluster.turn.now.monotonic + cluster.settings.informers.pingInterval

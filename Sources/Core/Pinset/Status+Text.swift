@@ -41,6 +41,7 @@ extension PinMode {
     package var text: String { self == .direct ? "direct" : "recursive" }
     /// Anything unknown is recursive (REST-079).
     package init(text: String) { self = text == "direct" ? .direct : .recursive }
+    package static func isKnown(_ text: String) -> Bool { ["", "recursive", "direct"].contains(text) }
     /// PIN-14.
     package var depth: PinDepth { self == .direct ? 0 : -1 }
 }

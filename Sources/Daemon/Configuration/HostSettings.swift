@@ -1,5 +1,6 @@
 // From service.json to the settings of a peer's libp2p host.
 
+import Encoding
 import Transport
 
 /// `memoryBytes` and `descriptors` are what the machine has and the process may open: upstream takes a quarter and a half of
@@ -25,4 +26,13 @@ package func hostSettings(
         memoryBytes: memory > 0 ? memory : max(memoryBytes / 4, 1 << 20), descriptors: files > 0 ? files : descriptors / 2,
         highWater: marks.high)
     return settings
+}
+
+extension HostSettings {
+    /// In upstream's words: what its operators look for in the log.
+    package var resourcesLine: String {
+        if resources == .unlimited { return "go-libp2p Resource Manager DISABLED" }
+        let memory = byteText(UInt64(clamping: resources.memoryBytes))
+        return "go-libp2p Resource Manager ENABLED: Limits based on max_memory: \(memory), max_fds: \(resources.descriptors)"
+    }
 }

@@ -95,7 +95,7 @@ package final class APIService: @unchecked Sendable {
     }
 
     package func close() {
-        log(LogLine(.info, "cluster", "stopping Cluster API"))
+        log(LogLine(.info, "restapi", "stopping Cluster API"))
         server?.stopListening()
         libp2p?.stopListening()
     }

@@ -153,11 +153,12 @@ private struct StateRun {
     private func draw(to file: String?) throws(CommandFailure) {
         let output = try LineOutput(file, world)
         let state = try open(settings)
-        log("service", "drawing the DAG; this takes long if it is large")
+        log("service", "initiating CDRT-DAG DOT file export. Export might take a long time on large graphs")
         try doing("drawing the DAG") {
             try state.replica.draw { try output.line($0) }
             try output.end()
         }
+        log("service", "dot file ")
     }
 
     private func mark(dirty: Bool) throws(CommandFailure) {

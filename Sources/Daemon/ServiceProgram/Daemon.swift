@@ -41,6 +41,7 @@ final class Daemon: @unchecked Sendable {
         let loop = self.loop
         runner = try doing("creating libp2p host") {
             var home = try peerHome(start, options.folder)
+            log(LogLine(.info, "cluster", home.host.resourcesLine))
             home.journal = options.journal.map { JournalPlace(path: $0.path, bytesMax: $0.bytesMax) }
             return try PeerRunner(loop: loop, home: home, settings: start.settings, onLog: log)
         }

@@ -200,6 +200,16 @@ import Testing
         #expect(harness.log.last?.hasPrefix("::1 - - ") == true && harness.log.last?.hasSuffix(" 204 0") == true)
     }
 
+    @Test(arguments: [("direct", false), ("recursive", false), ("", false), ("deep", true)]) func anUnknownModeIsToldOf(mode: String, isTold: Bool) {
+        let boundary: HTTPFields = ["Content-Type": "multipart/form-data; boundary=b"]
+        for (method, path) in [("POST", "/pins/\(Self.text)"), ("POST", "/add"), ("GET", "/id")] {
+            var harness = APIHarness()
+            _ = harness.send(method, "\(path)?mode=\(mode)", boundary)
+            let lines = harness.log.filter { $0.contains("pin mode") }
+            #expect(lines == (isTold && method == "POST" ? ["unknown pin mode string. Defaulting to recursive"] : []), "\(path)")
+        }
+    }
+
     /// An operator sees which requests failed, and why. As upstream: a listing that fails before its first line leaves none.
     @Test func errorsAreLogged() {
         func lines(_ method: String, _ target: String, _ settings: RESTSettings = RESTSettings(), failing failure: ClientFailure? = nil) -> [String] {

@@ -132,7 +132,9 @@ private func settings(
         #expect((marks.low, marks.high, marks.gracePeriod) == (7, 3000, .seconds(1)) && set.dialTimeout == .seconds(9))
         #expect(set.resources == ResourceLimits(memoryBytes: 2_000_000_000, descriptors: 77, highWater: 3000))
         #expect(set.resources.inboundConnections == 6000)
-        #expect(try host(["CLUSTER_RESOURCEMANAGER_ENABLED": "false"]).resources == .unlimited)
+        #expect(set.resourcesLine == "go-libp2p Resource Manager ENABLED: Limits based on max_memory: 2.0 GB, max_fds: 77")
+        let free = try host(["CLUSTER_RESOURCEMANAGER_ENABLED": "false"])
+        #expect(free.resources == .unlimited && free.resourcesLine == "go-libp2p Resource Manager DISABLED")
     }
 
     @Test func trust() throws {

@@ -198,7 +198,8 @@ private final class Terminal: ControlWorld {
     @Test func withoutAnIdentityOfItsOwnThereIsNone() throws {
         let names = ["LIBP2PLISTENMULTIADDRESS", "ID", "PRIVATEKEY"]
         let peer = try RunningPeer(Dictionary(uniqueKeysWithValues: names.map { ("CLUSTER_RESTAPI_" + $0, "") }))
-        defer { peer.stop() }
+        peer.stop()
         #expect(peer.libp2p.isEmpty && !peer.log.contains { $0.message.contains("libp2p-http") })
+        #expect(peer.log.contains(LogLine(.info, "restapi", "stopping Cluster API")))
     }
 }
