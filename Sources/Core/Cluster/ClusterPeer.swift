@@ -339,4 +339,8 @@ package struct ClusterPeer: Sendable {
     mutating func note(_ level: LogLevel, _ component: String, _ message: String) {
         turn.effects.append(log(level, component, message))
     }
+    /// What there is to say of each pin and the like, if anybody reads it.
+    mutating func inform(_ logger: String, _ message: @autoclosure () -> String) {
+        if settings.infoLoggers.contains(logger) { note(.info, logger, message()) }
+    }
 }

@@ -46,6 +46,8 @@ package struct PeerSettings: Sendable {
     package var uploadBlocksPerStep = 64
     /// Of the log, read in one step of a sweep.
     package var sweepBytes = 256 << 10
+    /// Loggers whose INFO lines somebody reads. What there is to say of each pin is put into words for these alone.
+    package var infoLoggers: [String] = []
     /// Peers that are dialled from the start: configured ones first, then those of the peerstore file.
     package var bootPeers: [(peer: PeerID, addresses: [Multiaddr], isPermanent: Bool)] = []
     /// Peers to join at the start, each with its ID at the end: they are asked to add this one (CLU-44).

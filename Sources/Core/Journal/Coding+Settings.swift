@@ -40,6 +40,7 @@ extension PeerSettings: Fielded {
         try visitor.visit(&uploadWindowBytes)
         try visitor.visit(&uploadBlocksPerStep)
         try visitor.visit(&sweepBytes)
+        try visitor.visit(&infoLoggers)
         var boots = bootPeers.map(BootPeer.init)
         try visitor.visit(&boots)
         bootPeers = boots.map { ($0.peer, $0.addresses, $0.isPermanent) }

@@ -79,12 +79,13 @@ extension DaemonOptions {
         }
         let peerstore = try doing("reading peerstore") { try folder.loadPeerstore(configuration) }
         for problem in peerstore.problems { world.log(LogLine(.error, "pstoremgr", problem), logLevels) }
-        let settings = try doing("starting cluster") {
+        var settings = try doing("starting cluster") {
             try peerSettings(
                 from: configuration, identity: loaded.identity, bootstrap: bootstrap,
                 trustsBootstrapPeers: trustsBootstrapPeers, peerstore: peerstore, named: { named($0, in: world) },
                 passedOver: { world.log($0, logLevels) })
         }
+        settings.infoLoggers = logLevels.infoLoggers
         return DaemonStart(
             lock: lock, configuration: configuration, identity: loaded.identity, consensus: consensus, settings: settings,
             unreadPinset: datastore.flatMap { datastore in

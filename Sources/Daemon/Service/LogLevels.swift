@@ -54,6 +54,8 @@ package struct LogLevels: Equatable, Sendable {
     }
 
     package func level(of component: String) -> Level { named[component] ?? others }
+    /// Those of which INFO lines are shown.
+    package var infoLoggers: [String] { Self.components.filter { level(of: $0) <= .info } }
     package func shows(_ line: LogLine) -> Bool { Level(line.level) >= level(of: line.component) }
 
     /// Everything.

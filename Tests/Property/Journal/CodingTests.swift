@@ -133,6 +133,7 @@ private func leaves(_ value: Any, _ path: String = "") -> [(path: String, text: 
     func noFieldIsForgotten(_ kind: Int) throws {
         var before = PeerSettings(me: PeerID(.sha2_256(of: [1])))
         before.ipfs = Self.kinds[kind]
+        before.infoLoggers = ["crdt"]
         before.bootPeers = [(PeerID(.sha2_256(of: [2])), [Multiaddr(unchecked: [4, 127, 0, 0, 1, 6, 0x23, 0x88])], true)]
         before.joins = [Multiaddr(unchecked: [4, 127, 0, 0, 1, 6, 0x23, 0x88])]
         var after = before

@@ -1,5 +1,6 @@
 // ipfs-cluster-service, run in this process on temporary folders, against what upstream answered. spec/cli.md 2 to 5.
 
+import Cluster
 import CommandLine
 import Configuration
 import Encoding
@@ -23,6 +24,7 @@ private final class Stage {
     var daemons: [DaemonOptions] = []
     /// What the last daemon was told of upstream's pins.
     var unreadPinset: String?
+    var infoLoggers: [String] = []
     var states: [StateCommand] = []
     /// Whether `state` commands do what they say, or are only noted.
     var runsStates = false
@@ -64,6 +66,7 @@ private final class Stage {
                 try start.checkMayRun(options.environment)
                 for line in start.debugLines { world.log(line, options.logLevels) }
                 self.unreadPinset = start.unreadPinset
+                self.infoLoggers = start.settings.infoLoggers
                 return 0
             },
             runState: { options in
@@ -464,11 +467,13 @@ private final class Stage {
         #expect(options.folder.path == stage.folder + "/x" && options.bootstrap.count == 2 && !options.trustsBootstrapPeers)
         #expect(options.leavesOnShutdown && options.enablesStats && !options.enablesTracing)
         #expect(options.logLevels.level(of: "crdt") == .debug && options.logLevels.level(of: "cluster") == .warn)
+        #expect(stage.infoLoggers == ["crdt"], "nobody else is to put normal work into words")
         #expect(stage.run(["-c", "$DIR/x", "daemon"]) == 0)
         #expect(stage.log.map(\.message) == [
             #"Initializing. For verbose output run with "-l debug". Please wait..."#, "Datastore backend: pebble",
         ])
         #expect(try #require(stage.daemons.last).trustsBootstrapPeers)
+        #expect(["adder", "cluster", "crdt", "dsstate", "ipfshttp", "pintracker", "shardingdags"].allSatisfy(stage.infoLoggers.contains))
     }
 
     @Test func aPeerAddressWithoutAPeerIsWarnedOf() throws {
