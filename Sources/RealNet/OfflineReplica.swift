@@ -107,7 +107,7 @@ package final class OfflineReplica: @unchecked Sendable {
                 carryOut(effects)
             case .finished(_, let error): failure = failure ?? error
             case .log(let line): onLog(line)
-            case .want, .unwant, .fetch, .askForList, .behind, .announce, .changed, .merged: break
+            case .want, .unwant, .fetch, .askForList, .behind, .announce, .changed, .merged, .news: break
             }
         }
     }

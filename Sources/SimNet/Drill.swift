@@ -304,7 +304,7 @@ package final class Drill {
 
             case .want(let cids), .fetch(let cids, _): for cid in cids { members[index].wants.insert(cid) }
             case .unwant(let cids): for cid in cids { members[index].wants.remove(cid) }
-            case .log, .askForList, .behind, .announce, .changed, .merged: break
+            case .log, .news, .askForList, .behind, .announce, .changed, .merged: break
             }
         }
     }

@@ -49,7 +49,7 @@ extension ClusterPeer {
         parameters.options.pinUpdate = nil
         do throws(AddError) {
             var adding = Adding(parameters: parameters, importer: try ContentImporter(parameters))
-            if parameters.shard { adding.sharding = Sharding(maker: ShardMaker(limit: parameters.options.shardSize)) }
+            if parameters.shard { adding.sharding = Sharding(maker: ShardMaker(limit: parameters.options.shardSize), begun: turn.now.monotonic) }
             adds[client] = adding
         } catch { reply(client, .failure(ClientFailure(error.message))) }
     }
@@ -127,6 +127,7 @@ extension ClusterPeer {
 
     private mutating func openTransfer(_ client: ClientID) throws(ClientFailure) {
         guard let adding = adds[client] else { return }
+        if let shards = adding.sharding?.maker.finishedCount { tellNewShard(shards, adding.parameters) }
         var allocations = try blockAllocations(for: adding.parameters.options)
         var targets = allocations
         if adding.parameters.isLocal {  // ADD-55
@@ -176,7 +177,6 @@ extension ClusterPeer {
     private mutating func onUploadEnd(_ client: ClientID, _ peer: PeerID, _ failure: String?) {
         guard adds[client]?.transfer?.destinations.remove(peer) != nil else { return }
         if let failure {
-            note(.error, "adder", "putting blocks to \(peer): \(failure)")
             adds[client]?.transfer?.failures.append("\(peer): \(failure)")
         } else if adds[client]?.transfer?.isComplete == false {
             adds[client]?.transfer?.failures.append("\(peer) ended the upload before its last block")
@@ -184,19 +184,27 @@ extension ClusterPeer {
         guard let transfer = adds[client]?.transfer else { return }
         if transfer.failures.count >= transfer.targets {
             let reasons = transfer.failures.joined(separator: "; ")
+            note(.error, "adder", reasons)
             return failAdding(client, ClientFailure("failed to put block on all destinations: \(reasons)"))
         }
         guard transfer.destinations.isEmpty, transfer.isComplete else { return regulate(client) }
+        if !transfer.failures.isEmpty {
+            note(.warning, "adder", "there were errors streaming blocks, but at least one destination succeeded")
+            note(.warning, "adder", transfer.failures.joined(separator: "; "))
+        }
         if adds[client]?.sharding == nil { finishAdding(client, transfer) } else { onTransferred(client, transfer) }
     }
 
     /// ADD-54.
     private mutating func finishAdding(_ client: ClientID, _ transfer: Transfer) {
         guard let adding = adds.remove(client), let root = adding.root else { return }
-        guard !adding.parameters.noPin else { return reply(client, .success([])) }
+        let end: Then<Outcome<Pin>> = { cluster, outcome in
+            if case .success = outcome { cluster.inform("adder", "\(root) successfully added to cluster") }
+            cluster.reply(client, outcome.map { _ in [] })
+        }
         var pin = Pin(cid: root, options: adding.parameters.options)
         pin.allocations = transfer.allocations
-        self.pin(pin) { cluster, outcome in cluster.reply(client, outcome.map { _ in [] }) }
+        adding.parameters.noPin ? end(&self, .success(pin)) : self.pin(pin, then: end)
     }
 
     mutating func failAdding(_ client: ClientID, _ failure: ClientFailure) {

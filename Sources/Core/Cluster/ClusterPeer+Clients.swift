@@ -209,6 +209,7 @@ extension ClusterPeer {
 
     /// CLU-45. Whoever is added sees the one that adds it.
     mutating func addPeer(_ peer: PeerID, then: @escaping Then<Outcome<PeerInfo>>) {
+        inform("cluster", "Peer added \(peer)")
         if peer == id { return peerInfo { then(&$0, .success($1)) } }
         ask(peer, RPCMethod("Cluster", "ID"), [Nothing().messagePack], within: ClusterPeer.broadcastTimeout) { cluster, replies in
             guard let bytes = replies.values.first, var info = try? PeerInfo(messagePack: bytes) else {

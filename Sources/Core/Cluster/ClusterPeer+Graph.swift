@@ -5,6 +5,7 @@ import Kernel
 import Multiformats
 import Pinset
 import RPC
+import Seams
 
 extension ClusterPeer {
     /// A peer that is asked for its neighbours waits itself for those that do not answer.
@@ -24,7 +25,13 @@ extension ClusterPeer {
             var reachable: [PeerInfo] = []
             for answer in answers {
                 graph.trustLinks[answer.peer] = cluster.settings.trust.trusts(answer.peer)
-                if let info = graph.addLinks(answer) { reachable.append(info) }
+                if let info = graph.addLinks(answer) { reachable.append(info) } else if answer.failure == nil {
+                    cluster.note(.warning, "cluster", "cluster peer \(answer.peer) not its own peer.  No ipfs info ")
+                }
+            }
+            for info in reachable where !info.ipfs.error.isEmpty {
+                let daemon = info.ipfs.id?.description ?? ""
+                cluster.note(.warning, "cluster", "ipfs id: \(daemon) has error: \(info.ipfs.error). Skipping swarm connections")
             }
             cluster.addIPFSLinks(of: reachable.filter { $0.ipfs.error.isEmpty && $0.ipfs.id != nil }, to: graph, then: then)
         }

@@ -22,6 +22,8 @@ extension ClusterPeer {
         /// A bit for each type: asking a set would cost a tenth of the time.
         private let types: UInt64
         var cursor: LogAddress?
+        /// Pins that were looked at.
+        var count = 0
 
         init(types: Set<PinType>, live: LiveMap) {
             self.live = live
@@ -43,10 +45,11 @@ extension ClusterPeer {
         guard phase == .awaitingIPFS || phase == .ready else { return reply(client, .failure(Self.shutdownRefusal)) }
         guard replica.isOpen else { return reply(client, .failure(Self.opening(replica))) }
         var pins = StoredPins()
-        do { listing.cursor = try fill(&pins, listing) } catch {
+        do { try fill(&pins, &listing) } catch {
             return reply(client, .failure(ClientFailure("the pinset cannot be read: \(error)")))
         }
         if listing.cursor == nil {
+            if listing.count >= Self.manyPins { inform("dsstate", "Full pinset listing finished: \(listing.count) pins") }
             reply(client, .success(pins.isEmpty ? [] : [.pins(pins)]))
         } else {
             turn.effects.append(.reply(client, .item(.pins(pins))))
@@ -54,10 +57,15 @@ extension ClusterPeer {
         }
     }
 
-    /// Where to go on, or nil at the end. What changes meanwhile is shown as it was: nothing is missing, nothing comes twice.
-    private mutating func fill(_ pins: inout StoredPins, _ listing: Listing) throws -> LogAddress? {
+    private static let manyPins = 500_000
+
+    /// What changes meanwhile is shown as it was: nothing is missing, nothing comes twice.
+    private mutating func fill(_ pins: inout StoredPins, _ listing: inout Listing) throws {
         var damages: [LogDamage] = []
-        let next = try replica.scan(from: listing.cursor, bytes: settings.listing.bytesPerChunk, among: listing.live, damages: &damages) { item in
+        let before = listing.count
+        var count = before
+        listing.cursor = try replica.scan(from: listing.cursor, bytes: settings.listing.bytesPerChunk, among: listing.live, damages: &damages) { [listing] item in
+            count += 1
             if item.isDerived, let parts = PinParts(item.value) {
                 if listing.wants(parts.type) { pins.append(item.value) }
             } else if let cid = CID(stateKey: item.key), let pin = try? Pin(protobuf: item.value, cid: cid), listing.wants(pin.type) {
@@ -69,6 +77,7 @@ extension ClusterPeer {
             mend(damage)
             throw LogError.damaged(damage)
         }
-        return next
+        listing.count = count
+        if count / Self.manyPins > before / Self.manyPins { inform("dsstate", "Full pinset listing in progress: \(count) pins so far") }
     }
 }

@@ -19,6 +19,8 @@ import Tracking
 extension ClusterPeer {
     struct Loops: Sendable {
         var askIPFSAt: Instant?
+        /// How often the IPFS daemon has not answered.
+        var ipfsRetries = 0
         var stateSyncAt: Instant?
         var recoverAt: Instant?
         var repinAt: Instant?
@@ -31,6 +33,10 @@ extension ClusterPeer {
         var askedAround = 0
         /// The IPFS daemons are introduced to each other, once.
         var connectSwarmsAt: Instant?
+        /// When the store's numbers are told next; nil where nobody reads them.
+        var statisticsAt: Instant?
+        /// It has been told that the store is open.
+        var isStoreTold = false
         /// The next of many writes.
         var bulkAt: Instant?
         /// Where the sweeps go on.
@@ -58,7 +64,7 @@ extension ClusterPeer {
         var nextDeadline: Instant? {
             let sweeps = earliest(earliest(stateSyncAt, recoverAt), earliest(repinAt, leaverAt))
             let first = earliest(earliest(askIPFSAt, greetAt), newcomers.first?.at)
-            return earliest(sweeps, earliest(first, earliest(connectSwarmsAt, bulkAt)))
+            return earliest(sweeps, earliest(earliest(first, statisticsAt), earliest(connectSwarmsAt, bulkAt)))
         }
     }
 
@@ -86,6 +92,7 @@ extension ClusterPeer {
         withGossip { $0.subscribe(topic, trust: trust, now: $1.now, choices: &$1.choices, effects: &$2) }
         withGossip { $0.subscribe(Monitor.topic, trust: .everyone, now: $1.now, choices: &$1.choices, effects: &$2) }
         monitor.start(now: turn.now)
+        describeConsensus()
         note(.info, "cluster", "Cluster Peers (without including ourselves):")
         let others = members.filter { $0 != id }
         for name in others.isEmpty ? ["No other peers"] : others.map(\.description) { note(.info, "cluster", "    - \(name)") }  // CLI-055
@@ -93,14 +100,45 @@ extension ClusterPeer {
         awaitIPFS()
     }
 
+    private mutating func describeConsensus() {
+        if settings.infoLoggers.contains("crdt") { loops.statisticsAt = turn.now.monotonic + Self.statisticsInterval }
+        if replica.isOpen { tellStore() }
+        if case .everyone = settings.trust { inform("crdt", "'trust all' mode enabled. Any peer in the cluster can modify the pinset.") }
+        let (isBatching, size, age) = (settings.replica.isBatching, settings.replica.batchSizeMax, settings.replica.batchAgeMax)
+        if isBatching { inform("crdt", "'crdt batching' enabled: \(size) items / \(age.goText)") }
+    }
+
+    private static let statisticsInterval = Span.minutes(5)
+
+    /// As soon as it has been read.
+    mutating func tellStore() {
+        guard !loops.isStoreTold else { return }
+        loops.isStoreTold = true
+        let (heads, isDirty) = (replica.heads, replica.isDirty)
+        inform("crdt", "crdt Datastore created. Number of heads: \(heads.count). Current max-height: \(heads.map(\.height).max() ?? 0). Dirty: \(isDirty)")
+    }
+
+    private mutating func tellStatistics() {
+        loops.statisticsAt = turn.now.monotonic + Self.statisticsInterval
+        let (heads, jobs, isDirty) = (replica.heads, replica.jobCount, replica.isDirty)
+        inform("crdt", "Number of heads: \(heads.count). Current max height: \(heads.map(\.height).max() ?? 0). Queued jobs: \(jobs). Dirty: \(isDirty)")
+    }
+
     private mutating func awaitIPFS() {
         loops.askIPFSAt = nil
         askIPFS(.id) { peer, result in
             guard peer.phase == .awaitingIPFS else { return }
             if case .success(.id(let id)) = result, peer.replica.isOpen { peer.becomeReady(id) } else {
+                if case .failure = result { peer.tellIPFSIsAway() }
                 peer.loops.askIPFSAt = peer.turn.now.monotonic + .seconds(1)
             }
         }
+    }
+
+    private mutating func tellIPFSIsAway() {
+        loops.ipfsRetries += 1
+        let retries = loops.ipfsRetries
+        if retries.isMultiple(of: 10) { note(.warning, "ipfshttp", "ipfs does not seem to be available after \(retries) retries") }
     }
 
     private mutating func becomeReady(_ ipfs: IPFSID) {
@@ -131,6 +169,7 @@ extension ClusterPeer {
         continueSurveys()
         if let due = loops.repinAt, due <= now { repinSweep() }
         if let due = loops.leaverAt, due <= now { sweepLeaver() }
+        if let due = loops.statisticsAt, due <= now { tellStatistics() }
         if let due = loops.connectSwarmsAt, due <= now {
             loops.connectSwarmsAt = nil
             connectSwarms()
@@ -170,20 +209,21 @@ extension ClusterPeer {
 
     /// CLU-12: expired pins are unpinned by the trusted peer closest to each. A slice at a time.
     private mutating func syncState() {
-        var expired: [CID] = []
+        var expired: [(cid: CID, at: WallTime)] = []
         let pending = replica.pendingKeys  // may just be given a later expiry
         let rivals = trustedMembers(without: [])
         // A closure that saw all of the peer would make a copy of it.
         let (cursor, damage) = sweep(from: loops.stateSyncCursor, if: { $1.expireAt != 0 }) { [wall = turn.now.wall, id] _, pin in
             guard pin.isExpired(at: wall), !pending.contains(pin.cid.stateKey), isClosest(id, to: pin.cid, among: rivals) else { return }
-            if pin.type == .data || pin.type == .meta { expired.append(pin.cid) }  // shards go with their content
+            if pin.type == .data || pin.type == .meta { expired.append((pin.cid, pin.options.expireAt)) }  // shards go with their content
         }
         mend(damage)
         let isDone = cursor == nil
         loops.stateSyncCursor = cursor
         loops.stateSyncAt = turn.now.monotonic + (isDone ? settings.stateSyncInterval : .milliseconds(10))
         guard !settings.isFollower else { return }
-        for cid in expired {
+        for (cid, end) in expired {
+            inform("cluster", "Unpinning \(cid): pin expired at \(end.goText)")
             loops.changing.insert(cid)
             unpin(cid) { peer, outcome in
                 peer.loops.changing.remove(cid)
@@ -342,6 +382,7 @@ extension ClusterPeer {
         phase = .stopped
         let ends = [("crdt", "Consensus component"), ("monitor", "Monitor"), ("ipfshttp", "IPFS Connector"), ("pintracker", "StatelessPinTracker")]
         for (component, name) in ends { note(.info, component, "stopping \(name)") }  // CLI-060
+        if replica.isDirty { note(.warning, "crdt", "datastore is being closed marked as dirty") }
         turn.effects.append(.stopped)
     }
 }

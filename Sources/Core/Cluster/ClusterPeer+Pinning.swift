@@ -27,10 +27,16 @@ extension ClusterPeer {
             if pin.type != .meta, (pin.allocations ?? []).isEmpty {
                 pin.allocations = try allocations(for: pin, current: existing?.allocations ?? [], without: dead)
             }
+            if pin.type != .meta { inform("cluster", Self.whereabouts(of: pin)) }
             write(pin, partOf: adder, then: then)
         } catch {
             then(&self, .failure(error))
         }
+    }
+
+    private static func whereabouts(of pin: Pin) -> String {
+        guard let allocations = pin.allocations, !allocations.isEmpty else { return "pinning \(pin.cid) everywhere:" }
+        return "pinning \(pin.cid) on [\(allocations.map(\.description).joined(separator: " "))]:"
     }
 
     /// Defaults, checks and the timestamp.
@@ -101,6 +107,7 @@ extension ClusterPeer {
     /// CLU-09, CLU-10. The pin as it was.
     mutating func unpin(_ cid: CID, then: @escaping Then<Outcome<Pin>>) {
         if settings.isFollower { return then(&self, .failure(Self.followerRefusal)) }
+        inform("cluster", "IPFS cluster unpinning:\(cid)")
         let pin: Pin
         do { pin = try requiredPin(cid) } catch { return then(&self, .failure(error)) }
         switch pin.type {
@@ -229,10 +236,14 @@ extension ClusterPeer {
     /// A merge gave a key another value: what the tracker must know is what is true now (bug zoo C21).
     mutating func onChange(_ key: String, _ value: Bytes?) {
         guard let cid = CID(stateKey: key) else { return }
-        guard let value else { return withTracker { $0.untrack(cid, now: $1, effects: &$2) } }
+        guard let value else {
+            withTracker { $0.untrack(cid, now: $1, effects: &$2) }
+            return inform("crdt", "pin removed: \(cid)")
+        }
         guard let pin = try? Pin(protobuf: value, cid: cid) else {
             return note(.error, "dsstate", "the pin of \(cid) cannot be read; ignored")
         }
         withTracker { $0.track(pin, now: $1, effects: &$2) }
+        inform("crdt", "new pin added: \(cid)")
     }
 }

@@ -26,6 +26,7 @@ extension ClusterPeer {
         body(&replica, &turn, &effects)
         route(effects)
         guard !wasOpen, replica.isOpen else { return }
+        tellStore()
         // What came into the state with the log was told to nobody (seed 15354058).
         let wanted = exchange.wantedByOthers.filter { replica.has($0) }
         if !wanted.isEmpty { withExchange { $0.onBlocksAdded(wanted, blocks: $1, effects: &$3) } }
@@ -186,8 +187,10 @@ extension ClusterPeer {
             withGossip { $0.publish(topic, payload, now: $1.now, choices: &$1.choices, effects: &$2) }
         case .finished(let id, let failure): writes.removeValue(forKey: id)?(&self, failure)
         case .changed(let key, let new): onChange(key, new)
-        case .merged(let cid):
+        case .merged(let cid, let priority):
             withExchange { $0.onBlocksAdded([cid], blocks: $1, effects: &$3) }
+            if priority.isMultiple(of: 50) { inform("crdt", "merged delta from node \(cid) (priority: \(priority))") }
+        case .news(let news): inform("crdt", news.description)
         case .log(let line): turn.effects.append(.log(line))
         }
     }
@@ -223,6 +226,7 @@ extension ClusterPeer {
             onDrained(.ipfs(call))
             onBlocksTaken(call)
         case .publishMetrics: withInformers { informers, now, _ in informers.publishAll(now: now) }
+        case .succeeded(let what): inform("ipfshttp", what.description)
         case .log(let line): turn.effects.append(.log(line))
         case .want(let cids): withExchange { $0.want(cids, now: $2, effects: &$3) }
         case .unwant(let cids): withExchange { $0.cancel(cids, now: $2, effects: &$3) }
@@ -233,6 +237,7 @@ extension ClusterPeer {
     private mutating func route(_ effect: Informers.Effect) {
         switch effect {
         case .publish(let metric): publish(metric)
+        case .noFreeSpace: note(.warning, "diskinfo", "reported freespace is 0")
         case .needIPFSID:
             askIPFS(.id) { peer, result in
                 if case .success(.id(let id)) = result { peer.ipfsID = id }
@@ -328,7 +333,8 @@ extension ClusterPeer {
     mutating func onConnection(_ event: ConnectionEvent) {
         switch event {
         case .connected(let peer, let address, let outbound):
-            book.onConnected(peer, address: address, outbound: outbound, now: turn.now)
+            let isBack = book.onConnected(peer, address: address, outbound: outbound, now: turn.now)
+            if isBack { inform("cluster", "reconnected to \(peer)") }
             gossip.onConnected(peer, outbound: outbound)
             autoNAT.onConnected(peer, address: address, outbound: outbound, now: turn.now)
             withDHTs { $0.onConnected(peer, address: address, now: $2.now, effects: &$3) }

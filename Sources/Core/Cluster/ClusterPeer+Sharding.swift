@@ -1,6 +1,7 @@
 // Adding content in shards, each on peers of its own, and removing it again. spec/adder-and-ipfs.md ADD-60..67;
 // spec/tracker-allocator-monitor.md CLU-09, CLU-10.
 
+import Encoding
 import IPFSConnector
 import Kernel
 import MerkleCRDT
@@ -25,6 +26,7 @@ extension ClusterPeer {
         }
         var maker: ShardMaker
         var stage = Stage.filling
+        let begun: Instant
         /// Shards that are pinned, or about to be, and the list of them: as they were asked for.
         var parts: [Pin] = []
         /// What this add has written of them: taken back if it fails.
@@ -62,6 +64,13 @@ extension ClusterPeer {
         }
     }
 
+    mutating func tellNewShard(_ number: Int, _ parameters: AddParameters) {
+        inform("shardingdags", "new shard for '\(parameters.options.name)': #\(number)")
+        if parameters.options.replicationFactorMin < 0 {
+            note(.warning, "shardingdags", "Shard is set to replicate everywhere ,which doesn't make sense for sharding")
+        }
+    }
+
     /// The shard's own nodes follow its blocks (ADD-64).
     private mutating func store(_ shard: FinishedShard, _ client: ClientID) {
         adds[client]?.sharding?.stage = .storing(shard)
@@ -79,6 +88,10 @@ extension ClusterPeer {
         }
         do throws(AddError) {
             let list = try maker.clusterDAG(of: root)
+            if let last = maker.lastBlock, last != root {
+                note(.warning, "shardingdags", "the last added CID (\(last)) is not the IPFS data root (\(root)). "
+                    + "This is only normal when adding a single file without wrapping in directory.")
+            }
             adds[client]?.sharding?.stage = .storingList(list)
             openTransfer(client, [], to: [id])
             for node in list.nodes { put(node, client) }
@@ -100,6 +113,7 @@ extension ClusterPeer {
     private mutating func pinShard(
         _ shard: FinishedShard, _ allocations: [PeerID], _ parameters: AddParameters, _ client: ClientID
     ) {
+        inform("shardingdags", "shard #\(shard.number) (\(shard.root)) completed. Total size: \(byteText(shard.size)). Links: \(shard.linkCount)")
         pinPart(shard.pin(parameters.options, allocations: allocations), parameters, client) { cluster in
             cluster.turn.effects.append(.reply(client, .item(.added(shard.output(allocations: allocations)))))
             cluster.adds[client]?.sharding?.stage = .filling
@@ -136,13 +150,32 @@ extension ClusterPeer {
             return pinPart(parts[next], parameters, client) { $0.pinContent(content, of: parts[(next + 1)...], parameters, client) }
         }
         let written = adds[client]?.sharding?.written ?? []
+        let (shards, size, begun) = adds[client]?.sharding.map { ($0.maker.finishedCount, $0.maker.total, $0.begun) } ?? (0, 0, turn.now.monotonic)
         adds[client]?.sharding?.stage = .pinningContent
         let end: Then<Outcome<Pin>> = { cluster, outcome in
             let isAwaited = cluster.adds.remove(client) != nil
-            if case .failure = outcome { cluster.takeBack(written) }
+            switch outcome {
+            case .success: cluster.tellSharded(content, shards: shards, size, since: begun)
+            case .failure: cluster.takeBack(written)
+            }
             if isAwaited { cluster.reply(client, outcome.map { _ in [] }) }
         }
         parameters.noPin ? end(&self, .success(content)) : pin(content, then: end)
+    }
+
+    private mutating func tellSharded(_ content: Pin, shards: Int, _ size: UInt64, since begun: Instant) {
+        let time = turn.now.monotonic - begun, seconds = UInt64(max(0, time.nanoseconds)) / 1_000_000_000
+        inform("shardingdags", """
+            sharding session successful:
+            CID: \(content.cid)
+            ClusterDAG: \(content.reference.map { "\($0)" } ?? "")
+            Total shards: \(shards)
+            Total size: \(byteText(size))
+            Total time: \(time.goText)
+            Ingest Rate: \(seconds == 0 ? "∞ B" : byteText(size / seconds))/s
+
+            """)
+        inform("adder", "\(content.cid) successfully added to cluster")
     }
 
     /// An add that failed leaves no shards behind: nobody could unpin them (CLU-09). What another add of the same content has written stays

@@ -168,8 +168,7 @@ extension ClusterPeer {
     mutating func localRecover(_ cid: CID, within limit: Span? = nil, then: @escaping Then<PinInfo>) {
         localStatus(cid, within: limit) { peer, info in
             let pin = peer.storedPin(cid)
-            var isQueued = false
-            peer.withTracker { isQueued = $0.recover(cid, in: info.short.status, pin: pin, now: $1, effects: &$2) }
+            let isQueued = peer.restart(cid, in: info.short.status, pin)
             if isQueued { peer.localStatus(cid, within: limit, then: then) } else { then(&peer, info) }
         }
     }
@@ -191,6 +190,14 @@ extension ClusterPeer {
         localRecover(cid) { cluster, info in
             if cids.count == 1 { then(&cluster, .success(info)) } else { cluster.recoverHere(cids.dropFirst(), then: then) }
         }
+    }
+
+    /// TRK-49. Whether there was anything to be queued again.
+    mutating func restart(_ cid: CID, in status: TrackerStatus, _ pin: Pin?) -> Bool {
+        var isQueued = false
+        withTracker { isQueued = $0.recover(cid, in: status, pin: pin, now: $1, effects: &$2) }
+        if isQueued { inform("pintracker", "Restarting \(status == .unpinError ? "unpin" : "pin") operation for \(cid)") }
+        return isQueued
     }
 
     /// What IPFS pins and the cluster has removed, or given to others, while this peer was away.

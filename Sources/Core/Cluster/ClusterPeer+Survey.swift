@@ -259,8 +259,7 @@ extension ClusterPeer {
     /// Queued again, with its status after.
     private mutating func recovered(_ info: PinInfo) -> PinInfo? {
         let pin = storedPin(info.cid)
-        var isQueued = false
-        withTracker { isQueued = $0.recover(info.cid, in: info.short.status, pin: pin, now: $1, effects: &$2) }
+        let isQueued = restart(info.cid, in: info.short.status, pin)
         return isQueued ? tracker.settledStatus(of: info.cid, pin: pin, now: turn.now) : nil
     }
 

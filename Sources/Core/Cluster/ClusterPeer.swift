@@ -264,7 +264,7 @@ package struct ClusterPeer: Sendable {
             onTaken(.client(client))
         case .clientInput(let client, let input): onUpload(client, input)
         case .clientGone(let client):
-            pinListings.remove(client)
+            if pinListings.remove(client) != nil { note(.warning, "dsstate", "full pinset listing aborted: context canceled") }
             inquiries.remove(client)
             stopSurvey(.client(client))
             stopCollecting(.client(client))

@@ -36,6 +36,7 @@ package struct PeerBook: Sendable {
         var state: State
         var failures: Int64 = 0
         var forgetAt: Instant?
+        var hasBeenConnected = false
     }
     private enum State: Equatable, Sendable {
         case waiting(until: Instant)
@@ -110,15 +111,20 @@ package struct PeerBook: Sendable {
         return entries.count < settings.peersLimit
     }
 
-    package mutating func onConnected(_ peer: PeerID, address: Multiaddr, outbound: Bool, now: Now) {
+    /// True if it has been lost, or could not be reached, and a dial of ours has brought it back.
+    @discardableResult
+    package mutating func onConnected(_ peer: PeerID, address: Multiaddr, outbound: Bool, now: Now) -> Bool {
         if outbound { learn(peer, [address.withoutPeer], now: now) } else { learn(peer, [], now: now) }
-        guard var entry = entries[peer], entry.state != .connected else { return }
+        guard var entry = entries[peer], entry.state != .connected else { return false }
+        let isBack = outbound && entry.state == .dialling && (entry.hasBeenConnected || entry.failures > 0)
         if entry.state == .dialling { diallingCount -= 1 }
+        entry.hasBeenConnected = true
         entry.state = .connected
         entry.failures = 0
         entry.forgetAt = nil
         entries[peer] = entry
         connectedCount += 1
+        return isBack
     }
 
     package mutating func onDisconnected(_ peer: PeerID, now: Now, choices: inout Choices) {

@@ -13,6 +13,9 @@ extension WallTime {
         return text + "Z"
     }
 
+    /// Go's Time.String of a time in UTC: "2006-01-02 15:04:05.5 +0000 UTC".
+    package var goText: String { rfc3339.replacing("T", with: " ").dropLast() + " +0000 UTC" }
+
     /// "2006-01-02 15:04:05", in UTC.
     package var plain: String {
         let text = WallTime(seconds: seconds).rfc3339

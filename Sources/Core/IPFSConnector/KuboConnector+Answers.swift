@@ -138,10 +138,17 @@ extension KuboConnector {
         case .put: concludePut(request, &effects)
         case .pin, .update:
             pinCount += 1
+            if case .pin(let pin) = calls[id]?.operation {
+                let source = request.role == .update ? pin.options.pinUpdate : nil
+                effects.append(.succeeded(source.map { .update(from: $0, to: pin.cid) } ?? .pin(pin.cid)))
+            }
             finish(id, .success(.done), &effects)
         case .answer:
             guard let operation = calls[id]?.operation else { return }
-            if case .unpin = operation { pinCount = max(0, pinCount - 1) }
+            if case .unpin(let cid) = operation {
+                pinCount = max(0, pinCount - 1)
+                effects.append(.succeeded(.unpin(cid)))
+            }
             finish(id, KuboAnswer.read(operation, request.body, request.target), &effects)
         }
     }

@@ -240,7 +240,7 @@ package struct KuboConnector: Sendable {
 
     mutating func noteFailure(_ reason: String, _ effects: inout [Effect]) {
         failures += 1
-        effects.append(.log(LogLine(.error, "ipfshttp", "error posting to IPFS: \(reason)")))
+        effects.append(.log(LogLine(.error, "ipfshttp", "error posting to IPFS:\(reason)")))
         guard failures == settings.failuresMax + 1 else { return }
         effects.append(.log(LogLine(.warning, "ipfshttp", "Rate-limiting requests to 1req/s")))
     }

@@ -71,7 +71,23 @@ package enum IPFSEffect: Equatable, Sendable {
     case drained(IPFSCallID)
     /// IPFS-60: enough has been pinned, put or collected for the metrics to be told anew.
     case publishMetrics
+    case succeeded(IPFSSuccess)
     case log(LogLine)
+}
+
+/// What the daemon has done, in upstream's words.
+package enum IPFSSuccess: Equatable, Sendable, CustomStringConvertible {
+    case pin(CID)
+    case update(from: CID, to: CID)
+    case unpin(CID)
+
+    package var description: String {
+        switch self {
+        case .pin(let cid): "IPFS Pin request succeeded: \(cid)"
+        case .update(let from, let to): "IPFS Pin Update request succeeded. \(from) -> \(to) (unpin=false)"
+        case .unpin(let cid): "IPFS Unpin request succeeded:\(cid)"
+        }
+    }
 }
 
 /// Counts what changes the metrics (IPFS-60).

@@ -100,18 +100,18 @@ extension Replica {
     /// CRDT-62: tries again for what is missing; clean when nothing is.
     mutating func repair(_ now: Now, _ effects: inout [Effect]) {
         repairAt = now.monotonic + settings.repairInterval
-        guard isDirty, isOpen else { return }
+        guard isOpen else { return }
+        guard isDirty else { return effects.append(.news(.isClean)) }
+        effects.append(.log(LogLine(.warning, "crdt", "store is marked dirty. Starting DAG repair operation")))
         wantAbsent(now, &effects)
-        if dag.absent.isEmpty {
-            markDirty(false, &effects)
-            effects.append(.log(LogLine(.info, "crdt", "the DAG is complete; no longer dirty")))
-        }
+        if dag.absent.isEmpty { markDirty(false, &effects) }
     }
 
     /// Remembers across restarts whether something is known to be missing.
     package mutating func markDirty(_ dirty: Bool, _ effects: inout [Effect]) {
         guard dirty != isDirty else { return }
         isDirty = dirty
+        effects.append(.log(dirty ? LogLine(.warning, "crdt", "marking datastore as dirty") : LogLine(.info, "crdt", "marking datastore as clean")))
         do {
             let (position, sequence) = try append(RecordKind.dirty, [dirty ? 1 : 0], &effects)
             inFlight.append((sequence, position.end, .flag(dirty)))

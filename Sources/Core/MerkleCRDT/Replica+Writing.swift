@@ -126,6 +126,9 @@ extension Replica {
     private mutating func commitAll(_ effects: inout [Effect]) {
         let waiting = batch.filter { $0.number > committing }
         guard !waiting.isEmpty, isOpen else { return }
+        let isTooLarge = batchBytes > settings.deltaBytesMax
+        if isTooLarge { effects.append(.log(LogLine(.warning, "crdt", "delta size over MaxBatchDeltaSize. Commiting."))) }
+        commitCause = commitCause ?? (isStopping ? .shutdown : isTooLarge || batch.count >= settings.batchSizeMax ? .size : .age)
         (retryAt, doubtedThrough) = (nil, 0)
         var tips = tipsInFlight.map { (cid: CID(v1: Codec.dagPB, $0.hash), height: $0.height) }
         var (rest, done) = (waiting.map(\.change), 0)
@@ -140,6 +143,12 @@ extension Replica {
             tips = [(block.cid, block.priority)]
             if !rest.isEmpty { block.extendRemovals(&rest) }
         }
+    }
+
+    /// Nothing of the batch is on its way any more.
+    mutating func tellCommit(_ effects: inout [Effect]) {
+        if let commitCause, committedCount > 0 { effects.append(.news(.committed(committedCount, because: commitCause))) }
+        (commitCause, committedCount) = (nil, 0)
     }
 
     /// Writes several changes as one batch, at once: `finished` says when all of it is durable.
@@ -313,6 +322,7 @@ extension Replica {
     /// Orderly shutdown (CRDT-138): nothing more is accepted, and what was accepted is committed. Done when `isFlushed`.
     package mutating func flush(now: Now, effects: inout [Effect]) {
         isStopping = true
+        if settings.isBatching, batch.isEmpty { effects.append(.news(.committed(0, because: .shutdown))) }
         commit(now, &effects)
     }
     /// Nothing is on its way into the log.

@@ -95,9 +95,25 @@ package struct Replica: Sendable {
         /// A key has another value, or none any more. The same may be told twice.
         case changed(key: String, new: Bytes?)
         /// The block is durable and merged: it may be served.
-        case merged(CID)
+        case merged(CID, priority: UInt64)
+        case news(News)
         case log(LogLine)
     }
+
+    /// What goes as it should, in upstream's words.
+    package enum News: Equatable, Sendable, CustomStringConvertible {
+        case isClean
+        /// So many operations of a batch are in blocks.
+        case committed(Int, because: CommitCause)
+
+        package var description: String {
+            switch self {
+            case .isClean: "store is marked clean. No need to repair"
+            case .committed(let count, let cause): "batch commit (\(cause.rawValue)): \(count) items"
+            }
+        }
+    }
+    package enum CommitCause: String, Sendable { case size, age = "max age", shutdown }
 
     enum Change: Equatable, Sendable {
         case put(key: String, value: Bytes)
@@ -168,6 +184,9 @@ package struct Replica: Sendable {
     var isCommitting = false
     /// The last accepted operation that is in a block on its way into the log.
     var committing: UInt64 = 0
+    /// Why the batch is being committed, and how many of its operations are in blocks by now.
+    var commitCause: CommitCause?
+    var committedCount = 0
     /// Accepted operations up to this one may be in a block that has rotted here and comes again from other peers: they wait for
     /// what is missing, and those that it brings are not published twice, since others may have removed them since.
     var doubtedThrough: UInt64 = 0
@@ -340,6 +359,8 @@ package struct Replica: Sendable {
         defer { damages += found.filter { !settledDamages.contains($0.description) } }
         return try store.scan(from: cursor, bytes: bytes, among: live ?? store.live, damages: &found) { try visit(Item(item: $0)) }
     }
+    /// Blocks that others are asked for, or that have come and are not in the state yet.
+    package var jobCount: Int { wanted.count }
     /// A branch is not finished, and what it lacks has not been given up.
     package var isWaiting: Bool { dag.isWaiting }
     /// Where the values of the state are.
@@ -461,7 +482,11 @@ package struct Replica: Sendable {
             let (_, end, what) = inFlight[count]
             switch what {
             case .block(let block, let position, let operations, let isOwn):
-                guard effort > 0 || !isOpen, take(block, position, &effort, now, &effects) else { break loop }
+                guard effort > 0 || !isOpen else { break loop }
+                let waiting = batch.count
+                let isTaken = take(block, position, &effort, now, &effects)
+                if isOwn, isOpen { committedCount += waiting - batch.count }
+                guard isTaken else { break loop }
                 // Made here while others were asked for the same: they need not send it.
                 if wanted.remove(block.hash)?.isArriving == false { effects.append(.unwant([block.cid])) }
                 catchingUp?.ended(block.hash)
@@ -481,7 +506,10 @@ package struct Replica: Sendable {
         }
         inFlight.removeFirst(count)
         // What is doubted stays in the batch although it was in a block: nothing of it is on its way now (seed 900199).
-        if !inFlight.contains(where: \.what.isOwnBlock) { (isCommitting, committing) = (false, 0) }
+        if !inFlight.contains(where: \.what.isOwnBlock) {
+            (isCommitting, committing) = (false, 0)
+            tellCommit(&effects)
+        }
         mergeAt = isWaitingToMerge ? now.monotonic : nil
         checkpointIfDue(at: stateEnd, &effects)
         wantAbsent(now, &effects)
@@ -498,7 +526,7 @@ package struct Replica: Sendable {
         if isOpen {
             do throws(LogError) {
                 let merged = try merge(block, position, &effort, &effects)
-                if merged == .whole { effects.append(.merged(block.cid)) }
+                if merged == .whole { effects.append(.merged(block.cid, priority: block.priority)) }
                 reportDamages(now, &effects)
                 if isOpen { return merged != .inPart }
                 return true

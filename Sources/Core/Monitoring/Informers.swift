@@ -21,6 +21,7 @@ package struct Informers: Sendable {
         case needIPFSID
         case needRepoStat
         case publish(Metric)
+        case noFreeSpace
     }
 
     /// INF-08: what stands in for the TTL where there is nothing to publish.
@@ -94,7 +95,7 @@ package struct Informers: Sendable {
         switch disk.metric {
         case .freespace:
             // A repository above its limit has no space, not 2^64 of it (bug zoo A07). Invalid metrics are not published.
-            guard stat.storageMax > stat.repoSize else { return }
+            guard stat.storageMax > stat.repoSize else { return effects.append(.noFreeSpace) }
             let free = Int64(clamping: stat.storageMax - stat.repoSize)
             effects.append(.publish(metric("freespace", "\(free)", weight: free, ttl: disk.ttl, now)))
         case .reposize:

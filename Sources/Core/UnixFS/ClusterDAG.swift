@@ -44,7 +44,8 @@ package struct FinishedShard: Equatable, Sendable {
     package let number: Int
     /// Its own nodes, the root first.
     package let nodes: [NodeWithMeta]
-    /// Bytes of the blocks that it lists.
+    /// The blocks that it lists, and their bytes.
+    package let linkCount: Int
     package let size: UInt64
     package let previous: CID?
     package var root: CID { nodes[0].cid }
@@ -117,8 +118,11 @@ package struct ShardMaker: Sendable {
     private var seen: Set<CID> = []
     private var links: [CID] = []
     private var size: UInt64 = 0
-    private var total: UInt64 = 0
+    package private(set) var total: UInt64 = 0
     private var roots: [CID] = []
+    /// The last one that was dealt out.
+    package private(set) var lastBlock: CID?
+    package var finishedCount: Int { roots.count }
 
     /// `limit` is what a shard's blocks stay below, in bytes (ADD-61).
     package init(limit: UInt64) { self.limit = limit }
@@ -136,6 +140,7 @@ package struct ShardMaker: Sendable {
         }
         seen.insert(node.cid)
         links.append(node.cid)
+        lastBlock = node.cid
         size += count
         total += count
         return .taken
@@ -144,7 +149,7 @@ package struct ShardMaker: Sendable {
     /// Nil if it has no blocks.
     package mutating func finishShard() -> FinishedShard? {
         guard hasOpenShard else { return nil }
-        let shard = FinishedShard(number: roots.count, nodes: LinkList.nodes(links), size: size, previous: roots.last)
+        let shard = FinishedShard(number: roots.count, nodes: LinkList.nodes(links), linkCount: links.count, size: size, previous: roots.last)
         roots.append(shard.root)
         (links, size) = ([], 0)
         return shard

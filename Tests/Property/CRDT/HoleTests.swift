@@ -32,6 +32,10 @@ import Testing
         room.advance(.minutes(3))
         #expect(heads(room, 1) == [newest], "what waited for the hole is a head without it")
         #expect(room.members[1].replica.absentCount == 1 && room.members[1].replica.isDirty)
+        let said = { (room: Room) in room.members[1].lines.filter { $0.message.contains("mark") } }
+        let given = LogLine(.warning, "crdt", "marking datastore as dirty")
+        let begun = LogLine(.warning, "crdt", "store is marked dirty. Starting DAG repair operation")
+        #expect(said(room) == [given, begun])
 
         // Now the others hear of it, and come to the same.
         room.advance(.minutes(2))
@@ -41,6 +45,13 @@ import Testing
         room.act(2) { $0.onBlock(newest, block, now: $1, effects: &$3) }
         room.advance(.minutes(3))
         #expect(heads(room, 2) == [newest] && room.members[2].replica.digest == room.members[1].replica.digest)
+
+        // CRDT-62: it is looked for once an hour, and the operator is told.
+        room.advance(.hours(1))
+        #expect(said(room) == [given, begun, begun] && room.members[1].news.isEmpty)
+        room.members[1].lines = []
+        room.act(1) { $0.markDirty(false, &$3) }
+        #expect(said(room) == [LogLine(.info, "crdt", "marking datastore as clean")])
     }
 
     /// It is looked for again later (C17), also where it was announced before another block came that names it.

@@ -13,6 +13,7 @@ struct Room {
         let disk: MemoryDisk
         var hooks: [Replica.Effect] = []
         var lines: [LogLine] = []
+        var news: [Replica.News] = []
         var finished: [OperationID: ReplicaError?] = [:]
         /// Of which others are asked, and of which nobody is asked any more, in order.
         var wanted: [CID] = []
@@ -72,6 +73,7 @@ struct Room {
             case .finished(let id, let failure): members[index].finished[id] = .some(failure)
             case .log(let line): members[index].lines.append(line)
             case .unwant(let cids): members[index].unwanted += cids
+            case .news(let news): members[index].news.append(news)
             case .fetch, .askForList, .behind, .merged: break
             }
         }

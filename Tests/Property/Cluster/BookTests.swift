@@ -58,6 +58,26 @@ import Testing
         #expect(order() == [7, 3, 9, 1].map(Self.peer))
     }
 
+    /// Whoever was away is told to be back when we have found them, and nobody else.
+    @Test func whoIsBackIsKnown() {
+        var book = PeerBook(settings: PeerBookSettings(), me: Self.peer(0)), choices = Choices(seed: 1)
+        func connects(_ number: Int, at seconds: Int64, outbound: Bool = true) -> Bool {
+            book.onConnected(Self.peer(number), address: Self.somewhere, outbound: outbound, now: Self.at(seconds))
+        }
+        func loses(_ number: Int, at seconds: Int64) { book.onDisconnected(Self.peer(number), now: Self.at(seconds), choices: &choices) }
+        for number in 1...2 { book.learn(Self.peer(number), [Self.somewhere], now: Self.at(0)) }
+        #expect(Self.dialled(&book, Self.at(0)).count == 2)
+        #expect(!connects(1, at: 1) && !connects(1, at: 1), "found at once, and twice")
+        book.onDialFailed(Self.peer(2), now: Self.at(1))
+        loses(1, at: 2)
+        #expect(Self.dialled(&book, Self.at(100)).count == 2)
+        #expect(connects(1, at: 101) && connects(2, at: 101))
+        loses(1, at: 102)
+        #expect(!connects(1, at: 103, outbound: false), "it has found us")
+        loses(1, at: 104)
+        #expect(Self.dialled(&book, Self.at(200)) == [Self.peer(1)] && !connects(1, at: 201, outbound: false))
+    }
+
     /// Thousands whom nobody can reach do not keep out one who can be.
     @Test func aFloodKeepsNobodyOut() {
         var settings = PeerBookSettings()

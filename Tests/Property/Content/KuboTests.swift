@@ -20,6 +20,7 @@ struct KuboStage {
     var results: [Result<IPFSAnswer, IPFSFailure>] = []
     var metricPublications = 0
     var logs: [LogLine] = []
+    var successes: [IPFSSuccess] = []
     let call = IPFSCallID(7)
 
     init(_ change: (inout KuboSettings) -> Void = { _ in }) {
@@ -41,6 +42,7 @@ struct KuboStage {
             case .finished(_, let result): results.append(result)
             case .publishMetrics: metricPublications += 1
             case .log(let line): logs.append(line)
+            case .succeeded(let what): successes.append(what)
             default: break
             }
         }
@@ -402,6 +404,27 @@ struct KuboPinTests {
         #expect(stage.targets.last == "pin/add?arg=\(cid)&recursive=true&progress=true")
         stage.answer("{\"Pins\":[]}\n")
         #expect(stage.answer == .done)
+    }
+
+    /// Nothing is said of what was so before.
+    @Test("tells of what the daemon has done", arguments: [
+        (["pin"], "not pinned", "IPFS Pin request succeeded: \(cid)"), (["pin"], "recursive", nil),
+        (["pin", "update"], "not pinned", "IPFS Pin Update request succeeded. \(other) -> \(cid) (unpin=false)"),
+        (["unpin"], "", "IPFS Unpin request succeeded:\(cid)"), (["unpin"], "not pinned or pinned indirectly", nil),
+    ] as [([String], String, String?)])
+    func successes(_ what: [String], _ state: String, _ line: String?) {
+        var stage = KuboStage()
+        stage.start(what == ["unpin"] ? .unpin(cid) : .pin(pin { $0.options.pinUpdate = what.contains("update") ? other : nil }))
+        switch state {
+        case "recursive": stage.answer(pinLine(cid, "recursive"))
+        case "not pinned": unpinned(&stage)
+        case let message where !message.isEmpty: stage.refuse(message)
+        default: break
+        }
+        if what.contains("update") { stage.answer(pinLine(other, "recursive")) }
+        #expect(stage.successes.isEmpty)
+        if stage.results.isEmpty { stage.answer("{\"Pins\":[\"\(cid)\"]}\n") }
+        #expect(stage.answer == .done && stage.successes.map(\.description) == (line.map { [$0] } ?? []))
     }
 
     @Test("ten origins are connected beside the pin, whatever comes of it")

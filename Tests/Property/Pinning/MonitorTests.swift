@@ -124,6 +124,8 @@ private let start = WallTime(seconds: 1_700_000_000)
 
 @Suite struct InformerTests {
     private var now = Now(monotonic: .origin, wall: start)
+    /// How often it was told that there is no space.
+    private var fullCount = 0
 
     private func informers(_ shape: (inout InformerSettings) -> Void = { _ in }) -> Informers {
         var settings = InformerSettings()
@@ -146,6 +148,7 @@ private let start = WallTime(seconds: 1_700_000_000)
                 case .needIPFSID: informers.onIPFSID(IPFSID(), pinset: nil, now: now, effects: &effects)
                 case .needRepoStat: informers.onRepoStat(stat, now: now, effects: &effects)
                 case .publish(let metric): published.append((now.monotonic - .origin, metric))
+                case .noFreeSpace: fullCount += 1
                 }
             }
         }
@@ -172,12 +175,16 @@ private let start = WallTime(seconds: 1_700_000_000)
     @Test mutating func aFullRepositoryOffersNothing() {
         for used in [100, 101, UInt64.max] {
             var machine = informers()
+            fullCount = 0
             #expect(run(&machine, .minutes(2), stat: stat(used: used, of: 100)).allSatisfy { $0.1.name != "freespace" })
+            #expect(fullCount == 9, "each time that it is looked at")
         }
+        fullCount = 0
         var machine = informers()
         #expect(run(&machine, .seconds(1), stat: stat(used: 1, of: .max)).contains { $0.1.name == "freespace" && $0.1.weight > 0 })
         machine = informers { $0.disk = (.seconds(30), .reposize) }
         #expect(run(&machine, .seconds(1), stat: stat(used: .max, of: 0)).contains { $0.1.name == "reposize" && $0.1.weight < 0 })
+        #expect(fullCount == 0)
     }
 
     @Test mutating func aPingTellsOfThePinset() {
