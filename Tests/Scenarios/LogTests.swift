@@ -215,4 +215,20 @@ import Testing
         }.filter { $0.contains("batch commit") }
         #expect(lines == ["info crdt: batch commit (\(why)): \(items) items"])
     }
+
+    /// CLI-055: those that were dialled at the start, and have answered.
+    @Test(arguments: [0, 1, 2]) func thePeersThatAnsweredAreListed(lost: Int) throws {
+        let stage = stage()
+        for peer in [1, 2].prefix(lost) { stage.world.lose(peer) }
+        stage.world.crash(0)
+        let lines = LogTests.heard(stage, by: 0) {
+            stage.world.start(0)
+            stage.run(.minutes(1))
+        }
+        let at = try #require(lines.firstIndex(of: "info cluster: Cluster Peers (without including ourselves):"))
+        let answered = stage.world.peers.dropFirst(1 + lost).map(\.id).sorted().map(\.description)
+        let expected = (lost == 2 ? ["No other peers"] : answered).map { "info cluster:     - \($0)" }
+        #expect(Array(lines[(at + 1)...].prefix(max(1, answered.count))) == expected)
+        #expect(lines.count { $0.contains("    - ") } == expected.count)
+    }
 }

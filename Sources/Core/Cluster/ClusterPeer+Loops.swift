@@ -33,6 +33,8 @@ extension ClusterPeer {
         var askedAround = 0
         /// The IPFS daemons are introduced to each other, once.
         var connectSwarmsAt: Instant?
+        /// Those of the peers dialled from the start that are still to answer; nil when it has been told who did.
+        var dialledFirst: SortedSet<PeerID>?
         /// When the store's numbers are told next; nil where nobody reads them.
         var statisticsAt: Instant?
         /// It has been told that the store is open.
@@ -93,9 +95,8 @@ extension ClusterPeer {
         withGossip { $0.subscribe(Monitor.topic, trust: .everyone, now: $1.now, choices: &$1.choices, effects: &$2) }
         monitor.start(now: turn.now)
         describeConsensus()
-        note(.info, "cluster", "Cluster Peers (without including ourselves):")
-        let others = members.filter { $0 != id }
-        for name in others.isEmpty ? ["No other peers"] : others.map(\.description) { note(.info, "cluster", "    - \(name)") }  // CLI-055
+        loops.dialledFirst = SortedSet(settings.bootPeers.map(\.peer))
+        tellPeers()
         note(.info, "cluster", "Waiting for IPFS to be ready...")
         awaitIPFS()
     }
@@ -106,6 +107,20 @@ extension ClusterPeer {
         if case .everyone = settings.trust { inform("crdt", "'trust all' mode enabled. Any peer in the cluster can modify the pinset.") }
         let (isBatching, size, age) = (settings.replica.isBatching, settings.replica.batchSizeMax, settings.replica.batchAgeMax)
         if isBatching { inform("crdt", "'crdt batching' enabled: \(size) items / \(age.goText)") }
+    }
+
+    private static let toldPeersMin = 3
+
+    /// CLI-055: when those that are dialled first have answered, or some of them. One of them has, or never will.
+    mutating func tellPeers(after peer: PeerID? = nil) {
+        guard loops.dialledFirst != nil else { return }
+        if let peer { loops.dialledFirst?.remove(peer) }
+        let connected = settings.bootPeers.map(\.peer).filter { book.isConnected($0) }
+        guard loops.dialledFirst?.isEmpty == true || connected.count >= Self.toldPeersMin else { return }
+        loops.dialledFirst = nil
+        let others = SortedSet(members + connected).filter { $0 != id }
+        note(.info, "cluster", "Cluster Peers (without including ourselves):")
+        for name in others.isEmpty ? ["No other peers"] : others.map(\.description) { note(.info, "cluster", "    - \(name)") }
     }
 
     private static let statisticsInterval = Span.minutes(5)

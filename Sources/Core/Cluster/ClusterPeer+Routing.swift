@@ -335,6 +335,7 @@ extension ClusterPeer {
         case .connected(let peer, let address, let outbound):
             let isBack = book.onConnected(peer, address: address, outbound: outbound, now: turn.now)
             if isBack { inform("cluster", "reconnected to \(peer)") }
+            tellPeers(after: peer)
             gossip.onConnected(peer, outbound: outbound)
             autoNAT.onConnected(peer, address: address, outbound: outbound, now: turn.now)
             withDHTs { $0.onConnected(peer, address: address, now: $2.now, effects: &$3) }
@@ -364,6 +365,7 @@ extension ClusterPeer {
             withDagList { $0.onDisconnected(peer, effects: &$3) }
         case .dialFailed(let peer, let reason):
             book.onDialFailed(peer, now: turn.now)
+            tellPeers(after: peer)
             withDHTs { $0.onDialFailed(peer, now: $2.now, effects: &$3) }
             note(.debug, "cluster", "dialling \(peer) failed: \(reason)")
             failJoin(peer, reason)
