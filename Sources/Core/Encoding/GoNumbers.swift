@@ -77,3 +77,19 @@ package func goText(_ value: Double) -> String {
     let text = String(value)
     return text.hasSuffix(".0") ? String(text.dropLast(2)) : text
 }
+
+private let byteUnits = ["B", "kB", "MB", "GB", "TB", "PB", "EB"]
+
+/// Bytes in units of 1000 (CLI-172): one decimal below ten units, none from there on; half a unit goes to the even neighbour, as printf does.
+package func byteText(_ count: UInt64) -> String {
+    if count < 10 { return "\(count) B" }
+    var unit: UInt64 = 1
+    var index = 0
+    while count / unit >= 1000 { unit *= 1000; index += 1 }
+    let product = count.multipliedFullWidth(by: 10)
+    let (low, carry) = product.low.addingReportingOverflow(unit / 2)
+    let tenths = unit.dividingFullWidth((product.high + (carry ? 1 : 0), low)).quotient
+    if tenths < 100 { return "\(tenths / 10).\(tenths % 10) \(byteUnits[index])" }
+    let roundsUp = tenths % 10 > 5 || tenths % 10 == 5 && tenths / 10 % 2 == 1
+    return "\(tenths / 10 + (roundsUp ? 1 : 0)) \(byteUnits[index])"
+}

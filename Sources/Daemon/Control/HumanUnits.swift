@@ -1,24 +1,8 @@
-// Amounts as people read them: bytes in units of 1000, times relative to now, padded columns. CLI-168, CLI-171, CLI-172.
+// Amounts as people read them: times relative to now, padded columns. CLI-168, CLI-171.
 
 import Kernel
 
 enum HumanUnits {
-    private static let byteUnits = ["B", "kB", "MB", "GB", "TB", "PB", "EB"]
-
-    /// CLI-172: one decimal below ten units, none from there on; half a unit goes to the even neighbour, as printf does.
-    static func bytes(_ count: UInt64) -> String {
-        if count < 10 { return "\(count) B" }
-        var unit: UInt64 = 1
-        var index = 0
-        while count / unit >= 1000 { unit *= 1000; index += 1 }
-        let product = count.multipliedFullWidth(by: 10)
-        let (low, carry) = product.low.addingReportingOverflow(unit / 2)
-        let tenths = unit.dividingFullWidth((product.high + (carry ? 1 : 0), low)).quotient
-        if tenths < 100 { return "\(tenths / 10).\(tenths % 10) \(byteUnits[index])" }
-        let roundsUp = tenths % 10 > 5 || tenths % 10 == 5 && tenths / 10 % 2 == 1
-        return "\(tenths / 10 + (roundsUp ? 1 : 0)) \(byteUnits[index])"
-    }
-
     private static let minute: Int64 = 60
     private static let hour = 60 * minute
     private static let day = 24 * hour

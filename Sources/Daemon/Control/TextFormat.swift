@@ -86,7 +86,7 @@ enum TextFormat {
     /// CLI-165.
     static func metric(_ metric: Metric, now: WallTime) -> String {
         let isSize = metric.name == "freespace" && metric.weight > 0
-        let value = isSize ? HumanUnits.bytes(UInt64(metric.weight)) : metric.value
+        let value = isSize ? byteText(UInt64(metric.weight)) : metric.value
         let expiry = HumanUnits.relative(WallTime(unixNanoseconds: metric.expire), to: now)
         return "\(metric.peer) | \(metric.name): \(value) | Expires in: \(expiry)\n"
     }
@@ -102,8 +102,8 @@ enum TextFormat {
     static func bandwidth(_ bandwidth: BandwidthByProtocol) -> String {
         bandwidth.protocols.sorted { precedes($0.name.utf8, $1.name.utf8) }.map { one in
             let (name, total) = (HumanUnits.padded(one.name, 25, isRight: true), { HumanUnits.padded($0, 7, isRight: true) })
-            return "\(name): In: \(total(HumanUnits.bytes(UInt64(bitPattern: one.totalIn)))). "
-                + "Out: \(total(HumanUnits.bytes(UInt64(bitPattern: one.totalOut)))). "
+            return "\(name): In: \(total(byteText(UInt64(bitPattern: one.totalIn)))). "
+                + "Out: \(total(byteText(UInt64(bitPattern: one.totalOut)))). "
                 + String(format: "RateIn: %.2fB/s. RateOut: %.2fB/s\n", one.rateIn, one.rateOut)
         }.joined()
     }

@@ -114,7 +114,7 @@ import Testing
         (9_949, "9.9 kB"), (9_950, "10 kB"), (12_500, "12 kB"), (13_500, "14 kB"), (124_000, "124 kB"), (999_999, "1000 kB"),
         (9_999_979_826, "10 GB"), (97_600_000_000, "98 GB"), (UInt64.max, "18 EB"),
     ] as [(UInt64, String)])
-    func bytesAreRounded(_ count: UInt64, _ text: String) { #expect(HumanUnits.bytes(count) == text) }
+    func bytesAreRounded(_ count: UInt64, _ text: String) { #expect(byteText(count) == text) }
 
     @Test(arguments: [
         (0, "now"), (1, "1 second ago"), (2, "2 seconds ago"), (59, "59 seconds ago"), (60, "1 minute ago"),
