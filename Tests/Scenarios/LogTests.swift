@@ -183,7 +183,10 @@ import Testing
         },
         Case(name: "shards for everybody") { stage in
             _ = try sharded(stage, -1)
-            return ["warning shardingdags: Shard is set to replicate everywhere ,which doesn't make sense for sharding"]
+            return [
+                "warning shardingdags: Shard is set to replicate everywhere ,which doesn't make sense for sharding",
+                "warning shardingdags: the last added CID (Qm",
+            ]
         },
         Case(name: "a destination that is gone") { stage in
             stage.world.lose(2)
@@ -212,8 +215,11 @@ import Testing
             for number in 0..<count { try stage.pin(0, number) }
             if why == "shutdown" { stage.world.stop(0) } else { stage.run(.minutes(2)) }
             stage.run(.seconds(5))
-        }.filter { $0.contains("batch commit") }
-        #expect(lines == ["info crdt: batch commit (\(why)): \(items) items"])
+            stage.world.start(0)
+            stage.run(.seconds(5))
+        }.filter { $0.contains("batch") }
+        let started = why == "shutdown" ? ["info crdt: 'crdt batching' enabled: 3 items / 1m0s"] : []
+        #expect(lines == ["info crdt: batch commit (\(why)): \(items) items"] + started)
     }
 
     /// CLI-055: those that were dialled at the start, and have answered.

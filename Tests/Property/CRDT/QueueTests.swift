@@ -2,6 +2,7 @@
 
 import Kernel
 import MerkleCRDT
+import Seams
 import Testing
 
 @Suite struct QueueTests {
@@ -55,6 +56,15 @@ import Testing
         try room.restart(0)
         room.advance(.seconds(11))
         #expect(room.values(0).map(\.key) == ["/z"])
+    }
+
+    @Test func aBatchThatIsTooLargeIsCommittedAndToldOf() throws {
+        var room = try Room(1, batching(deltaBytesMax: 100))
+        room.put(0, "/k", [1])
+        #expect(room.values(0).isEmpty && room.members[0].news.isEmpty)
+        room.put(0, "/l", Bytes(repeating: 1, count: 100))
+        #expect(room.values(0).count == 2 && room.members[0].news == [.committed(2, because: .size)])
+        #expect(room.members[0].lines == [LogLine(.warning, "crdt", "delta size over MaxBatchDeltaSize. Commiting.")])
     }
 
     /// CRDT-89, CRDT-131: the queue is what is on its way into the batch. What waits there for its age, or for others, is not in it.

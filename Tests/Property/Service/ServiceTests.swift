@@ -195,6 +195,8 @@ private final class Stage {
         #expect(stage.read("out.json")?.split(separator: "\n").sorted() == text.split(separator: "\n").sorted())
         #expect(logs(stage) == ["crdt"])
         #expect(stage.run(["-c", "$DIR/x", "state", "crdt", "dot"]) == 0)
+        let told = stage.log.filter { $0.component == "service" }.map(\.message)
+        #expect(told.dropFirst() == ["initiating CDRT-DAG DOT file export. Export might take a long time on large graphs", "dot file "])
         let added = stage.stdout.split(separator: "\n").filter { $0.contains("[label=") }
             .compactMap { $0.split(separator: "+").last?.split(separator: " ").first.flatMap { Int($0) } }
         #expect(added == [2500], "a block holds as much as it may (CRDT-150)")
