@@ -274,7 +274,7 @@ extension Run {
                 if info.short.status == .pinError, !isWhole(info.cid, depth: -1) { continue }
                 // Nor can what is pinned with all below it be pinned alone.
                 if pinned(by: index)[info.cid] == .recursive, (try? process.machine.readPin(info.cid))?.options.mode == .direct { continue }
-                if options.limits.queueMax > 0, info.short.attemptCount == 0 { continue }
+                if options.limits.queueMax > 0, info.short.error == Tracker.queueFullText { continue }
                 return world.fail(.settle, "\(world.name(index)) still says of \(info.cid) that it is \(info.short.status.text) after \(info.short.attemptCount) attempts: \(info.short.error)")
             }
         }

@@ -69,7 +69,7 @@ package struct Tracker: Sendable {
     }
 
     package static let unexpectedText = "the item should be pinned but it is not"
-    static let queueFullText = "pin/unpin operation queue is full. Try increasing max_pin_queue_size"
+    package static let queueFullText = "pin/unpin operation queue is full. Try increasing max_pin_queue_size"
 
     private let settings: TrackerSettings
     private let me: PeerID
