@@ -31,13 +31,15 @@ extension ClusterPeer {
         guard joins.contains(where: { $0.peer == peer }) else { return }
         ask(peer, RPCMethod("Cluster", "PeerAdd"), [id.messagePack]) { cluster, replies in
             if let failure = replies.failure { return cluster.failJoin(peer, failure.message) }
+            guard cluster.joins.contains(where: { $0.peer == peer }) else { return }  // asked twice
             cluster.joins.removeAll { $0.peer == peer }
             cluster.note(.info, "cluster", "\(cluster.id): joined \(peer)'s cluster")
             cluster.monitor.onJoined(peer, ttl: cluster.settings.informers.pingInterval * 2, now: cluster.turn.now)
             cluster.informers.publishAll(now: cluster.turn.now)
             let soon = cluster.turn.now.monotonic + cluster.settings.informers.pingInterval
             if case .kubo = cluster.settings.ipfs { cluster.loops.connectSwarmsAt = earliest(cluster.loops.connectSwarmsAt, soon) }
-            if cluster.phase == .ready { cluster.loops.recoverAt = cluster.turn.now.monotonic }
+            // Who joins by way of several peers recovers once for all of them.
+            if cluster.joins.isEmpty { cluster.loops.recoverAt = cluster.loops.recoverAt.map { min($0, cluster.turn.now.monotonic) } }
         }
     }
 
