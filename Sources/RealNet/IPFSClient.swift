@@ -21,13 +21,17 @@ package final class IPFSClient: @unchecked Sendable {
     private let tls: TLSContext?
     private let resolver: Resolver
     private var exchanges: [ExchangeID: Exchange] = [:]
-    private var idle: [Socket] = []
+    /// Oldest first. The last is taken, so that those that are not needed grow old.
+    private var idle: [(socket: Socket, since: Instant)] = []
     private let idleMax = 64
+    private let idleFor: Span
+    package var idleCount: Int { idle.count }
     package var onEvent: ((ExchangeEvent) -> Void)?
 
-    package init(loop: EventLoop, endpoint: Endpoint, usesTLS: Bool) {
+    package init(loop: EventLoop, endpoint: Endpoint, usesTLS: Bool, idleFor: Span = .seconds(90)) {
         self.loop = loop
         self.endpoint = endpoint
+        self.idleFor = idleFor
         resolver = Resolver(loop: loop)
         tls = usesTLS ? TLSContext(host: endpoint.host, verifies: true) : nil
     }
@@ -51,7 +55,7 @@ package final class IPFSClient: @unchecked Sendable {
     private func connect(_ id: ExchangeID) {
         guard let exchange = exchanges[id] else { return }
         // A body in pieces cannot be sent twice, so it takes no connection that the daemon may have closed already.
-        if exchange.request.body != nil, let socket = idle.popLast() {
+        if exchange.request.body != nil, let (socket, _) = idle.popLast() {
             exchange.isReused = true
             return attach(socket, id)
         }
@@ -123,7 +127,7 @@ package final class IPFSClient: @unchecked Sendable {
         exchange.isReused = false
         exchange.machine = nil
         exchange.socket = nil
-        for socket in idle { socket.close() }
+        for (socket, _) in idle { socket.close() }
         idle = []
         connect(id)
     }
@@ -145,14 +149,16 @@ package final class IPFSClient: @unchecked Sendable {
     }
 
     private func park(_ socket: Socket) {
+        let now = Machine.now.monotonic
+        while let oldest = idle.first, oldest.since + idleFor <= now { idle.removeFirst().socket.close() }
         guard idle.count < idleMax else { return socket.close() }
-        idle.append(socket)
+        idle.append((socket, now))
         socket.onEvents { [weak self, weak socket] event in
             switch event {
             case .drained, .written, .connected: break
             case .bytes, .closed:
                 socket?.close()
-                self?.idle.removeAll { $0 === socket }
+                self?.idle.removeAll { $0.socket === socket }
             }
         }
     }

@@ -64,7 +64,8 @@ struct Words {
         case .unpin: ["part"]
         case .pinAll: ["min", "max", "direct", "expire", "update", "alloc", "meta"]
         case .add: ["local", "shard", "no-pin", "wrap", "folder", "raw", "v1", "trickle", "bytes", "min", "max", "name", "chunk", "break-off", "direct", "alloc", "expire", "meta", "update", "same", "slow"]
-        case .status, .statuses, .recover, .recoverAll, .gc: ["local"]
+        case .status, .statuses, .recover, .recoverAll: ["local"]
+        case .gc: ["local", "hang-up"]
         case .statusAll: ["local", "filter", "hang-up"]
         case .list: ["types", "hang-up"]
         case .peerAdd, .peerRemove: ["whom"]
@@ -212,8 +213,10 @@ extension Operation {
         guard words.contains("shard"), choices.chance(3, in: 4) else { return nil }
         // While the same is added once more, by way of another peer: that add misses what is removed of it.
         if habits.addsInShards, let first = Words(words).number("same"), choices.chance(1, in: 2) {
+            // Of a slow one some parts are pinned by then, and others are not.
+            let gap = Int64(Words(words).number("slow") ?? 0) * Int64(Run.pieces)
             let removal = Operation(
-                number: number, at: at + choices.span(.milliseconds(5), .seconds(3)), peers: [choices.below(options.peers)], kind: .unpin, contents: [added(first, options)])
+                number: number, at: at + choices.span(.milliseconds(5), .milliseconds(max(3000, gap))), peers: [choices.below(options.peers)], kind: .unpin, contents: [added(first, options)])
             return removal.at < options.workloadLength ? removal : nil
         }
         if choices.chance(habits.addsInShards ? 3 : 2, in: 4) { return again(number, options, habits, &choices) }
@@ -224,12 +227,15 @@ extension Operation {
 
     /// The same file once more: what another add has made is not taken back when one fails.
     private func again(_ number: Int, _ options: RunOptions, _ habits: Habits, _ choices: inout Choices) -> Operation? {
-        // Often while the first is under way.
-        let pause = choices.chance(1, in: 2) ? choices.span(.milliseconds(1), .seconds(4)) : choices.span(.seconds(1), .seconds(60))
+        // Often while the first is under way. Or it begins when that is over, and takes its time: it is there, and can be removed meanwhile.
+        let isOver = habits.addsInShards && choices.chance(1, in: 2)
+        let lasts = Span.milliseconds(Int64(Words(words).number("slow") ?? 0) * Int64(Run.pieces))
+        let pause = isOver ? lasts + choices.span(.seconds(3), .seconds(15)) : choices.chance(1, in: 2) ? choices.span(.milliseconds(1), .seconds(4)) : choices.span(.seconds(1), .seconds(60))
         var again = Operation(number: number, at: at + pause, peers: peers, kind: .add)
         again.words = words.filter { $0 != "break-off" && !$0.hasPrefix("same=") } + ["same=\(self.number)"]
         if choices.chance(habits.addsInShards ? 2 : 1, in: 4) { again.peers = [choices.below(options.peers)] }
-        if choices.chance(words.contains("break-off") && !habits.addsInShards ? 1 : 2, in: 3) { again.words.append("break-off") }
+        if isOver { again.words = again.words.filter { !$0.hasPrefix("slow=") } + ["slow=\([300, 1500][choices.below(2)])"] }
+        else if choices.chance(words.contains("break-off") && !habits.addsInShards ? 1 : 2, in: 3) { again.words.append("break-off") }
         return again.at < options.workloadLength ? again : nil
     }
 
@@ -323,7 +329,10 @@ extension Operation {
             if choices.chance(1, in: 3) { words.append("filter=\(["pinned", "error", "queued", "remote", "sharded"][choices.below(5)])") }
             if choices.chance(1, in: 3) { words.append("hang-up=\(choices.below([40, 400, 4000][choices.below(3)]))") }
         case .list: if choices.chance(1, in: 6) { words.append("hang-up=\(choices.below(400))") }
-        case .recoverAll, .gc: words = local
+        case .recoverAll: words = local
+        case .gc:
+            words = local
+            if choices.chance(1, in: 3) { words.append("hang-up=\(choices.below([40, 400, 4000][choices.below(3)]))") }
         case .metrics: words = ["metric=\(["ping", "freespace", "pinqueue", "nonsense"][choices.below(4)])"]
         case .peerAdd, .peerRemove: words = ["whom=p\(choices.below(options.peers))"]
         default: break

@@ -176,6 +176,7 @@ extension Run {
         case (.info(let info), .status(let cid, _)), (.info(let info), .recover(let cid, _)):
             if info.cid != cid { world.fail(.answer, "\(world.name(asked.peer)) tells the status of \(info.cid), asked for \(cid)") }
             judge(info, asked)
+            if case .recover(_, isLocal: true) = asked.request { judgeParts(of: cid, asked) }
         case (.info(let info), _): judge(info, asked)
         case (.metrics(let metrics), .metrics(name: "freespace")):
             for metric in metrics { judge(metric, at: asked.peer) }
@@ -187,6 +188,18 @@ extension Run {
             if oracles.asked[client]?.told.insert(info.id) == false { world.fail(.answer, "\(world.name(asked.peer)) tells of \(named(info.id)) twice") }
             judgePeers(item, asked)
         default: judgePeers(item, asked)
+        }
+    }
+
+    /// ANSWER: where content in shards is recovered, they are as well (RPC-E20).
+    private func judgeParts(of content: CID, _ asked: Asked) {
+        guard !plan.has(.clock), !plan.has(.disk), let process = world.peers[asked.peer].process, (try? process.machine.readPin(content))?.type == .meta else { return }
+        let asking = process.peer.clock.reading(asked.at).wall
+        for part in oracles.shardsOf.filter({ $0.value.contains(content) }).keys.sorted() {
+            guard let said = process.machine.tracker.settledStatus(of: part, pin: nil, now: process.peer.clock.reading(world.now))?.short else { continue }
+            oracles.judged += 1
+            guard said.status == .pinError, said.timestamp < asking else { continue }
+            return world.fail(.answer, "\(world.name(asked.peer)) has recovered \(content), and not its part \(part), which failed before")
         }
     }
 

@@ -19,6 +19,8 @@ struct BlockState {
     var written: [CID: [Pin]] = [:]
     /// With which options a content was written by whom a client had asked.
     var asked: [CID: Set<PinOptions>] = [:]
+    /// By the peer, the shards that were there when it wrote a list of some, or the content that they are of, and those it has written since.
+    var shardsThen = SortedMap<Int, SortedMap<CID, Set<CID>>>()
     /// By the peer, in which block of its a key has a value.
     var published = SortedMap<Int, [UInt64: CID]>()
     var logs = SortedMap<Int, LogState>()
@@ -98,6 +100,7 @@ extension Run {
             guard let cid = CID(stateKey: element.key), let pin = try? Pin(protobuf: element.value, cid: cid) else { continue }
             blocks.written[cid, default: []].append(pin)
             if pin.options.mode == .recursive { blocks.everRecursive.insert(cid) }
+            noteShards(pin, by: index)
             if !judgeRepin(pin, of: index) || !judgePublished(pin, element.value, in: block.cid, index) { return }
             let keys = pin.options.metadata?.pairs.map { Bytes($0.key.utf8) } ?? []
             if pin.protobuf != element.value || keys != keys.sorted(by: precedes) {
@@ -117,6 +120,16 @@ extension Run {
         // Unfinished branches are in the state too. What a disk has lost counts until the state has been made anew.
         guard !isSpoilt, block.delta.priority <= log.heightMax else { return }
         world.fail(.height, "\(world.name(index)) has written \(block.cid) of height \(block.delta.priority), and has merged one of height \(log.heightMax)")
+    }
+
+    private func noteShards(_ pin: Pin, by index: Int) {
+        switch pin.type {
+        case .shard: for list in blocks.shardsThen[index]?.keys ?? [] { blocks.shardsThen[index]?[list]?.insert(pin.cid) }
+        case .clusterDAG, .meta:
+            guard let machine = world.peers[index].process?.machine else { return }
+            blocks.shardsThen[index, default: SortedMap()][pin.cid] = Set(pins(of: machine).filter { $0.type == .shard }.map(\.cid))
+        default: break
+        }
     }
 
     /// REPIN: what a peer writes that nobody has asked of it has been asked before, of somebody: it goes elsewhere, and that is all.

@@ -19,6 +19,9 @@ struct CallLog {
         var method: RPCMethodEntry?
         /// The other side has ended it: only the end is to be said.
         var isOver = false
+        /// Of a call to join by way of that peer.
+        var answer: Bytes = []
+        fileprivate var isJoin: Bool { method?.method.text == "Cluster.PeerAdd" }
     }
     struct Served {
         let from: Int
@@ -26,6 +29,9 @@ struct CallLog {
         var head: Bytes = []
         var method: RPCMethodEntry?
         var hasCallerLeft = false
+        /// Of blocks to be put: bytes that have come since the daemon took some last; and whether more is to wait.
+        var untaken = 0
+        var isHeld = false
     }
     struct Request {
         let target: String
@@ -38,14 +44,16 @@ struct CallLog {
         var isBodyEnded = false
         var isRefused = false
         fileprivate var isUpload: Bool { target.hasPrefix(SimIPFS.putTarget) }
+        fileprivate var isCollection: Bool { target.hasPrefix("/api/v0/repo/gc") }
     }
     var made = SortedMap<StreamID, Made>()
     var served = SortedMap<StreamID, Served>()
     /// Others' calls that are over.
     var past: Set<StreamID> = []
-    /// Who has asked for everybody's statuses, or adds something.
+    /// Who has asked for everybody's statuses, adds something, or has garbage collected.
     var surveyors = SortedSet<ClientID>()
     var adders = SortedSet<ClientID>()
+    var collectors = SortedSet<ClientID>()
     var requests = SortedMap<ExchangeID, Request>()
     /// Requests to IPFS that failed in a row: so many for certain, and so many at most, since who is cancelled may be late or not.
     var failures = (least: 0, most: 0)
@@ -67,6 +75,7 @@ extension RPCMethodEntry {
     /// Asked for the sake of a client that asks for the same of all.
     fileprivate var isSurvey: Bool { method.name == "StatusAll" || method.name == "RecoverAllLocal" }
     fileprivate var isUpload: Bool { method.name == "BlockStream" }
+    fileprivate var isCollection: Bool { method.name == "RepoGCLocal" }
 
     /// What a stream begins with; nil where it has not come, or is none.
     fileprivate init?(_ bytes: Bytes) {
@@ -119,6 +128,8 @@ extension Run {
         case .stream(.incoming(let id, let peer, RPC.protocolID)):
             log.served[id] = CallLog.Served(from: world.indexes[peer] ?? process.index)
         case .stream(.received(let id, let bytes)):
+            if log.made[id]?.isJoin == true { log.made[id]?.answer += bytes }
+            if id.owner == 0, log.served[id]?.method?.isUpload == true { log.served[id]?.untaken += bytes.count }
             guard id.owner == 0, var call = log.served[id], call.method == nil else { return false }
             call.head += bytes
             call.method = RPCMethodEntry(call.head)
@@ -131,6 +142,7 @@ extension Run {
         case .exchange(let event): failure = hearOfRequest(event, now, &log)
         case .client(let client, .statusAll(_, isLocal: false)), .client(let client, .recoverAll(isLocal: false)): log.surveyors.insert(client)
         case .client(let client, .add): log.adders.insert(client)
+        case .client(let client, .repoGC): log.collectors.insert(client)
         case .clientGone(let client): log.leave(client)
         default: return false
         }
@@ -139,6 +151,7 @@ extension Run {
 
     private func hearOfRequest(_ event: ExchangeEvent, _ now: Instant, _ log: inout CallLog) -> CallLog.Failure? {
         guard let request = log.requests[event.id] else { return nil }
+        if request.isUpload { for id in log.served.keys { log.served[id]?.untaken = 0 } }
         switch event {
         case .head(let id, let status):
             log.requests[id]?.hasAnswer = true
@@ -182,9 +195,11 @@ extension Run {
         case .closeWrite(let id):
             guard judgeEnd(index, id, "says that it has said all", log) else { return false }
             // A unary call is closed when it has been answered, and not before (RPC-11).
-            if log.made[id]?.method?.kind == .unary { log.made.remove(id) }
+            if log.made[id]?.method?.kind == .unary, let call = log.made.remove(id), call.isJoin { judgeJoined(index, call.to, call.answer) }
             if log.served.remove(id) != nil { log.past.insert(id) }
-        case .hold(let id, _): return log.served[id] != nil
+        case .hold(let id, let isHeld):
+            guard log.served[id] != nil else { return false }
+            log.served[id]?.isHeld = isHeld
         case .reset(let id):
             guard judgeEnd(index, id, "breaks off", log) else { return false }
             log.made.remove(id)
@@ -280,6 +295,8 @@ extension Run {
         if log.adders.isEmpty, let call = log.made.values.first(where: { $0.method?.isUpload == true }) {
             return world.fail(.calls, "\(world.name(index)) goes on sending blocks to \(world.name(call.to)), and nobody adds anything")
         }
+        judgeCollections(index, log)
+        judgeHeld(index, process, log)
         let calls = process.machine.calls()
         oracles.judged += 1
         if log.made.count != calls.made - calls.sought {
@@ -287,6 +304,37 @@ extension Run {
         }
         judgeServed(index, calls.served, calls.answered, log)
         if let requests = process.machine.requestsToIPFS() { judgeRequests(index, requests.sent, requests.held, process, log) }
+    }
+
+    /// Whoever has garbage collected has one daemon at a time do it (REST-064), and none once he has gone.
+    func judgeCollections(_ index: Int, _ log: CallLog) {
+        let asked = log.made.values.filter { $0.method?.isCollection == true }
+        let count = asked.count + log.requests.values.count { $0.isCollection }
+        guard count > 0 else { return }
+        let waiting = log.collectors.count + log.served.values.count { $0.method?.isCollection == true }
+        if count > waiting {
+            world.fail(.calls, "\(world.name(index)) has garbage collected in \(count) places at a time, for \(waiting) who wait for it\(asked.isEmpty ? "" : ": \(asked.map { world.name($0.to) }.joined(separator: " "))")")
+        }
+    }
+
+    private static let largestBlock = 16_000
+    /// BOUND: whoever sends blocks that the daemon does not take is made to wait (RPC-16). A part of a block, and one that was there before
+    /// it was known what it is, come on top.
+    func judgeHeld(_ index: Int, _ process: Process, _ log: CallLog) {
+        guard !options.isEmbedded else { return }
+        for call in log.served.values where call.untaken > 0 {
+            let most = process.peer.settings.uploadWindowBytes + Run.largestBlock
+            oracles.judged += 1
+            guard !call.isHeld, !call.hasCallerLeft, call.untaken > most else { continue }
+            world.fail(.bound, "\(world.name(index)) goes on reading blocks of \(world.name(call.from)), of which its daemon has not taken \(call.untaken) bytes")
+        }
+    }
+
+    /// LIVE: who has added this peer is a member at once (CLU-44).
+    func judgeJoined(_ index: Int, _ other: Int, _ answer: Bytes) {
+        guard !answer.isEmpty, !answer.isRPCError, let members = world.peers[index].process?.machine.members else { return }
+        oracles.judged += 1
+        if !members.contains(world.peers[other].id) { world.fail(.live, "\(world.name(other)) has added \(world.name(index)), which does not count it as a member") }
     }
 
     func judgeServed(_ index: Int, _ served: Int, _ answered: Int, _ log: CallLog) {
@@ -349,5 +397,6 @@ extension CallLog {
     fileprivate mutating func leave(_ client: ClientID) {
         surveyors.remove(client)
         adders.remove(client)
+        collectors.remove(client)
     }
 }

@@ -165,6 +165,16 @@ extension Run {
         }
     }
 
+    /// ADD: what somebody has unpinned meanwhile, with the same content, is pinned once more before the content is: who writes the list of
+    /// its parts knows which of them are gone (seed 453). A batch is written later than its parts are looked at.
+    func judgeMissed(_ parts: [CID], of root: CID, at index: Int) {
+        guard !options.isBatching, !plan.spoilsDisk(of: index), let list = parts.last, let first = blocks.shardsThen[index]?[list], let then = blocks.shardsThen[index]?[root] else { return }
+        for part in parts.dropLast() where !first.contains(part) && !then.contains(part) {
+            return world.fail(.add, "\(world.name(index)) has pinned \(root), and not \(part), a part of it that was gone when it wrote the list of them")
+        }
+        oracles.judged += 1
+    }
+
     /// ADD: what nobody has unpinned is kept by those who held it, unless their disks were lost.
     func checkHolders(of root: CID) {
         guard !plan.spoilsDisks, !oracles.askedWrites.contains(where: { $0.cid == root }) else { return }

@@ -174,6 +174,7 @@ extension Run {
                 oracles.uploads.append((index, asked, root, operation.number, parameters.noPin))
                 oracles.made[add] = root
                 for part in parts { oracles.shardsOf[part, default: []].insert(root) }
+                judgeMissed(parts, of: root, at: index)
                 checkUpload(root, asked: asked)
                 if size >= 64 { judge(allocations: told, parameters, oracles.asked[number]?.rule, at: index) }
                 if size >= 64 { checkPin(of: root, parameters, told: told, asked: asked, at: index) }  // two may be empty

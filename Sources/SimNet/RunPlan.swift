@@ -197,8 +197,18 @@ extension RunOptions {
 }
 
 extension RunPlan {
-    /// What an IPFS daemon has failed with is to be tried again, while it still fails or soon after.
+    /// What an IPFS daemon has failed with is to be tried again, while it still fails or soon after; and what was added in shards, where it was
+    /// added, some of which may have failed meanwhile.
     private mutating func drawRecoveries() {
+        for add in operations where add.kind == .add && add.words.contains("shard") && !options.isEmbedded {
+            var choices = tape.stream(.workload, 1 << 45 | UInt64(add.number))
+            guard choices.chance(2, in: 3) else { continue }
+            let pace = Span.milliseconds(Int64(Words(add.words).number("slow") ?? 0) * Int64(Run.pieces))
+            var recovery = Operation(number: 70_000 + add.number, at: add.at + pace + choices.span(.seconds(1), .seconds(25)), peers: [add.peers[0]], kind: .recover)
+            if choices.chance(1, in: 4) { recovery.peers = [choices.below(options.peers)] }
+            (recovery.contents, recovery.words) = ([Operation.firstAdded + add.number], ["local"])
+            if recovery.at < options.workloadLength { operations.append(recovery) }
+        }
         for fault in faults where fault.kind.row.family == .ipfs && !fault.isLate && !options.isEmbedded {
             var choices = tape.stream(.workload, 1 << 44 | UInt64(fault.number))
             guard choices.chance(1, in: 2), let peer = fault.peers.first else { continue }
@@ -290,13 +300,16 @@ extension RunPlan {
 
     /// What is added is with a daemon for a moment only: in every other case that daemon fails, or one that gets blocks of it.
     private func uploadFaults() -> [Fault] {
-        let kinds: [FaultKind] = [.ipfsCutsAnswers, .ipfsCutsAnswers, .ipfsCutsAnswers, .ipfsFull, .ipfsHang, .ipfsDown, .ipfsRestart]
+        let common: [FaultKind] = [.ipfsCutsAnswers, .ipfsCutsAnswers, .ipfsCutsAnswers, .ipfsFull, .ipfsHang, .ipfsDown, .ipfsRestart]
         return operations.filter { $0.kind == .add }.enumerated().compactMap { place, add in
             var choices = tape.stream(.faults, 1 << 43 | UInt64(add.number))
+            // Of many shards some are pinned, and nobody hears of it.
+            let kinds = add.words.contains("shard") ? common + [.ipfsLosesReplies, .ipfsLosesReplies] : common
             guard choices.chance(1, in: 2), var fault = draw(kinds[choices.below(kinds.count)].row, 9200 + place, &choices) else { return nil }
             fault.at = add.at + choices.span(.zero, [.milliseconds(30), .milliseconds(600)][choices.below(2)])
             fault.length = min(fault.length, .seconds(30))
-            fault.peers = [choices.chance(1, in: 2) ? add.peers[0] : choices.below(options.peers)]
+            let peer = choices.chance(1, in: 2) ? add.peers[0] : choices.below(options.peers)
+            if fault.kind != .ipfsLosesReplies { fault.peers = [peer] }
             return fault.at < options.workloadLength ? fault : nil
         }
     }

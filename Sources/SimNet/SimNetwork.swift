@@ -109,6 +109,7 @@ final class SimConnection {
     var isAlive = true
     /// Nothing passes any more, and neither end has noticed.
     var isVoid = false
+    /// Each of which has the connection: who lets go of it empties this.
     var streams: [SimStream] = []
     init(number: UInt64, dialler: Int, listener: Int) { (self.number, self.dialler, self.listener) = (number, dialler, listener) }
     func add(_ stream: SimStream) {

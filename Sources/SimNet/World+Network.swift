@@ -321,6 +321,7 @@ extension World {
             schedule(process, .connection(.disconnected(peers[other].id)), after: .milliseconds(1))
         }
         for stream in connection.streams where !stream.isForgotten { forget(stream) }
+        connection.streams = []
     }
 
     // MARK: Partitions

@@ -136,6 +136,7 @@ package final class World {
         self.settings = settings
         network = SimNetwork(settings: settings.network)
     }
+    deinit { for connection in network.liveConnections { connection.streams = [] } }
 
     // MARK: Time
 

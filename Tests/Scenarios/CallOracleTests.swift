@@ -112,6 +112,41 @@ private final class Calls {
         calls.look(.exchange(.end(put, trailers: trailers.map { ExchangeEvent.Trailer(name: "X-Stream-Error", value: $0) })), [.stream(.closeWrite(calls.served))])
         calls.expect(.add, words)
     }
+    @Test func garbageForNobody() throws {
+        let calls = try Calls()
+        calls.look(.wake, [calls.open, .stream(.send(calls.made, calls.head("Cluster", "RepoGCLocal")))])
+        calls.expect(.calls, "has garbage collected in 1 places at a time, for 0 who wait for it: p1")
+    }
+    /// Whoever has asked for it twice has two at a time.
+    @Test func garbageInSeveralPlacesAtATime() throws {
+        let calls = try Calls()
+        let client = ClientID(1 << 40), gc = calls.request("/api/v0/repo/gc?stream-errors=true", calls.now, nil)
+        let log = calls.log {
+            $0.made[calls.made] = CallLog.Made(to: 1, since: calls.now, method: calls.method("Cluster", "RepoGCLocal"))
+            $0.served[calls.served] = CallLog.Served(from: 2, method: calls.method("Cluster", "RepoGCLocal"))
+            $0.requests[ExchangeID(1 << 40)] = gc
+            $0.collectors.insert(client)
+        }
+        calls.run.judgeCollections(0, log)
+        calls.expect(nil)
+        var one = log
+        one.collectors.remove(client)
+        calls.run.judgeCollections(0, one)
+        calls.expect(.calls, "has garbage collected in 2 places at a time, for 1 who wait for it")
+    }
+    @Test func whoAddsIsNoMember() throws {
+        let calls = try Calls()
+        calls.world.crash(2)
+        calls.world.run(for: .minutes(3))
+        let members = calls.process.machine.members
+        let (known, gone) = (try #require(calls.world.peers.last { members.contains($0.id) }), try #require(calls.world.peers.first { !members.contains($0.id) }))
+        let added: Bytes = [0x80, 0xc0], refused: Bytes = [0x81, 0xa5] + Bytes("Error".utf8) + [0xa1, 0x78, 0xc0]
+        calls.run.judgeJoined(0, known.index, added)
+        calls.run.judgeJoined(0, gone.index, refused)
+        calls.expect(nil)
+        calls.run.judgeJoined(0, gone.index, added)
+        calls.expect(.live, "has added p0, which does not count it as a member")
+    }
     @Test func wordsInACallThatHasEnded() throws {
         let calls = try Calls()
         calls.run.lifeLogs[0]?.calls.made[calls.made] = CallLog.Made(to: 1, since: calls.now, method: calls.method("Cluster", "ID"))

@@ -71,4 +71,34 @@ private final class Server: @unchecked Sendable {
             "\($0)" == "http: server gave HTTP response to HTTPS client"
         }
     }
+
+    /// What an upload has opened is kept for what comes next, and not for ever.
+    @Test func connectionsThatNobodyNeedsAreClosed() throws {
+        let loop = EventLoop()
+        let client = IPFSClient(loop: loop, endpoint: Endpoint(host: "127.0.0.1", port: Server().port), usesTLS: false, idleFor: .milliseconds(300))
+        var (left, number, statuses) = (0, UInt64(0), [Int]())
+        client.onEvent = { event in
+            if case .head(_, let status) = event { statuses.append(status) }
+            if case .failed(_, let reason) = event { Issue.record("\(reason)") }
+            if case .end = event { left -= 1; if left == 0 { loop.stop() } }
+        }
+        func ask(_ count: Int, isUpload: Bool) {
+            left = count
+            for _ in 0..<count {
+                number += 1
+                client.carryOut(.start(ExchangeID(number), ExchangeRequest(target: "/", body: isUpload ? nil : [])))
+                if isUpload { client.carryOut(.endOfBody(ExchangeID(number))) }
+            }
+            loop.after(.seconds(10)) { loop.stop() }
+            loop.run()
+        }
+        ask(5, isUpload: true)
+        #expect(client.idleCount == 5)
+        ask(1, isUpload: false)
+        #expect(client.idleCount == 5)
+        loop.after(.milliseconds(400)) { loop.stop() }
+        loop.run()
+        ask(1, isUpload: false)
+        #expect(client.idleCount == 1 && statuses == Array(repeating: 204, count: 7))
+    }
 }
