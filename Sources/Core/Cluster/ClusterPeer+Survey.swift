@@ -120,7 +120,7 @@ extension ClusterPeer {
             // Nobody wants any more what a damaged log has lost, and no other peer had (seed 183774104).
             if address == nil, replica.isOpen { withTracker { $0.forget(info.cid, effects: &$2) } }
         }
-        for info in tracker.operations(matching: .unpinError) where replica.isOpen {
+        for info in tracker.refused + tracker.operations(matching: .unpinError) where replica.isOpen {
             guard let now = recovered(info).map(signature.under) else { continue }
             surveys[reader]?.hear(now, at: nil)
         }

@@ -286,6 +286,14 @@ package struct Tracker: Sendable {
         }
     }
 
+    /// What found no room in the queue, as much of it as there is room for now. What was tried least comes first: else what fails over and
+    /// over takes the room of all others for good (seed 700075).
+    package var refused: [PinInfo] {
+        let waiting = operations.values.filter { $0.kind == .pin && $0.error == Tracker.queueFullText }
+        let room = max(0, settings.queueMax - max(priorityQueue.count, pinQueue.count))
+        return waiting.sorted { ($0.attempts, $0.pin.cid) < ($1.attempts, $1.pin.cid) }.prefix(room).map(info)
+    }
+
     /// A pin that has failed and is in no pinset. IPFS is not asked for anything.
     package mutating func forget(_ cid: CID, effects: inout [Effect]) { drop(cid, &effects) }
 
