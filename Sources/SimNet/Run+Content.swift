@@ -98,13 +98,14 @@ extension Run {
     }
 
     /// BOUND: whoever uploads waits for its blocks to be taken. Each has headers, and what was sent before the client waited comes as well.
-    /// What others send it, they send through the network, which may bring as much once more; and who was asleep finds all that came meanwhile.
+    /// What others send it, they send through the network, which may bring as much once more, and all of an upload at once that was held (seed
+    /// 800000167); and who was asleep finds all that came meanwhile.
     func checkUploading(_ index: Int, _ bytes: Int) {
         let wokeUp = world.peers[index].sleeps.last.map { world.now - $0.to < Span.minutes(2).nanoseconds } ?? false
         guard !wokeUp else { return }
-        let isForOthers = oracles.lastAdd.contains { $0.key != index && world.now - $0.value < Span.minutes(2).nanoseconds }
+        let others = oracles.lastAdd.count { $0.key != index && world.now - $0.value < Span.minutes(2).nanoseconds }
         let piece = largestAdd / Run.pieces
-        let most = ((world.peers[index].settings.uploadWindowBytes + 3 * piece) * 3 / 2 + 30_000) * (isForOthers ? 2 : 1)
+        let most = ((world.peers[index].settings.uploadWindowBytes + 3 * piece) * 3 / 2 + 30_000) * (others > 0 ? 2 : 1) + others * largestAdd
         oracles.judged += 1
         if bytes > most { world.fail(.bound, "\(bytes) bytes of an upload wait for the daemon of \(world.name(index)), of \(most) at most") }
     }

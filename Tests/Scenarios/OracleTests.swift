@@ -541,7 +541,7 @@ final class Rest {
         #expect(rest.world.failure == nil)
         rest.run.checkUploading(1, 100_000)
         #expect(rest.world.failure == nil)  // another sends it
-        rest.run.checkUploading(isForAnother ? 1 : 0, isForAnother ? 200_000 : 100_000)
+        rest.run.checkUploading(isForAnother ? 1 : 0, isForAnother ? 230_000 : 100_000)
         rest.expect(.bound)
     }
     @Test func aStepThatSendsWhatHasCome() throws {
