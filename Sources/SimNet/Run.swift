@@ -317,7 +317,7 @@ package final class Run {
         let notice = world.settings.network.silentConnectionLifetime + .minutes(2)  // and the longest wait before dialling again
         let spread = replica.rebroadcastInterval * 3
         let fetch = replica.fetchTimeout * 2 + .minutes(11)  // and one round of repair
-        let repin = PeerSettings(me: world.peers[0].id).unheardPatience + .minutes(2) * Int64(1 + options.bystanders)
+        let repin = PeerSettings(me: world.peers[0].id).unheardPatience + .minutes(2) * Int64(1 + options.bystanders) + (options.bystanders > 0 ? .minutes(5) : .zero)
         // One after another, twice each; with what lies in shards these count each (seed 62256358 --disk-faults).
         let patience = options.isEmbedded ? EmbeddedSettings().pinTimeout : options.pinTimeout
         let turns = 2 + (options.contents + 2 * oracles.shardsOf.count) / max(1, options.concurrentPins)

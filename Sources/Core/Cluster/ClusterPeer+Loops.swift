@@ -320,7 +320,8 @@ extension ClusterPeer {
         loops.sweepsUnheard = loops.unheardAt.map { $0 <= turn.now.monotonic } ?? false
         guard loops.sweepsUnheard else { return }
         loops.countsUnheardSince = loops.countsUnheardSince ?? turn.now.monotonic
-        loops.unheardAt = turn.now.monotonic + settings.stateSyncInterval
+        // However seldom the state is looked through for other reasons: the next in order waits for it to act (seed 2223045).
+        loops.unheardAt = turn.now.monotonic + min(settings.stateSyncInterval, .minutes(5))
     }
 
     /// CLU-33: what a peer's leaving would leave below its minimum is allocated anew without it, by whoever is asked to remove it.
