@@ -214,9 +214,8 @@ extension Operation {
         // While the same is added once more, by way of another peer: that add misses what is removed of it.
         if habits.addsInShards, let first = Words(words).number("same"), choices.chance(1, in: 2) {
             // Of a slow one some parts are pinned by then, and others are not.
-            let gap = Int64(Words(words).number("slow") ?? 0) * Int64(Run.pieces)
             let removal = Operation(
-                number: number, at: at + choices.span(.milliseconds(5), .milliseconds(max(3000, gap))), peers: [choices.below(options.peers)], kind: .unpin, contents: [added(first, options)])
+                number: number, at: at + choices.span(.milliseconds(5), max(.seconds(3), uploadTime)), peers: [choices.below(options.peers)], kind: .unpin, contents: [added(first, options)])
             return removal.at < options.workloadLength ? removal : nil
         }
         if choices.chance(habits.addsInShards ? 3 : 2, in: 4) { return again(number, options, habits, &choices) }
@@ -229,8 +228,7 @@ extension Operation {
     private func again(_ number: Int, _ options: RunOptions, _ habits: Habits, _ choices: inout Choices) -> Operation? {
         // Often while the first is under way. Or it begins when that is over, and takes its time: it is there, and can be removed meanwhile.
         let isOver = habits.addsInShards && choices.chance(1, in: 2)
-        let lasts = Span.milliseconds(Int64(Words(words).number("slow") ?? 0) * Int64(Run.pieces))
-        let pause = isOver ? lasts + choices.span(.seconds(3), .seconds(15)) : choices.chance(1, in: 2) ? choices.span(.milliseconds(1), .seconds(4)) : choices.span(.seconds(1), .seconds(60))
+        let pause = isOver ? uploadTime + choices.span(.seconds(3), .seconds(15)) : choices.chance(1, in: 2) ? choices.span(.milliseconds(1), .seconds(4)) : choices.span(.seconds(1), .seconds(60))
         var again = Operation(number: number, at: at + pause, peers: peers, kind: .add)
         again.words = words.filter { $0 != "break-off" && !$0.hasPrefix("same=") } + ["same=\(self.number)"]
         if choices.chance(habits.addsInShards ? 2 : 1, in: 4) { again.peers = [choices.below(options.peers)] }
@@ -266,6 +264,13 @@ extension Operation {
         write.contents = [isUpdate ? 1900 : added(number, options)]
         write.words = (isUpdate ? ["name=n\(write.number)", "update=c\(added(number, options))"] : []) + ["part=\(choices.below(6))"]
         return write.at < options.workloadLength ? write : nil
+    }
+
+    /// How long an upload takes to come.
+    var uploadTime: Span { .milliseconds(Int64(Words(words).number("slow") ?? 0) * Int64(Run.pieces)) }
+
+    private mutating func hangUp(_ choices: inout Choices) {
+        if choices.chance(1, in: 3) { words.append("hang-up=\(choices.below([40, 400, 4000][choices.below(3)]))") }
     }
 
     private func added(_ number: Int, _ options: RunOptions) -> Int { options.isEmbedded ? number : Operation.firstAdded + number }
@@ -327,12 +332,12 @@ extension Operation {
         case .statusAll:
             words = local
             if choices.chance(1, in: 3) { words.append("filter=\(["pinned", "error", "queued", "remote", "sharded"][choices.below(5)])") }
-            if choices.chance(1, in: 3) { words.append("hang-up=\(choices.below([40, 400, 4000][choices.below(3)]))") }
+            hangUp(&choices)
         case .list: if choices.chance(1, in: 6) { words.append("hang-up=\(choices.below(400))") }
         case .recoverAll: words = local
         case .gc:
             words = local
-            if choices.chance(1, in: 3) { words.append("hang-up=\(choices.below([40, 400, 4000][choices.below(3)]))") }
+            hangUp(&choices)
         case .metrics: words = ["metric=\(["ping", "freespace", "pinqueue", "nonsense"][choices.below(4)])"]
         case .peerAdd, .peerRemove: words = ["whom=p\(choices.below(options.peers))"]
         default: break

@@ -203,8 +203,7 @@ extension RunPlan {
         for add in operations where add.kind == .add && add.words.contains("shard") && !options.isEmbedded {
             var choices = tape.stream(.workload, 1 << 45 | UInt64(add.number))
             guard choices.chance(2, in: 3) else { continue }
-            let pace = Span.milliseconds(Int64(Words(add.words).number("slow") ?? 0) * Int64(Run.pieces))
-            var recovery = Operation(number: 70_000 + add.number, at: add.at + pace + choices.span(.seconds(1), .seconds(25)), peers: [add.peers[0]], kind: .recover)
+            var recovery = Operation(number: 200_000 + add.number, at: add.at + add.uploadTime + choices.span(.seconds(1), .seconds(25)), peers: [add.peers[0]], kind: .recover)
             if choices.chance(1, in: 4) { recovery.peers = [choices.below(options.peers)] }
             (recovery.contents, recovery.words) = ([Operation.firstAdded + add.number], ["local"])
             if recovery.at < options.workloadLength { operations.append(recovery) }

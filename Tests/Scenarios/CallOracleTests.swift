@@ -134,6 +134,28 @@ private final class Calls {
         calls.run.judgeCollections(0, one)
         calls.expect(.calls, "has garbage collected in 2 places at a time, for 1 who wait for it")
     }
+    @Test func blocksThatAreReadOn() throws {
+        let calls = try Calls(options: " upload-window=1000")
+        func look(untaken: Int, isHeld: Bool) {
+            calls.run.judgeHeld(0, calls.process, calls.log { $0.served[calls.served] = CallLog.Served(from: 1, untaken: untaken, isHeld: isHeld) })
+        }
+        look(untaken: 17_000, isHeld: false)
+        look(untaken: 17_001, isHeld: true)
+        calls.expect(nil)
+        look(untaken: 17_001, isHeld: false)
+        calls.expect(.bound, "goes on reading blocks of p1, of which its daemon has not taken 17001 bytes")
+    }
+    /// A part that was gone when the list was written, and not one that has gone since or has been pinned once more.
+    @Test(arguments: ["first", "then", "neither"]) func aPartThatIsNotPinnedOnceMore(_ isThere: String) throws {
+        let calls = try Calls()
+        let (part, list, root) = (CID(v1: Codec.raw, .sha2_256(of: [1])), CID(v1: Codec.raw, .sha2_256(of: [2])), CID(v1: Codec.raw, .sha2_256(of: [3])))
+        var then = SortedMap<CID, Set<CID>>()
+        then[list] = isThere == "first" ? [part] : []
+        then[root] = isThere == "then" ? [part] : []
+        calls.run.blocks.shardsThen[0] = then
+        calls.run.judgeMissed([part, list], of: root, at: 0)
+        if isThere == "neither" { calls.expect(.add, "a part of it that was gone when it wrote the list of them") } else { calls.expect(nil) }
+    }
     @Test func whoAddsIsNoMember() throws {
         let calls = try Calls()
         calls.world.crash(2)
