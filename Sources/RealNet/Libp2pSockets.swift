@@ -21,8 +21,8 @@ package final class Libp2pSockets: @unchecked Sendable {
 
     /// The addresses that it listens on, with the ports that the system chose. Blocks while a name is looked up.
     package func listen(on address: Multiaddr) throws(ListenFailure) -> [Multiaddr] {
-        guard let endpoint = Endpoint(address) else {
-            throw ListenFailure(reason: "cannot listen on \(address): only TCP over IP is supported")
+        guard let carrier = address.carrier, let endpoint = Endpoint(address) else {
+            throw ListenFailure(reason: "cannot listen on \(address): only TCP over IP is supported, and WebSocket on top of it")
         }
         guard case .success(let found) = endpoint.resolved(), let first = found.first else {
             throw ListenFailure(reason: "cannot listen on \(address): the host is unknown")
@@ -34,9 +34,9 @@ package final class Libp2pSockets: @unchecked Sendable {
             inbound += 1
             let id = SocketID.inbound(inbound)
             adopt(socket, id)
-            onEvent?(.accepted(id, remote: socket.remote.multiaddr))
+            onEvent?(.accepted(id, remote: socket.remote.multiaddr.carrying(carrier)))
         }
-        return Interfaces.addresses(of: listener.address)
+        return Interfaces.addresses(of: listener.address).map { $0.carrying(carrier) }
     }
 
     package func close() {
@@ -59,14 +59,14 @@ package final class Libp2pSockets: @unchecked Sendable {
             resolving.insert(id)
             return resolver.resolve(dnsaddr: address) { [weak self] in self?.onResolved(id, $0) }
         }
-        guard let endpoint = Endpoint(address) else {
-            return report(.connectFailed(id, reason: "\(address): only TCP over IP or a DNS name can be dialled"))
+        guard let carrier = address.carrier, let endpoint = Endpoint(address) else {
+            return report(.connectFailed(id, reason: "\(address): only TCP over IP or a DNS name can be dialled, and WebSocket on top of it"))
         }
         resolving.insert(id)
-        resolver.resolve(endpoint) { [weak self] in self?.onResolved(id, $0) }
+        resolver.resolve(endpoint) { [weak self] in self?.onResolved(id, $0.map { $0.map { ($0, carrier) } }) }
     }
 
-    private func onResolved(_ id: SocketID, _ result: Result<[SocketAddress], ResolutionFailure>) {
+    private func onResolved(_ id: SocketID, _ result: Result<[(SocketAddress, Multiaddr.Carrier)], ResolutionFailure>) {
         guard resolving.remove(id) != nil else { return }
         switch result {
         case .failure(let failure): report(.connectFailed(id, reason: failure.reason))
@@ -76,8 +76,8 @@ package final class Libp2pSockets: @unchecked Sendable {
 
     private func report(_ event: SocketEvent) { loop.later { [weak self] in self?.onEvent?(event) } }
 
-    private func dial(_ id: SocketID, _ addresses: ArraySlice<SocketAddress>, last: String) {
-        guard let address = addresses.first else { return report(.connectFailed(id, reason: last)) }
+    private func dial(_ id: SocketID, _ addresses: ArraySlice<(SocketAddress, Multiaddr.Carrier)>, last: String) {
+        guard let (address, carrier) = addresses.first else { return report(.connectFailed(id, reason: last)) }
         let socket = Socket(loop: loop, connectTo: address)
         sockets[id] = socket
         socket.start { [weak self] event in
@@ -86,7 +86,7 @@ package final class Libp2pSockets: @unchecked Sendable {
             case .connected:
                 socket.keepAlive()
                 socket.onEvents { [weak self] in self?.onSocket($0, id) }
-                onEvent?(.connected(id, remote: address.multiaddr))
+                onEvent?(.connected(id, remote: address.multiaddr.carrying(carrier)))
             case .closed(let reason):
                 guard sockets.removeValue(forKey: id) != nil else { return }
                 dial(id, addresses.dropFirst(), last: "dial tcp \(address): \(reason)")

@@ -156,12 +156,6 @@ package struct Endpoint: Sendable, Hashable, CustomStringConvertible {
         family = words[0] == "dns4" ? AF_INET : words[0] == "dns6" ? AF_INET6 : AF_UNSPEC
     }
 
-    /// TCP and nothing on top of it but the peer.
-    fileprivate init?(dialled address: Multiaddr) {
-        guard address.withoutPeer.components.count == 2 else { return nil }
-        self.init(address)
-    }
-
     /// Any of these, or the socket of a unix part (REST-001, IPFS-02).
     package init?(local address: Multiaddr) {
         if address.isUnix, let path = address.components.first?.text { self.init(path: path) } else { self.init(address) }
@@ -229,9 +223,9 @@ package final class Resolver: @unchecked Sendable {
         }
     }
 
-    /// All that a dnsaddr stands for and that can be dialled over TCP.
+    /// All that a dnsaddr stands for and that can be dialled over TCP, and what the stream is carried by there.
     package func resolve(
-        dnsaddr address: Multiaddr, then: @escaping @Sendable (Result<[SocketAddress], ResolutionFailure>) -> Void
+        dnsaddr address: Multiaddr, then: @escaping @Sendable (Result<[(SocketAddress, Multiaddr.Carrier)], ResolutionFailure>) -> Void
     ) {
         worker.run { [loop, names] in
             let result = names.resolved(address).flatMap { Resolver.sockets($0, of: address) }
@@ -239,12 +233,13 @@ package final class Resolver: @unchecked Sendable {
         }
     }
 
-    private static func sockets(_ found: [Multiaddr], of address: Multiaddr) -> Result<[SocketAddress], ResolutionFailure> {
-        var sockets: [SocketAddress] = []
+    private static func sockets(_ found: [Multiaddr], of address: Multiaddr) -> Result<[(SocketAddress, Multiaddr.Carrier)], ResolutionFailure> {
+        var sockets: [(SocketAddress, Multiaddr.Carrier)] = []
         var failure: ResolutionFailure?
-        for endpoint in found.compactMap({ Endpoint(dialled: $0) }) {
+        for target in found {
+            guard let carrier = target.carrier, let endpoint = Endpoint(target) else { continue }
             switch endpoint.resolved() {
-            case .success(let some): sockets += some
+            case .success(let some): sockets += some.map { ($0, carrier) }
             case .failure(let reason): failure = failure ?? reason
             }
         }

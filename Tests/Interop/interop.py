@@ -27,6 +27,7 @@ import hostile
 import mesh
 import messagepack
 import secured
+import websocket
 from ids import base58_decode, base58_encode
 from kubo import Kubo
 from peer import Peer, free_ports, read_file, read_identity, wait, write_file
@@ -253,7 +254,7 @@ def restarts(peer, rsa, ed, folder):
     check(read_file(path + ".back") == data, f"{cid} went wrong on its way through us")
 
 
-PARTS = {"talk": talk, "finding": finding.run, "bulk": bulk.run, "tls": secured.run, "mesh": mesh.run, "churn": churn.run}
+PARTS = {"talk": talk, "finding": finding.run, "bulk": bulk.run, "tls": secured.run, "websocket": websocket.run, "mesh": mesh.run, "churn": churn.run}
 
 
 if __name__ == "__main__":

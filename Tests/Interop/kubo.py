@@ -17,21 +17,22 @@ class Kubo:
 
     Its DHT finds everybody whom its friends know, on loopback too. It neither dials nor takes connections from the IPv4 addresses
     that it `avoids`. A peer of ours dials others on loopback from 127.0.0.1, wherever it listens. `security` is what it secures
-    connections with, in Kubo's words: {"TLS": 100, "Noise": False} is TLS alone.
+    connections with, in Kubo's words: {"TLS": 100, "Noise": False} is TLS alone. `top` is what it speaks on top of TCP: "/ws", or nothing.
     """
 
     def __init__(self, folder, name, secret, port, identity=None, log_level="error", host="/ip4/127.0.0.1", avoids=(),
-                 security=None):
+                 security=None, top=""):
         self.name = name
         self.port = port
         self.host = host
+        self.top = top
         self.folder = os.path.join(folder, name)
         os.makedirs(self.folder)
         self.log_path = os.path.join(self.folder, "stderr.log")
         self.log_level = log_level
         self.repo = os.path.join(self.folder, "repo")
         self.launch()
-        self.call("create", self.repo, secret, f"{host}/tcp/{port}", identity, avoids, security)
+        self.call("create", self.repo, secret, f"{host}/tcp/{port}{top}", identity, avoids, security)
         self.id = self.call("run")
 
     def launch(self):
@@ -53,7 +54,7 @@ class Kubo:
 
     @property
     def address(self):
-        return f"{self.host}/tcp/{self.port}/p2p/{self.id}"
+        return f"{self.host}/tcp/{self.port}{self.top}/p2p/{self.id}"
 
     def call(self, command, *arguments, limit=30):
         """Asks the node and waits for its answer; a node that does not answer in time is ended."""
@@ -134,7 +135,8 @@ def node():
         swarm["AddrFilters"] = [f"/ip4/{address}/ipcidr/32" for address in avoids]
         swarm["RelayClient"] = {"Enabled": False}
         swarm["RelayService"] = {"Enabled": False}
-        swarm["Transports"]["Network"] = {"QUIC": False, "WebTransport": False, "Websocket": False, "Relay": False}
+        swarm["Transports"]["Network"] = {
+            "QUIC": False, "WebTransport": False, "Websocket": address.endswith("/ws"), "Relay": False}
         if security:
             swarm["Transports"]["Security"] = security
         with open(os.path.join(repo, "config"), "w") as file:

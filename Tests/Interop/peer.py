@@ -12,13 +12,15 @@ import urllib.request
 
 
 class Peer:
-    def __init__(self, programs, folder, secret, swarm_port, api_port, log_levels="info", host="/ip4/127.0.0.1"):
+    def __init__(self, programs, folder, secret, swarm_port, api_port, log_levels="info", host="/ip4/127.0.0.1", top=""):
+        """`top` is what it speaks on top of TCP: "/ws", or nothing."""
         self.service = os.path.join(programs, "ipfs-cluster-service")
         self.ctl_path = os.path.join(programs, "ipfs-cluster-ctl")
         self.folder = folder
         self.log_path = folder + ".log"
         self.port = swarm_port
         self.host = host
+        self.top = top
         self.api = f"/ip4/127.0.0.1/tcp/{api_port}"
         self.url = f"http://127.0.0.1:{api_port}"
         self.log_levels = log_levels
@@ -27,7 +29,7 @@ class Peer:
             **{name: value for name, value in os.environ.items() if not name.startswith(("CLUSTER_", "IPFS_CLUSTER"))},
             "CLUSTER_SECRET": secret,
             "CLUSTER_PEERNAME": "interop",
-            "CLUSTER_LISTENMULTIADDRESS": f"{host}/tcp/{swarm_port}",
+            "CLUSTER_LISTENMULTIADDRESS": f"{host}/tcp/{swarm_port}{top}",
             "CLUSTER_RESTAPI_HTTPLISTENMULTIADDRESS": self.api,
             "CLUSTER_PUBSUB_HEARTBEATINTERVAL": "1s",
             "CLUSTER_MONITORPINGINTERVAL": "2s",
@@ -40,7 +42,7 @@ class Peer:
 
     @property
     def address(self):
-        return f"{self.host}/tcp/{self.port}/p2p/{self.id}"
+        return f"{self.host}/tcp/{self.port}{self.top}/p2p/{self.id}"
 
     def start(self, *known):
         """`known` are addresses for its peerstore."""

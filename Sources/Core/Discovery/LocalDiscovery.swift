@@ -35,7 +35,7 @@ package struct LocalDiscovery: Sendable {
     private var answeredAt: Instant?
     private var found = SortedMap<PeerID, (addresses: [Multiaddr], at: Instant)>()
 
-    /// `addresses` are those that this peer listens on; those without an IP address are not told (MDNS-05). Its name says
+    /// `addresses` are those that this peer listens on; those without an IP address, and WebSocket, are not told (MDNS-05). Its name says
     /// nothing of who it is (MDNS-03).
     package init(me: PeerID, addresses: [Multiaddr], now: Now, choices: inout Choices) {
         let alphabet = Array("abcdefghijklmnopqrstuvwxyz0123456789".utf8)
@@ -43,7 +43,7 @@ package struct LocalDiscovery: Sendable {
         instance = DNSName(labels: [name]).below(Self.service)
         host = DNSName(labels: [name]).below(DNSName("local"))
         self.me = me
-        self.addresses = Array(addresses.filter { $0.ip != nil && $0.with(peer: me).description.utf8.count <= 240 }.prefix(Self.addressesMax))
+        self.addresses = Array(addresses.filter { $0.ip != nil && $0.carrier != .webSocket && $0.with(peer: me).description.utf8.count <= 240 }.prefix(Self.addressesMax))
         askAt = now.monotonic
     }
 

@@ -112,6 +112,23 @@ package struct Multiaddr: Hashable, Comparable, Sendable, CustomStringConvertibl
     package func value(_ name: String) -> Bytes? { components.first { $0.scheme.name == name }?.value }
     package var ip: Bytes? { value("ip4") ?? value("ip6") }
     package var port: UInt16? { (value("tcp") ?? value("udp")).map { UInt16($0[0]) << 8 | UInt16($0[1]) } }
+    /// What carries a stream of bytes to where it leads: TCP to an IP address or a name, plain or with WebSocket on top. Nil for all else.
+    package enum Carrier: Equatable, Sendable { case tcp, webSocket }
+    package var carrier: Carrier? {
+        let names = withoutPeer.components.map(\.scheme.name)
+        guard names.count >= 2, ["ip4", "ip6", "dns", "dns4", "dns6"].contains(names[0]), names[1] == "tcp" else { return nil }
+        return names.count == 2 ? .tcp : names[2...] == ["ws"] ? .webSocket : nil
+    }
+    /// An address of TCP with that on top of it.
+    package func carrying(_ carrier: Carrier) -> Multiaddr {
+        guard carrier == .webSocket, let scheme = MultiaddrProtocol.byName["ws"] else { return self }
+        return Multiaddr(components + [Component(scheme: scheme, value: [])])
+    }
+    /// Host and port as a URL names them; nil for an address without both.
+    package var authority: String? {
+        guard let port, let first = components.first, let host = first.text else { return nil }
+        return first.scheme.name == "ip6" ? "[\(host)]:\(port)" : "\(host):\(port)"
+    }
     package var isDNS: Bool { components.contains { ["dns", "dns4", "dns6", "dnsaddr"].contains($0.scheme.name) } }
     /// Whether it is that address, or begins with an IP address of the network that /ip4/…/ipcidr/… names.
     package func isCovered(by mask: Multiaddr) -> Bool {

@@ -1,7 +1,8 @@
-// One TCP connection to an authenticated peer: private network, Noise or TLS, yamux, and a negotiation for every
-// stream (LAY-01).
+// One connection to an authenticated peer: WebSocket if it is carried by that, private network, Noise or TLS, yamux, and a
+// negotiation for every stream (LAY-01).
 // Bytes and time go in, bytes and stream events come out.
 
+import HTTP
 import Kernel
 import Multiformats
 
@@ -42,6 +43,10 @@ package struct Connection: Sendable {
     let settings: ConnectionSettings
     var protocols: [String]
     var state: State
+    /// Nil on plain TCP.
+    private var webSocket: WebSocket?
+    /// What waits until the two sides have agreed on it.
+    private var held: Bytes = []
     private var network: PrivateNetwork?
     private let isPrivate: Bool
     private let key: IdentityKey
@@ -73,14 +78,15 @@ package struct Connection: Sendable {
     private var pings: UInt32 = 0
     private var writeProgressAt: Instant
 
-    /// `networkKey` is the cluster secret (PNET-01, PNET-02). `protocols` are what inbound streams may ask for. `securities` are
+    /// `webSocket` is what carries it, where that is not plain TCP. `networkKey` is the cluster secret (PNET-01, PNET-02). `protocols` are what inbound streams may ask for. `securities` are
     /// proposed in their order, and whichever the other side proposes is taken (SEC-03).
     package init(
-        role: Role, key: IdentityKey, networkKey: Bytes?, entropy: Bytes, protocols: [String],
+        role: Role, webSocket: WebSocket? = nil, key: IdentityKey, networkKey: Bytes?, entropy: Bytes, protocols: [String],
         securities: [Security] = [.noise], settings: ConnectionSettings = ConnectionSettings(), now: Now
     ) {
         invariant(entropy.count >= Connection.entropyBytes, "a connection needs \(Connection.entropyBytes) random bytes")
         self.role = role
+        self.webSocket = webSocket
         self.settings = settings
         self.protocols = protocols
         let nonce = Bytes(entropy[..<XSalsa20.nonceBytes])
@@ -115,6 +121,7 @@ package struct Connection: Sendable {
 
     /// Once, when the socket stands.
     package mutating func start(now: Now, effects: inout [Effect]) {
+        if var opening = webSocket?.opening { write(&opening, now, &effects) }
         if case .selectingSecurity(let selection) = state { put(selection.opening, now, &effects) }
     }
 
@@ -122,9 +129,11 @@ package struct Connection: Sendable {
         guard !isClosed, !bytes.isEmpty else { return }
         lastHeard = now.monotonic
         pingSentAt = nil
-        let clear = network?.opened(bytes) ?? bytes
         receivedBytes += bytes.count
-        attempt(now, &effects) { this, effects throws(TransportError) in try this.onClear(clear, now, &effects) }
+        attempt(now, &effects) { this, effects throws(TransportError) in
+            if this.webSocket == nil { return try this.onStream(bytes, now, &effects) }
+            try this.onMessages(bytes, now, &effects)
+        }
     }
 
     /// The socket ended.
@@ -207,6 +216,13 @@ package struct Connection: Sendable {
     private mutating func put(_ bytes: inout Bytes, _ now: Now, _ effects: inout [Effect]) {
         if bytes.isEmpty { return }
         network?.seal(&bytes)
+        if webSocket?.hasAgreed == false { return held += bytes }
+        webSocket?.wrap(&bytes)
+        write(&bytes, now, &effects)
+    }
+
+    private mutating func write(_ bytes: inout Bytes, _ now: Now, _ effects: inout [Effect]) {
+        if bytes.isEmpty { return }
         if unwrittenBytes == 0 { writeProgressAt = now.monotonic }
         producedBytes += bytes.count
         effects.append(.write(bytes))
@@ -256,6 +272,27 @@ package struct Connection: Sendable {
             }
             if !isClosed { end(hinted(error.reason), &effects) }
         }
+    }
+
+    private mutating func onMessages(_ bytes: Bytes, _ now: Now, _ effects: inout [Effect]) throws(TransportError) {
+        var reply: Bytes = []
+        var stream: Bytes = []
+        var failure: WebSocketError?
+        do { try webSocket?.receive(bytes, reply: &reply, payload: &stream) } catch { failure = error }
+        write(&reply, now, &effects)
+        if webSocket?.isOpen == true, !held.isEmpty {
+            var waiting: Bytes = []
+            swap(&waiting, &held)
+            webSocket?.wrap(&waiting)
+            write(&waiting, now, &effects)
+        }
+        try onStream(stream, now, &effects)
+        if let failure { throw TransportError(failure.description) }
+        limitQueue(&effects)
+    }
+
+    private mutating func onStream(_ bytes: Bytes, _ now: Now, _ effects: inout [Effect]) throws(TransportError) {
+        if !bytes.isEmpty { try onClear(network?.opened(bytes) ?? bytes, now, &effects) }
     }
 
     private mutating func onClear(_ bytes: Bytes, _ now: Now, _ effects: inout [Effect]) throws(TransportError) {
@@ -346,7 +383,7 @@ package struct Connection: Sendable {
 
     /// Before the other side has said anything that makes sense, the secrets are the first suspects (PNET-08).
     private func hinted(_ reason: String) -> String {
-        guard case .selectingSecurity = state else { return reason }
+        guard case .selectingSecurity = state, webSocket?.hasAgreed != false else { return reason }
         if role == .listener && receivedBytes == 0 { return reason }  // a look at the port, from a monitor perhaps
         if isPrivate { return "\(reason): do both peers have the same cluster secret?" }
         return receivedBytes > 0 ? "\(reason): does the other peer have a cluster secret? This one has none" : reason
@@ -362,6 +399,7 @@ package struct Connection: Sendable {
             }
         }
         negotiations.removeAll()
+        if let last = webSocket?.close(), !last.isEmpty { effects.append(.write(last)) }
         effects.append(.close(reason: reason))
     }
 }

@@ -53,7 +53,9 @@ extension Host {
         _ effects: inout [Effect]
     ) {
         if peers[peer] != nil { return }
-        let usable = addresses.map(\.withoutPeer).filter(isDiallable)
+        let diallable = addresses.map(\.withoutPeer).filter(isDiallable)
+        // The WebSocket of a port that is known to speak plain TCP too adds nothing.
+        let usable = diallable.filter { $0.carrier != .webSocket || !diallable.contains(Multiaddr($0.components.prefix(2))) }
         let resting = usable.filter { isResting(peer, $0, now) }
         let ranked = DialOrder.ranked(usable.filter { !resting.contains($0) }, near: settings.nearStagger, far: settings.farStagger)
         if var dial = dials[peer] {
@@ -80,13 +82,9 @@ extension Host {
         return "no good addresses: none can be dialled over TCP: " + addresses.map(\.description).joined(separator: ", ")
     }
 
-    /// TCP to an IP address or a name, and nothing on top of it; DIAL-03.
+    /// TCP to an IP address or a name, and nothing on top of it but WebSocket; DIAL-03.
     private func isDiallable(_ address: Multiaddr) -> Bool {
-        let names = address.components.map(\.scheme.name)
-        if names == ["dnsaddr"] { return true }
-        guard names.count == 2, names[1] == "tcp", ["ip4", "ip6", "dns", "dns4", "dns6"].contains(names[0]) else {
-            return false
-        }
+        guard address.carrier != nil else { return address.components.map(\.scheme.name) == ["dnsaddr"] }
         if listening.contains(address) || address.ip?.allSatisfy({ $0 == 0 }) == true { return false }
         return address.port != 0 && !address.isLinkLocal6
     }

@@ -1,5 +1,6 @@
 // The sockets of a host, from their first byte to their last. LAY-04, RM-02..06, SIM-01.
 
+import HTTP
 import Kernel
 import Multiformats
 import Seams
@@ -134,8 +135,13 @@ extension Host {
         if case .dialler = role, let address = links[socket]?.address, AddressReach(address) < .global {
             limits.handshakeTimeout = min(limits.handshakeTimeout, settings.nearHandshakeTimeout)
         }
+        var webSocket: WebSocket?
+        if let link = links[socket], link.observed.carrier == .webSocket {
+            let host = link.address.authority ?? link.observed.authority ?? ""
+            webSocket = WebSocket(role == .listener ? .server : .client(host: host), entropy: entropy(WebSocket.entropyBytes))
+        }
         links[socket]?.connection = Connection(
-            role: role, key: key, networkKey: networkKey, entropy: entropy(Connection.entropyBytes), protocols: protocols,
+            role: role, webSocket: webSocket, key: key, networkKey: networkKey, entropy: entropy(Connection.entropyBytes), protocols: protocols,
             securities: securities, settings: limits, now: now)
         run(socket, now, &effects) { $0.start(now: now, effects: &$1) }
     }

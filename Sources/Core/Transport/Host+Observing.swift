@@ -39,8 +39,7 @@ extension Host {
 
     /// An IP address and a TCP port that somebody elsewhere can use.
     private func isPlausible(_ address: Multiaddr) -> Bool {
-        let names = address.components.map(\.scheme.name)
-        guard names.count == 2, names[0] == "ip4" || names[0] == "ip6", names[1] == "tcp", address.port != 0 else { return false }
+        guard address.carrier != nil, address.ip != nil, address.port != 0 else { return false }
         return address.isGlobalUnicast && !settings.hidden.contains { address.isCovered(by: $0) }
     }
 }

@@ -30,7 +30,7 @@ package struct SocketID: Hashable, Comparable, Sendable, CustomStringConvertible
 }
 
 package enum SocketEffect: Equatable, Sendable {
-    /// Answered by `connected` or `connectFailed`. The address has an IP or DNS name and a TCP port, or is a dnsaddr, and ends
+    /// Answered by `connected` or `connectFailed`. The address has an IP or DNS name and a TCP port, and /ws perhaps, or is a dnsaddr, and ends
     /// in the /p2p of the peer that is wanted: a dnsaddr record for another peer is not to be dialled (DNS-03, DNS-05).
     case connect(SocketID, Multiaddr)
     /// Answered by `written` as the system takes the bytes, in one or several steps.
@@ -41,7 +41,7 @@ package enum SocketEffect: Equatable, Sendable {
 }
 
 package enum SocketEvent: Equatable, Sendable {
-    /// `remote` is the other end's address and port: /ip4/…/tcp/… or /ip6/…/tcp/….
+    /// `remote` is the other end's address and port: /ip4/…/tcp/… or /ip6/…/tcp/…, with /ws where that carries the stream.
     case accepted(SocketID, remote: Multiaddr)
     case connected(SocketID, remote: Multiaddr)
     case connectFailed(SocketID, reason: String)

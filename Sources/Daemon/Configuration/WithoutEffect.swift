@@ -15,15 +15,15 @@ extension ServiceConfiguration {
             let (value, initial) = (self[component].value(key), ComponentValues(component).value(key))
             return value == initial ? nil : "\(component.rawValue).\(key) is set and has no effect: \(reason)"
         } + listenAddresses.passedOver.filter { !$0.description.contains("/quic") }.map {
-            "cluster.listen_multiaddress: \($0) is passed over, as only TCP is supported"
+            "cluster.listen_multiaddress: \($0) is passed over, as only TCP is supported, and WebSocket on top of it"
         }
     }
 
-    /// Where peers are listened for. QUIC does not work in private networks, and is passed over (CFG-053); so is what goes on top of TCP, such
-    /// as WebSocket, which would be announced as what it is not.
+    /// Where peers are listened for. QUIC does not work in private networks, and is passed over (CFG-053); so is what goes on top of TCP, but
+    /// for WebSocket: it would be announced as what it is not.
     package var listenAddresses: (used: [Multiaddr], passedOver: [Multiaddr]) {
         let all = self[.cluster].addresses("listen_multiaddress")
-        let used = all.filter { $0.withoutPeer.components.count == 2 && $0.description.contains("/tcp/") }
+        let used = all.filter { $0.carrier != nil }
         return (used, all.filter { !used.contains($0) })
     }
 

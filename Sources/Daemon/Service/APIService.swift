@@ -71,8 +71,8 @@ package final class APIService: @unchecked Sendable {
             loop: loop, server: server, key: try IdentityKey(base64: values.text("private_key")))
         libp2p.onLog = log
         for address in wanted {
-            guard Endpoint(address) != nil, address.components.count == 2 else {
-                let line = "restapi.libp2p_listen_multiaddress: \(address) is passed over, as only TCP is supported"
+            guard address.carrier != nil else {
+                let line = "restapi.libp2p_listen_multiaddress: \(address) is passed over, as only TCP is supported, and WebSocket on top of it"
                 log(LogLine(.warning, "restapi", line))
                 continue
             }

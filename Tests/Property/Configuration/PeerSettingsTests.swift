@@ -106,9 +106,10 @@ private func settings(
 
     /// What is listened on is what is announced.
     @Test func onlyTCPIsListenedOn() throws {
-        let made = try configuration(["CLUSTER_LISTENMULTIADDRESS": "/ip4/0.0.0.0/tcp/9096,/ip4/0.0.0.0/udp/9096/quic,/ip4/0.0.0.0/tcp/9097/ws,/dns4/a/tcp/1"])
-        #expect(made.listenAddresses.used.map(\.description) == ["/ip4/0.0.0.0/tcp/9096", "/dns4/a/tcp/1"])
-        #expect(made.settingsWithoutEffect == ["cluster.listen_multiaddress: /ip4/0.0.0.0/tcp/9097/ws is passed over, as only TCP is supported"])
+        let made = try configuration(["CLUSTER_LISTENMULTIADDRESS": "/ip4/0.0.0.0/tcp/9096,/ip4/0.0.0.0/udp/9096/quic,/ip4/0.0.0.0/tcp/9097/ws,/ip4/0.0.0.0/tcp/9098/wss,/dns4/a/tcp/1"])
+        #expect(made.listenAddresses.used.map(\.description) == ["/ip4/0.0.0.0/tcp/9096", "/ip4/0.0.0.0/tcp/9097/ws", "/dns4/a/tcp/1"])
+        let reason = "is passed over, as only TCP is supported, and WebSocket on top of it"
+        #expect(made.settingsWithoutEffect == ["cluster.listen_multiaddress: /ip4/0.0.0.0/tcp/9098/wss \(reason)"])
     }
 
     @Test func relayingIsRefused() throws {

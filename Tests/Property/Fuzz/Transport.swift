@@ -1,6 +1,7 @@
 // The transport's machines, each alone and all together: strangers without a secret, and peers that have proven who they are.
 
 import Crypto
+import HTTP
 import Kernel
 import Multiformats
 import Seams
@@ -96,6 +97,24 @@ extension Target {
             while !script.isOver, (try? me.receive(script.piece(), now: Here.now.wall, reply: &reply, plain: &plain)) != nil {}
             require(me.peer == nil && plain.isEmpty, "a handshake with nobody")
             require(reply.count < 16 << 10, "\(reply.count) bytes of answers")
+        },
+        Target("web-socket", upTo: 1024, seeds: Target.webSocketSeeds) { bytes in
+            // Either end, agreed or not, told anything; what one wraps the other takes out again.
+            var script = Script(bytes)
+            let first = script.byte(), isClient = first & 1 == 0
+            var me = first & 2 == 0 ? WebSocket(isClient ? .client(host: "a:1") : .server, entropy: Wire.entropy(48)) : isClient ? Wire.sockets.0 : Wire.sockets.1
+            var reply: Bytes = [], payload: Bytes = [], taken = 0
+            while !script.isOver {
+                let piece = script.piece()
+                taken += piece.count
+                guard (try? me.receive(piece, reply: &reply, payload: &payload)) != nil else { break }
+            }
+            require(payload.count <= taken && reply.count <= 4 * taken + 4096, "\(payload.count) bytes and \(reply.count) of answers out of \(taken)")
+            require(me.hasAgreed || payload.isEmpty, "a stream before anything was agreed on")
+            guard me.isOpen, reply.isEmpty else { return }
+            var message = payload, other = isClient ? Wire.sockets.1 : Wire.sockets.0, came: Bytes = []
+            me.wrap(&message)
+            require((try? other.receive(message + me.close(), reply: &reply, payload: &came)) == nil && came == payload, "other bytes arrived")
         },
         Target("private-network", upTo: 1024, seeds: { [Bytes(0..<200)] }) { bytes in
             // Cut however, what one end seals the other opens.
@@ -266,6 +285,22 @@ extension Target {
     }
 }
 
+extension Target {
+    /// A request and an answer, and frames of all kinds, masked and not.
+    @Sendable fileprivate static func webSocketSeeds() -> [Bytes] {
+        let client = WebSocket(.client(host: "a:1"), entropy: Wire.entropy(48))
+        var server = WebSocket(.server, entropy: Wire.entropy(48))
+        var answer: Bytes = [], none: Bytes = []
+        guard (try? server.receive(client.opening, reply: &answer, payload: &none)) != nil else { fatalError("no handshake") }
+        let frames: Bytes = [0x82, 0x03, 1, 2, 3, 0x89, 0x02, 4, 5, 0x02, 0x01, 6, 0x80, 0x01, 7, 0x88, 0x02, 0x03, 0xe8]
+        let masked: Bytes = [0x82, 0x83, 9, 9, 9, 9, 1, 2, 3, 0x8a, 0x80, 9, 9, 9, 9, 0x82, 0xfe, 0, 126, 9, 9, 9, 9] + Bytes(repeating: 3, count: 126)
+        return [
+            [1] + Script.step(0, client.opening).dropFirst(), [0] + Script.step(0, answer).dropFirst(), [2] + Script.step(0, frames).dropFirst(),
+            [3] + Script.step(0, masked).dropFirst(), [0] + Script.step(0, answer + frames).dropFirst(),
+        ]
+    }
+}
+
 /// Connections that have come as far as is wanted, made once: a machine is a value.
 enum Wire {
     static let me = Here.key(1)
@@ -284,6 +319,15 @@ enum Wire {
         Connection(role: .listener, key: me, networkKey: secret, entropy: entropy(88), protocols: protocols, securities: [.noise, .tls(credentials)], now: Here.now)
     }
     static let dialler = Connection(role: .dialler(expecting: Here.key(2).peerID), key: me, networkKey: nil, entropy: entropy(88), protocols: protocols, securities: [.noise, .tls(credentials)], now: Here.now)
+
+    /// Both ends of a WebSocket, agreed.
+    static let sockets: (WebSocket, WebSocket) = {
+        var client = WebSocket(.client(host: "a:1"), entropy: entropy(48)), server = WebSocket(.server, entropy: entropy(48))
+        var answer: Bytes = [], none: Bytes = []
+        guard (try? server.receive(client.opening, reply: &answer, payload: &none)) != nil, (try? client.receive(answer, reply: &none, payload: &none)) != nil
+        else { fatalError("no handshake") }
+        return (client, server)
+    }()
 
     static let stranger = listener(), secretive = listener(secret: Bytes(repeating: 5, count: 32))
 

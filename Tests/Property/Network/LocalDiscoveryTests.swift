@@ -113,7 +113,7 @@ private struct Bus {
     /// MDNS-04, MDNS-05: as upstream's peers tell and read it.
     @Test func answersAreThoseOfUpstream() throws {
         var bus = Bus()
-        bus.join([try Multiaddr(text: "/ip4/10.1.2.3/tcp/9096"), try Multiaddr(text: "/unix/%2Ftmp%2Fx")])
+        bus.join([try Multiaddr(text: "/ip4/10.1.2.3/tcp/9096"), try Multiaddr(text: "/unix/%2Ftmp%2Fx"), try Multiaddr(text: "/ip4/10.1.2.4/tcp/9097/ws")])
         bus.run(for: .zero)
         let messages = try bus.packets.map { try DNSMessage(decoding: $0) }
         let answer = messages.filter { $0.isResponse }[0]

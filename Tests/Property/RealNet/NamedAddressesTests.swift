@@ -53,12 +53,14 @@ private func resolved(_ address: String, _ zone: [String: [String]]) -> [String]
         #expect(resolved("/dnsaddr/q", ["_dnsaddr.q": ["dnsaddr=/dnsaddr/gone", "dnsaddr=/ip4/1.1.1.1/tcp/1"]]) == ["/ip4/1.1.1.1/tcp/1"])
     }
 
-    /// A host is reached by its name.
-    @Test func namesAreDialled() throws {
+    /// A host is reached by its name, which says what carries the stream.
+    @Test(arguments: ["", "/ws"])
+    func namesAreDialled(_ top: String) throws {
         let loop = EventLoop()
         let keys = try (1...2).map { try IdentityKey(seed: Bytes(repeating: UInt8($0), count: 32)) }
         let server = HostRunner(loop: loop, host: Host(key: keys[0], networkKey: nil, protocols: []))
-        let at = try server.listen(on: multiaddr("/ip4/127.0.0.1/tcp/0"))[0]
+        let at = try server.listen(on: multiaddr("/ip4/127.0.0.1/tcp/0\(top)"))[0]
+        #expect(at.description.hasSuffix(top))
         let zone = ["_dnsaddr.x.test": ["dnsaddr=\(at.with(peer: keys[1].peerID))", "dnsaddr=\(at.with(peer: keys[0].peerID))"]]
         let client = HostRunner(loop: loop, host: Host(key: keys[1], networkKey: nil, protocols: []), names: names(zone))
         var told: [ConnectionEvent] = []

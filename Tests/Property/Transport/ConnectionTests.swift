@@ -52,8 +52,8 @@ func expectBigTransfers(over pair: inout Pair) throws {
 @Suite struct ConnectionTests {
     @Test(arguments: [1, 2, 5, 33, 400, 100_000], [true, false])
     func everyCutOfTheBytesWorks(_ pieceBytes: Int, _ isPrivate: Bool) throws {
-        for seed in 1...5 as ClosedRange<UInt64> {
-            var pair = Pair(seed: seed, pieceBytes: pieceBytes, secrets: isPrivate ? (secret, secret) : (nil, nil))
+        for seed in 1...10 as ClosedRange<UInt64> {
+            var pair = Pair(seed: seed, pieceBytes: pieceBytes, secrets: isPrivate ? (secret, secret) : (nil, nil), overWebSocket: seed > 5)
             pair.settle()
             #expect(pair.a.has(.secured(keyB.publicKey)) && pair.b.has(.secured(keyA.publicKey)))
             let id = try opened(&pair, ["/unknown", "/sink/2"])
@@ -103,7 +103,7 @@ func expectBigTransfers(over pair: inout Pair) throws {
 
     @Test(arguments: [1, 2, 3] as [UInt64])
     func bigTransfersKeepWithinTheirCredit(_ seed: UInt64) throws {
-        var pair = Pair(seed: seed, pieceBytes: 50_000, secrets: (secret, secret))
+        var pair = Pair(seed: seed, pieceBytes: 50_000, secrets: (secret, secret), overWebSocket: seed == 3)
         try expectBigTransfers(over: &pair)
     }
 
@@ -161,13 +161,35 @@ func expectBigTransfers(over pair: inout Pair) throws {
     @Test(arguments: [(secret, Bytes(repeating: 8, count: 32)), (secret, nil), (nil, secret)] as [(Bytes?, Bytes?)])
     func differentSecretsAreNamed(_ a: Bytes?, _ b: Bytes?) {
         for seed in 1...40 as ClosedRange<UInt64> {
-            var pair = Pair(seed: seed, secrets: (a, b))
+            var pair = Pair(seed: seed, secrets: (a, b), overWebSocket: seed > 30)
             pair.settle()
             for end in [pair.a, pair.b] {
                 #expect(end.closing?.contains("secret") == true, "seed \(seed): \(end.closing ?? "open")")
                 #expect(end.seen.count == 1)
             }
         }
+    }
+
+    /// Whoever says something else where WebSocket is spoken, or answers something else, is told of that; no secret is suspected.
+    @Test func whoSpeaksNoWebSocketIsToldSo() {
+        var pair = Pair(secrets: (secret, secret), overWebSocket: true)
+        pair.b.run { $0.onBytes(Bytes("GET / HTTP/1.1\r\nHost: a\r\n\r\n".utf8), now: at(0), effects: &$1) }
+        pair.a.run { $0.onBytes(Bytes("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".utf8), now: at(0), effects: &$1) }
+        #expect(String(decoding: pair.b.wire, as: UTF8.self).hasPrefix("HTTP/1.1 400 Bad Request\r\n"))
+        #expect(pair.b.closing == "websocket: bad handshake: this address speaks libp2p over WebSocket, and the request asks for no upgrade to that")
+        #expect(pair.a.closing == "websocket: bad handshake: the answer is HTTP 200")
+    }
+
+    /// Pings are answered, and who sends them and reads nothing is let go.
+    @Test func aFloodOfWebSocketPingsIsBounded() {
+        var pair = Pair(overWebSocket: true)
+        pair.settle()
+        let ping: Bytes = [0x89, 0x80 + 125, 0, 0, 0, 0] + Bytes(repeating: 7, count: 125)
+        pair.b.run { $0.onBytes(ping, now: at(0), effects: &$1) }
+        #expect(pair.b.wire == [0x8a, 125] + Bytes(repeating: 7, count: 125))
+        let many = Bytes((0..<500).flatMap { _ in ping })
+        for _ in 0..<200 where pair.b.closing == nil { pair.b.run { $0.onBytes(many, now: at(0), effects: &$1) } }
+        #expect(pair.b.closing?.contains("asks more than it reads") == true)
     }
 
     @Test func anotherPeerThanExpectedIsRefused() {

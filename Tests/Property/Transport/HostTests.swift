@@ -160,6 +160,39 @@ private func connected(seed: UInt64 = 1, pieceBytes: Int = 2000, settings: HostS
         #expect(!network.hosts[0].isConnected(network.id(1)) && network.dialFailures.isEmpty)
     }
 
+    /// PNET-03: the private network is inside of the WebSocket.
+    @Test(arguments: [nil, secret])
+    func webSocketsAreDialled(_ secret: Bytes?) throws {
+        var network = Network(2, pieceBytes: 7, secrets: [secret, secret])
+        let address = Network.address(1).carrying(.webSocket)
+        #expect(address.description == "/ip4/10.0.0.2/tcp/9096/ws")
+        network.want(0, .dial(network.id(1), [address]))
+        network.settle()
+        #expect(network.connections(0).contains(.connected(network.id(1), address: address, outbound: true)))
+        #expect(network.connections(1).contains { if case .connected(network.id(0), let from, false) = $0 { from.description.hasSuffix("/ws") } else { false } })
+        let id = stream(1)
+        network.want(0, .open(id, to: network.id(1), protocols: ["/echo/1"]))
+        network.want(0, .send(id, Bytes(repeating: 5, count: 100_000)))
+        network.settle()
+        #expect(network.received(1, try #require(network.incoming(1).first)) == Bytes(repeating: 5, count: 100_000))
+        // What tells of the end is sent before it.
+        network.want(0, .disconnect(network.id(1)))
+        network.settle()
+        #expect(!network.hosts[1].isConnected(network.id(0)) && network.hosts[1].socketCount == 0)
+    }
+
+    /// Where a port speaks plain TCP too, its WebSocket is not dialled; and what goes on top of one is not at all.
+    @Test func aWebSocketBesidePlainTCPIsLeftAlone() {
+        var network = Network(2)
+        network.want(0, .dial(network.id(1), [
+            multiaddr("/ip4/10.0.0.77/tcp/9096/ws"), multiaddr("/ip4/10.0.0.77/tcp/9096"), multiaddr("/ip4/10.0.0.78/tcp/443/wss"),
+            multiaddr("/ip4/10.0.0.78/tcp/443/tls/ws"), Network.address(1).carrying(.webSocket),
+        ]))
+        network.settle()
+        #expect(network.dialled.map(\.withoutPeer) == [multiaddr("/ip4/10.0.0.77/tcp/9096"), Network.address(1).carrying(.webSocket)])
+        #expect(network.hosts[0].isConnected(network.id(1)))
+    }
+
     @Test func aFailedDialSaysWhyForEveryAddress() throws {
         var network = Network(2)
         let wanted = identity(9).peerID

@@ -22,7 +22,7 @@ struct Network {
     var hosts: [Host]
     var seen: [[Host.Effect]]
     var now = at(0)
-    /// Addresses that never answer.
+    /// At each address plain TCP and WebSocket are spoken, as what was dialled says. Some never answer.
     var blackHoles: [Multiaddr] = []
     /// What hosts asked to be dialled.
     var dialled: [Multiaddr] = []
@@ -101,13 +101,13 @@ struct Network {
     private mutating func connect(_ end: EndPoint, _ address: Multiaddr) {
         dialled.append(address)
         if blackHoles.contains(address.withoutPeer) { return }
-        guard let target = hosts.indices.first(where: { Network.address($0) == address.withoutPeer }) else {
+        guard let carrier = address.carrier, let target = hosts.indices.first(where: { Network.address($0).carrying(carrier) == address.withoutPeer }) else {
             return tell(end.host, .connectFailed(end.socket, reason: "connection refused"))
         }
         inbound += 1
         let other = EndPoint(host: target, socket: .inbound(inbound))
         pipes += [Pipe(from: end, to: other), Pipe(from: other, to: end)]
-        tell(target, .accepted(other.socket, remote: multiaddr("/ip4/10.0.0.\(end.host + 1)/tcp/\(40_000 + inbound)")))
+        tell(target, .accepted(other.socket, remote: multiaddr("/ip4/10.0.0.\(end.host + 1)/tcp/\(40_000 + inbound)").carrying(carrier)))
         tell(end.host, .connected(end.socket, remote: address.withoutPeer))
     }
 

@@ -1,5 +1,6 @@
 // Two connections back to back, through pipes that cut bytes where the choices say.
 
+import HTTP
 import Kernel
 import Multiformats
 import Transport
@@ -66,14 +67,16 @@ struct Pair {
 
     init(
         seed: UInt64 = 1, pieceBytes: Int = 100_000, secrets: (Bytes?, Bytes?) = (nil, nil), expecting: PeerID = keyB.peerID,
-        securities: ([Security], [Security]) = ([.noise], [.noise]), settings: ConnectionSettings = ConnectionSettings()
+        securities: ([Security], [Security]) = ([.noise], [.noise]), settings: ConnectionSettings = ConnectionSettings(), overWebSocket: Bool = false
     ) {
         var choices = Choices(seed: seed)
+        let client = overWebSocket ? WebSocket(.client(host: "10.0.0.2:9096"), entropy: choices.bytes(48)) : nil
+        let server = overWebSocket ? WebSocket(.server, entropy: choices.bytes(48)) : nil
         a = End(machine: Connection(
-            role: .dialler(expecting: expecting), key: keyA, networkKey: secrets.0, entropy: choices.bytes(88),
+            role: .dialler(expecting: expecting), webSocket: client, key: keyA, networkKey: secrets.0, entropy: choices.bytes(88),
             protocols: Self.protocols, securities: securities.0, settings: settings, now: at(0)))
         b = End(machine: Connection(
-            role: .listener, key: keyB, networkKey: secrets.1, entropy: choices.bytes(88), protocols: Self.protocols,
+            role: .listener, webSocket: server, key: keyB, networkKey: secrets.1, entropy: choices.bytes(88), protocols: Self.protocols,
             securities: securities.1, settings: settings, now: at(0)))
         self.choices = choices
         self.pieceBytes = pieceBytes
