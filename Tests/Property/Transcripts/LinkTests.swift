@@ -1,6 +1,7 @@
 // The transcripts of what makes a connection: multistream-select, Noise, yamux, and the services of every host.
 
 import Encoding
+import HTTP
 import Kernel
 import Multiformats
 import Seams
@@ -40,6 +41,43 @@ import Transport
             }
             transcript.remark(outcomes.joined(separator: ", "))
         }
+        transcript.expectGolden()
+    }
+
+    /// The lines of a head, or the frames that follow it.
+    private func messages(_ bytes: Bytes) -> [String] {
+        if bytes.first ?? 0 < 0x80 { return String(decoding: bytes, as: UTF8.self).split(separator: "\r\n", omittingEmptySubsequences: false).dropLast().map { $0.isEmpty ? "an empty line" : String($0) } }
+        let names: [UInt8: String] = [2: "binary", 8: "close", 9: "ping", 10: "pong"]
+        let isMasked = bytes[1] & 0x80 != 0, length = Int(bytes[1] & 0x7f)
+        let mask = isMasked ? bytes[2..<6] : [], payload = bytes.dropFirst(isMasked ? 6 : 2)
+        let plain = payload.enumerated().map { isMasked ? $1 ^ mask[2 + $0 % 4] : $1 }
+        return ["last piece of a \(names[bytes[0] & 0x0f] ?? "?") message of \(length) bytes", isMasked ? "masked with \(hexadecimal(mask))" : "not masked", "it is \(hexadecimal(plain[...]))"]
+    }
+
+    @Test func webSocket() throws {
+        var transcript = Transcript("websocket", "WebSocket (RFC 6455), which carries a connection at /ip4/…/tcp/…/ws (SEC-01, PNET-03)")
+        var a = WebSocket(.client(host: "10.0.0.2:9096"), entropy: Bytes(repeating: 5, count: 48)), b = WebSocket(.server, entropy: Bytes(repeating: 6, count: 48))
+        var answer: Bytes = [], came: Bytes = [], none: Bytes = []
+        transcript.message(.a, "asks", a.opening, meaning: messages(a.opening))
+        try b.receive(a.opening, reply: &answer, payload: &came)
+        transcript.message(.b, "agrees", answer, meaning: messages(answer))
+        try a.receive(answer, reply: &none, payload: &came)
+        for text in ["first of A", "second of A", "first of B"] {
+            var message = Bytes(text.utf8)
+            if text.hasSuffix("A") { a.wrap(&message) } else { b.wrap(&message) }
+            transcript.message(text.hasSuffix("A") ? .a : .b, "\"\(text)\"", message, meaning: messages(message))
+            if text.hasSuffix("A") { try b.receive(message, reply: &none, payload: &came) } else { try a.receive(message, reply: &none, payload: &came) }
+        }
+        #expect(came == Bytes("first of Asecond of Afirst of B".utf8) && none.isEmpty)
+        let ping: Bytes = [0x89, 2, 7, 8]
+        transcript.message(.b, "pings", ping, meaning: messages(ping))
+        try a.receive(ping, reply: &none, payload: &came)
+        transcript.message(.a, "answers", none, meaning: messages(none))
+        let last = a.close()
+        transcript.message(.a, "ends it", last, meaning: messages(last))
+        answer = []
+        #expect(throws: WebSocketError.self) { try b.receive(last, reply: &answer, payload: &came) }
+        transcript.message(.b, "answers, and hangs up", answer, meaning: messages(answer))
         transcript.expectGolden()
     }
 
