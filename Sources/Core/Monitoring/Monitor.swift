@@ -40,11 +40,14 @@ package struct Monitor: Sendable {
         return try? Metric(messagePack: payload.dropFirst(legacy.count))
     }
 
+    /// What had run out before it came was published before what counts now, or by a clock that is far behind: somebody who is heard is
+    /// not lost for that.
     package mutating func onMetric(_ metric: Metric, now: Now) {
         guard metric.value.utf8.count <= settings.valueBytesMax,
             latest[metric.name] != nil || latest.count < settings.metricNamesMax,
             latest[metric.name]?[metric.peer] != nil || (latest[metric.name]?.count ?? 0) < settings.peersMax
         else { return }
+        if metric.isExpired(at: now.wall), latest[metric.name]?[metric.peer]?.counts(at: now.wall) == true { return }
         var metric = metric
         metric.receivedAt = now.wall.unixNanoseconds
         latest[metric.name, default: SortedMap()][metric.peer] = metric

@@ -44,6 +44,20 @@ private let start = WallTime(seconds: 1_700_000_000)
         #expect(alive == [testPeer(2)] && silent == [testPeer(1), testPeer(3)])
     }
 
+    /// What others held back, and what a clock that was behind has dated, comes late.
+    @Test mutating func oldNewsDoesNotEndAPeer() {
+        hear(1)
+        hear(1, ttl: .zero - .seconds(20))
+        #expect(alive == [testPeer(1)] && pass(.seconds(29)).isEmpty)
+        hear(1, ttl: .seconds(5))
+        #expect(pass(.seconds(20)).count == 1, "what counts takes the place of what counts longer")
+        hear(1, ttl: .zero - .seconds(1))
+        #expect(alive.isEmpty)
+        hear(1)
+        hear(1, isValid: false)
+        #expect(alive.isEmpty, "a peer may say itself that it is not to be counted")
+    }
+
     @Test mutating func anAlertComesOnceAnEpisode() {
         hear(1)
         hear(2)
