@@ -257,6 +257,8 @@ extension ClusterPeer {
 
     mutating func onMetric(_ metric: Metric) {
         monitor.onMetric(metric, now: turn.now)
+        // Who is silent again after this has been so from then on, though no sweep has seen it alive (seed 3100766).
+        if metric.name == "ping", metric.counts(at: turn.now.wall) { loops.silentSince[metric.peer] = nil }
         if metric.name == settings.peersetMetric { lookUp(metric.peer) }
     }
 
