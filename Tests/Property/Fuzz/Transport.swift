@@ -134,10 +134,10 @@ extension Target {
             received += receiver.opened(wire)
             require(received == sent, "other bytes arrived")
         },
-        Target("connection-stranger", upTo: 1024, seeds: { [[0] + Wire.proposal, [0] + Script.step(0, Multistream.header + Multistream.token("/tls/1.0.0")).dropFirst() + [40] + Bytes(repeating: 22, count: 40), [1] + Multistream.header + Multistream.token("/noise"), [2] + Bytes(repeating: 8, count: 60)] }) { bytes in
-            // Nobody has proven anything yet; with or without a cluster secret.
+        Target("connection-stranger", upTo: 1024, seeds: { [[0] + Wire.proposal, [0] + Script.step(0, Multistream.header + Multistream.token("/tls/1.0.0")).dropFirst() + [40] + Bytes(repeating: 22, count: 40), [1] + Multistream.header + Multistream.token("/noise"), [2] + Bytes(repeating: 8, count: 60), [4] + Script.step(0, [0x82, 0x94, 0, 0, 0, 0] + Multistream.header).dropFirst() + [255, 0x82, 0x87, 0, 0, 0, 0] + Multistream.token("/noise")] }) { bytes in
+            // Nobody has proven anything yet; with or without a cluster secret, on TCP or over a WebSocket that is agreed on.
             guard let first = bytes.first else { return }
-            var machine = first & 1 == 0 ? first & 2 == 0 ? Wire.stranger : Wire.secretive : Wire.dialler
+            var machine = first & 4 != 0 ? Wire.overWebSocket : first & 1 == 0 ? first & 2 == 0 ? Wire.stranger : Wire.secretive : Wire.dialler
             var effects: [Connection.Effect] = []
             machine.start(now: Here.now, effects: &effects)
             var script = Script(Bytes(bytes.dropFirst()))
@@ -315,21 +315,21 @@ enum Wire {
     static let protocols = ["/echo/1", "/sink/2"]
     @Sendable static func entropy(_ count: Int) -> Bytes { Bytes(repeating: 9, count: count) }
 
-    static func listener(secret: Bytes? = nil) -> Connection {
-        Connection(role: .listener, key: me, networkKey: secret, entropy: entropy(88), protocols: protocols, securities: [.noise, .tls(credentials)], now: Here.now)
+    static func listener(secret: Bytes? = nil, over webSocket: WebSocket? = nil) -> Connection {
+        Connection(role: .listener, webSocket: webSocket, key: me, networkKey: secret, entropy: entropy(88), protocols: protocols, securities: [.noise, .tls(credentials)], now: Here.now)
     }
     static let dialler = Connection(role: .dialler(expecting: Here.key(2).peerID), key: me, networkKey: nil, entropy: entropy(88), protocols: protocols, securities: [.noise, .tls(credentials)], now: Here.now)
 
     /// Both ends of a WebSocket, agreed.
     static let sockets: (WebSocket, WebSocket) = {
         var client = WebSocket(.client(host: "a:1"), entropy: entropy(48)), server = WebSocket(.server, entropy: entropy(48))
-        var answer: Bytes = [], none: Bytes = []
-        guard (try? server.receive(client.opening, reply: &answer, payload: &none)) != nil, (try? client.receive(answer, reply: &none, payload: &none)) != nil
+        var answer: Bytes = [], none: Bytes = [], rest: Bytes = []
+        guard (try? server.receive(client.opening, reply: &answer, payload: &none)) != nil, (try? client.receive(answer, reply: &none, payload: &rest)) != nil
         else { fatalError("no handshake") }
         return (client, server)
     }()
 
-    static let stranger = listener(), secretive = listener(secret: Bytes(repeating: 5, count: 32))
+    static let stranger = listener(), secretive = listener(secret: Bytes(repeating: 5, count: 32)), overWebSocket = listener(over: sockets.1)
 
     /// Both ends of a handshake, begun.
     static let initiator = begun(.initiator(expecting: Here.key(2).peerID)), responder = begun(.responder)
