@@ -31,6 +31,8 @@ struct Asked {
     var expected: Expected?
     /// Where the blocks of an add must go.
     var rule: AllocationRule?
+    /// What must move off who is to be removed.
+    var leaves: [Pin] = []
     /// What was held since then of what it asks about.
     var views = Views()
 }
@@ -104,6 +106,7 @@ extension Run {
                 return types?.contains(pin.type) ?? true
             }.map { ($0.cid, $0) })
             oracles.asked[client] = asked
+        case .client(let client, .peerRemove(let peer)): oracles.asked[client]?.leaves = leaves(of: peer, askedOf: index)
         case .client(let client, .pin(let pin)):
             // CLU-08: an update goes where its source is, whoever of those may be gone.
             guard let process = world.peers[index].process, let held = try? process.machine.readPin(pin.options.pinUpdate ?? pin.cid) else { return }
@@ -133,6 +136,7 @@ extension Run {
             oracles.asked.remove(client)
             noteWritten(client, asked, failure: .some(failure))
             judgeReason(failure, asked)
+            judgeLeft(asked)
             if let expected = asked.expected { judge(failure, expected: expected, asked.request.writtenCIDs.first, at: asked.peer) }
             if case .pinGet(let cid) = asked.request, failure.kind == .notFound, let pin = try? world.peers[asked.peer].process?.machine.readPin(cid) {
                 world.fail(.answer, "\(world.name(asked.peer)) says that it has no pin of \(pin.cid), and has one")

@@ -49,7 +49,9 @@ extension Run {
                 if request.target.hasPrefix("/api/v0/pin/ls?stream=true&type=recursive") { noteListing(index) }
             case .exchange(.cancel(let id)): oracles.health[index]?.asked.remove(id)
             case .exchange(.body(let id, _)), .exchange(.endOfBody(let id)): judgeOpen(id, index)
-            case .log(let line) where line.level >= .warning: judge(line, of: index)
+            case .log(let line):
+                if line.level >= .warning { judge(line, of: index) }
+                noteMoved(line, of: index)
             default: break
             }
         }

@@ -25,6 +25,38 @@ extension Run {
         world.fail(.answer, "\(world.name(asked.peer)) leaves \(named(missing)) out of its peers")
     }
 
+    // MARK: Who is to be removed
+
+    /// What would be held too little without a peer, whoever else is alive (CLU-33). Nothing where nobody moves anything.
+    func leaves(of peer: PeerID, askedOf index: Int) -> [Pin] {
+        guard let process = world.peers[index].process, !process.peer.settings.isRepinningDisabled, !process.peer.settings.isFollower, !plan.spoilsDisks
+        else { return [] }
+        let (pending, now) = (process.machine.replica.pendingKeys, process.peer.clock.reading(world.now).wall + Run.answerMax)
+        return pins(of: process.machine).filter { pin in
+            guard let allocations = pin.allocations, allocations.contains(peer), pin.type != .meta, !pin.isPinnedEverywhere else { return false }
+            return allocations.count - 1 < pin.options.replicationFactorMin && !pin.isExpired(at: now) && !pending.contains(pin.cid.stateKey)
+        }
+    }
+
+    /// What was moved, by whomever, and what cannot be, is logged.
+    func noteMoved(_ line: LogLine, of index: Int) {
+        guard line.component == "cluster", line.message.hasPrefix("repinn") else { return }
+        for (client, asked) in oracles.asked where asked.peer == index && !asked.leaves.isEmpty {
+            oracles.asked[client]?.leaves.removeAll { line.message.contains($0.cid.description) }
+        }
+    }
+
+    /// ANSWER: all of that is done when the answer comes.
+    func judgeLeft(_ asked: Asked) {
+        guard case .peerRemove(let peer) = asked.request, let process = world.peers[asked.peer].process, process.machine.isReady else { return }
+        oracles.judged += asked.leaves.count
+        let pending = process.machine.replica.pendingKeys
+        guard let left = asked.leaves.first(where: { pin in
+            !pending.contains(pin.cid.stateKey) && (try? process.machine.readPin(pin.cid)).map { $0.allocations == pin.allocations && $0.timestamp == pin.timestamp } ?? false
+        }) else { return }
+        world.fail(.answer, "\(world.name(asked.peer)) is done with moving off \(named(peer)) what that holds, and has left \(left.cid)")
+    }
+
     private func fault(of item: ClientItem, _ asked: Asked, _ process: Process) -> String? {
         switch (item, asked.request) {
         case (.version(let version), .version): version == process.peer.settings.version ? nil : "says that it is version \(version)"

@@ -55,6 +55,21 @@ import Testing
         rest.expect(.answer)
     }
 
+    /// CLU-33: it holds all of c3 with none to spare, of c1 and c2 with p1 left.
+    @Test(arguments: ["all", "one is logged", "none"]) func whatStaysOnWhoIsToBeRemoved(what: String) throws {
+        let rest = try Rest("at 5s p0 pin c1 min=1 max=2 alloc=p1+p2\nat 6s p0 pin c2 min=-1 max=-1\nat 8s p1 pin c3 min=2 max=2 alloc=p1+p2\nat 9s p1 pin c4 min=1 max=1 alloc=p2")
+        let leaver = rest.world.peers[2].id, contents = (3...4).compactMap(rest.run.content)
+        var asked = Asked(peer: 0, at: rest.world.now, request: .peerRemove(leaver))
+        asked.leaves = rest.run.leaves(of: leaver, askedOf: 0)
+        #expect(Set(asked.leaves.map(\.cid)) == Set(contents))
+        let client = ClientID(1 << 40)
+        rest.run.oracles.asked[client] = asked
+        if what != "none" { rest.run.noteMoved(LogLine(.warning, "cluster", "repinning \(contents[0]): not enough peers"), of: 0) }
+        if what == "all" { rest.run.noteMoved(LogLine(.info, "cluster", "repinned \(contents[1]) out of \(leaver)"), of: 0) }
+        rest.run.judgeLeft(try #require(rest.run.oracles.asked[client]))
+        if what == "all" { #expect(rest.world.failure == nil) } else { rest.expect(.answer, "is done with moving off p2 what that holds, and has left") }
+    }
+
     @Test(arguments: ["nothing", "left out", "twice", "another's name", "expired", "invalid", "another value"]) func metrics(what: String) throws {
         let rest = try Rest()
         try judge(.metrics(name: "ping"), in: rest) { item in
