@@ -62,7 +62,7 @@ package enum Oracle: String, CaseIterable, Sendable {
         case .count: "The attempts that a status tells are those that were made, since they began to fail, and its time is that of the last failure; none is taken for success."
         case .expiry: "Nothing stays that has expired."
         case .alloc: "Allocations obey the factors, name each peer once, and nobody unknown; they are such as the rules allow for what the peer had heard, and groups of peers take turns."
-        case .repin: "A pin below its minimum is re-pinned by somebody as soon as the loss is noticed, once for each loss."
+        case .repin: "A pin below its minimum is re-pinned by somebody as soon as the loss is noticed, once for each loss; where that is off, by nobody."
         case .trust: "A peer that nobody trusts changes nothing, has nothing fetched, and is told nothing that only the trusted may ask; nobody believes or passes on what its author has not said, or whom it does not trust."
         case .live: "A peer that runs is ready in bounded time, sees who is there, whoever has added it at once, notices who is silent, and takes nobody for silent where nothing goes wrong; it tells how it is before that runs out, and whenever somebody comes, dials those again whom it has lost, and looks after what its IPFS daemon has lost."
         case .circle: "A healed cluster does not go round in circles, nor wait for nothing."

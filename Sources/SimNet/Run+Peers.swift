@@ -38,9 +38,12 @@ extension Run {
         }
     }
 
-    /// What was moved, by whomever, and what cannot be, is logged.
+    /// REPIN: nobody moves anything who is told not to (CLU-31, CLU-33). What was moved, and what cannot be, is logged.
     func noteMoved(_ line: LogLine, of index: Int) {
         guard line.component == "cluster", line.message.hasPrefix("repinn") else { return }
+        if world.peers[index].settings.isRepinningDisabled, !line.message.hasPrefix("repinning is disabled") {
+            return world.fail(.repin, "\(world.name(index)) is not to re-pin anything, and does: \(line.message)")
+        }
         for (client, asked) in oracles.asked where asked.peer == index && !asked.leaves.isEmpty {
             oracles.asked[client]?.leaves.removeAll { line.message.contains($0.cid.description) }
         }

@@ -70,6 +70,15 @@ import Testing
         if what == "all" { #expect(rest.world.failure == nil) } else { rest.expect(.answer, "is done with moving off p2 what that holds, and has left") }
     }
 
+    @Test(arguments: ["", " healers-off=repin"]) func whoRepinsThoughItIsNotTo(options: String) throws {
+        let rest = try Rest(options: options)
+        rest.run.noteMoved(LogLine(.warning, "cluster", "repinning is disabled. Will not re-allocate cids from p2"), of: 0)
+        rest.run.noteMoved(LogLine(.info, "consensus", "repinned"), of: 0)
+        #expect(rest.world.failure == nil)
+        rest.run.noteMoved(LogLine(.info, "cluster", "repinned \(OracleTests.blockCID) out of p2"), of: 0)
+        if options.isEmpty { #expect(rest.world.failure == nil) } else { rest.expect(.repin, "p0 is not to re-pin anything, and does") }
+    }
+
     @Test(arguments: ["nothing", "left out", "twice", "another's name", "expired", "invalid", "another value"]) func metrics(what: String) throws {
         let rest = try Rest()
         try judge(.metrics(name: "ping"), in: rest) { item in

@@ -307,7 +307,7 @@ import Testing
     /// It is as open as it will be, follows nobody, and its disk is well.
     @Test(arguments: [
         "the pinset is being read from the log (40 %). Try again in a moment", "the peer is shutting down", "crdt/00000001.log could not be written: input/output error. Nothing was changed; try again",
-        "this peer is configured to be in follower mode. Write operations are disabled", "Post http://127.0.0.1:5001/api/v0/pin/ls: dial tcp 127.0.0.1:5001: connect: connection refused", "gone fishing",
+        "this peer is configured to be in follower mode. Write operations are disabled", "Post http://127.0.0.1:5001/api/v0/pin/ls: dial tcp 127.0.0.1:5001: connect: connection refused", "gone fishing", "the upload held no blocks",
     ]) func aReasonThatIsNone(_ text: String) throws {
         let rest = try Rest()
         rest.run.judgeReason(ClientFailure("pin is not part of the pinset"), Asked(peer: 0, at: 0, request: .unpin(OracleTests.blockCID)))

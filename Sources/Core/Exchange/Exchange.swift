@@ -134,6 +134,8 @@ package struct Exchange: Sendable {
             invariant(state.stream.map { outbound[$0] == peer } ?? true, "a stream is that of its peer")
             let sent = responding.filter { $0.value.peer == peer }.reduce(0) { $0 + $1.value.bytes }
             invariant(state.service.outstandingBytes == sent, "\(state.service.outstandingBytes) bytes are outstanding, and \(sent) on streams")
+            let isFull = state.service.outstandingBytes >= settings.outstandingBytesPerPeer
+            invariant(state.service.isIdle || isFull, "there is something to say and room for it, and nobody says it")
         }
         invariant(outbound.count == peers.reduce(0) { $0 + ($1.value.stream == nil ? 0 : 1) }, "a stream of nobody's")
     }
