@@ -13,6 +13,7 @@ private struct Reason: Sendable {
     init(_ words: String, if holds: @escaping @Sendable (Run, Asked, Process) -> Bool) { (self.words, self.holds) = (words, holds) }
 
     static func isWrite(_ run: Run, _ asked: Asked, _ process: Process) -> Bool { asked.request.isWrite }
+    static func isAdd(_ run: Run, _ asked: Asked, _ process: Process) -> Bool { if case .add = asked.request { true } else { false } }
     static func isAnything(_ run: Run, _ asked: Asked, _ process: Process) -> Bool { true }
     /// Disks fail, or what others' disks say comes along.
     static func diskFails(_ run: Run, _ asked: Asked, _ process: Process) -> Bool { run.plan.has(.disk) }
@@ -27,13 +28,13 @@ private struct Reason: Sendable {
         Reason("shutting down") { !$2.machine.isReady },
         Reason("cannot remove peers") { _, asked, _ in if case .peerRemove = asked.request { true } else { false } },
         Reason("many pins cannot update one", if: isWrite),
-        Reason("is unpinned by itself", if: isWrite), Reason("the client went away", if: isAnything),
+        Reason("is unpinned by itself", if: isWrite), Reason("the client went away", if: isAdd),
         Reason("the upload held no blocks") { _, _, _ in false },  // each that is made here holds some
         // Of these more is said by the model, and by the rules of adds.
         Reason("not part of the pinset", if: isAnything), Reason("ExpireAt", if: isWrite), Reason("cannot repin", if: isWrite),
         Reason("replication_factor", if: isWrite), Reason("not enough peers", if: isWrite), Reason("cannot be updated", if: isWrite),
-        Reason("cannot unpin", if: isWrite), Reason("failed to put block on all destinations", if: isAnything),
-        Reason("more that other peers tell of", if: isAnything),
+        Reason("cannot unpin", if: isWrite), Reason("failed to put block on all destinations", if: isAdd),
+        Reason("more that other peers tell of") { _, asked, _ in asked.request.isForAll },
         Reason("could not be written", if: diskFails), Reason("input/output error", if: diskFails), Reason("is damaged", if: diskFails),
         Reason("the pinset cannot be read", if: diskFails), Reason("the disk is full", if: diskFails),
         Reason("max_queue_size") { run, _, _ in run.options.isBatching || run.options.isSkewed },

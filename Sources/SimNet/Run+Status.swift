@@ -141,9 +141,11 @@ extension Run {
     /// The names of the peer and its daemon.
     private func faultOfNames(_ said: PinInfoShort, _ index: Int, _ asked: Asked) -> String? {
         let peer = world.peers[index]
-        // Of whom nothing has been heard for long, nothing is known but who it is.
-        if said.status == .clusterError, said.peerName.isEmpty, said.ipfsPeer == nil,
-            asked.unheard.contains(peer.id) || world.peers[asked.peer].process?.machine.monitor.latest("ping", of: peer.id) == nil { return nil }
+        // Of whom nothing has been heard for long, nothing is known but who it is; nor of a member that has told nothing yet: it has added who is
+        // asked (CLU-44; seed 3300708).
+        let heard = world.peers[asked.peer].process?.machine.monitor.latest("ping", of: peer.id)
+        let isUnheard = said.status == .clusterError && (asked.unheard.contains(peer.id) || heard == nil) || heard?.value.isEmpty == true
+        if said.peerName.isEmpty, said.ipfsPeer == nil, isUnheard { return nil }
         if said.peerName != peer.settings.peerName { return "calls it \(said.peerName)" }
         if let named = said.ipfsPeer {
             if named != daemon(of: peer) { return "names another daemon" }
