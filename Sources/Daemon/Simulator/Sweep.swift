@@ -61,6 +61,7 @@ func sweep(_ arguments: inout Arguments) {
             if let text = entry.failure { tell(entry.seed, text, drawing) }
         }
     } else {
+        tallyBox.withLock { $0 = tally }  // its time counts from now on, not from the first result
         let lock = Mutex(())
         let workers = (0..<order.jobs).map { Worker(order, index: $0) }
         let threads = workers.map { worker in
