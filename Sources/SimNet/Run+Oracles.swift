@@ -102,14 +102,14 @@ struct CircleWatch {
     private var seen: [UInt64: Int] = [:]
     private var last: UInt64?
     private var changedAt: Int64 = 0
-    static let idleMax = Span.minutes(25)
+    var idleMax = Span.minutes(25)
     static let timesMax = 10
 
     mutating func look(_ state: UInt64, at now: Int64, _ reason: Unsettled) -> String? {
         if last == nil { changedAt = now }
         guard state != last else {
-            guard now - changedAt > CircleWatch.idleMax.nanoseconds else { return nil }
-            return "nothing has happened for \(CircleWatch.idleMax.seconds), and \(reason.oracle.rawValue): \(reason.text)"
+            guard now - changedAt > idleMax.nanoseconds else { return nil }
+            return "nothing has happened for \(idleMax.seconds), and \(reason.oracle.rawValue): \(reason.text)"
         }
         (last, changedAt) = (state, now)
         seen[state, default: 0] += 1

@@ -325,7 +325,15 @@ package final class Run {
         // What finds the queue full is recovered two minutes later.
         let queued = options.limits.queueMax
         let refused = queued == 0 ? Span.zero : .minutes(2) * Int64(2 + max(options.contents, plan.operations.count) / (queued + max(1, options.concurrentPins)))
-        return notice + spread + fetch + repin + pinning + refused
+        return notice + spread + fetch + repin + pinning + refused + datedAhead
+    }
+
+    /// How far ahead a peer's clock has been at most: for as long what it published then counts, though it has gone (seed 3301143).
+    private var datedAhead: Span {
+        let ahead = world.peers.indices.map { index in
+            plan.faults.filter { $0.kind == .clockOffset && $0.peers.first == index }.reduce(0) { $0 + max(0, $1.amount) }
+        }
+        return .seconds(Int64(ahead.max() ?? 0))
     }
 
     /// Those who have heard of each other only by way of a third would lose each other with it.
@@ -339,6 +347,7 @@ package final class Run {
     func awaitAgreement() {
         let limit = settleBound
         var watch = CircleWatch()
+        watch.idleMax = watch.idleMax + datedAhead
         let agreed = world.run(
             until: { [unowned self] world in
                 guard let reason = unsettled() else { return true }
