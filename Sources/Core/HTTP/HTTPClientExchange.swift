@@ -93,6 +93,7 @@ package struct HTTPClientExchange: Sendable {
         if (100..<200).contains(status), status != 101 { return nil }
         var framing = try BodyFraming(fields) ?? .untilClose
         if method == "HEAD" || status == 204 || status == 304 { framing = .none }
+        if status == 101 { framing = .untilClose }  // what follows is of the other protocol, whatever the fields say (RFC 9110 15.2.2)
         keepsAlive = start[0] == "HTTP/1.1" && !fields.holds("Connection", token: "close") && framing != .untilClose
         state = .body(BodyReader(framing, headBytesMax: headBytesMax))
         return HTTPResponse(status: status, headers: fields)

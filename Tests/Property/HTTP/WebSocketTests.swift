@@ -176,6 +176,15 @@ private func agreed() -> (client: End, server: End) {
         #expect(end.failure?.contains(reason) == true && !end.machine.isOpen, "\(end.failure ?? "nothing")")
     }
 
+    /// An answer that says how long its body is has none all the same.
+    @Test(arguments: ["", "Content-Length: 0\r\n", "Content-Length: 2\r\n"]) func whatFollowsTheAnswerIsTheStream(_ field: String) {
+        var (client, server) = (End(.client(host: "h:1")), End(.server))
+        server.hear(client.machine.opening)
+        client.hear(Bytes(server.text.replacing("\r\n\r\n", with: "\r\n\(field)\r\n").utf8) + [0x82, 0x03, 1, 2, 3])
+        client.hear([0x82, 0x01, 7])
+        #expect(client.payload == [1, 2, 3, 7] && client.failure == nil, "\(client.failure ?? "")")
+    }
+
     /// A frame of the greatest size is no reason to keep anything.
     @Test func whatIsAnnouncedIsNotKept() {
         var (client, _) = agreed()
