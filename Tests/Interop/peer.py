@@ -79,6 +79,27 @@ class Peer:
             raise AssertionError(f"ipfs-cluster-ctl {arguments}: code {done.returncode}: {done.stderr}{done.stdout}")
         return done.stdout
 
+    def trade(self, node, size):
+        """`size` bytes that are added here and read by a Kubo, and as many the other way round, which are pinned."""
+        path = os.path.join(node.folder, "ours")
+        data = write_file(path, size)
+        cid = self.ctl("add", "-Q", path).strip()
+        node.patiently(self, "download", cid, path + ".back")
+        assert read_file(path + ".back") == data, f"{node.name} reads {cid} otherwise than it was added"
+        path = os.path.join(node.folder, "theirs")
+        write_file(path, size)
+        cid = node.call("add", path)
+        self.ctl("pin", "add", "--wait", "--wait-timeout", "30s", cid, limit=40)
+        status = self.pin_status(cid)
+        assert status == "pinned", f"our cluster says of it: {status}"
+
+    def finds_again(self, node):
+        """A Kubo that it has dialled is killed, and comes back."""
+        node.kill()
+        wait("we see Kubo gone", lambda: re.search(f"connection to {node.id} .*ended", self.log()))
+        node.restart()
+        wait("we are connected again", lambda: self.id in node.call("peers"), 20)
+
     def log(self):
         with open(self.log_path, errors="replace") as log:
             return log.read()

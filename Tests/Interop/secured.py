@@ -5,7 +5,7 @@ import random
 import re
 
 from kubo import Kubo
-from peer import Peer, free_ports, read_file, read_identity, wait, write_file
+from peer import Peer, free_ports, read_identity, wait
 
 TLS_ALONE = {"TLS": 100, "Noise": False}
 TLS_FIRST = {"TLS": 100, "Noise": 200}
@@ -42,23 +42,10 @@ def run(programs, folder, step, running):
 
     step(f"{SIZE // 1_000_000} MB from us to each, and from each to us")
     for node in (rsa, ed, both):
-        path = os.path.join(folder, f"ours-{node.name}")
-        data = write_file(path, SIZE)
-        cid = peer.ctl("add", "-Q", path).strip()
-        node.patiently(peer, "download", cid, path + ".back")
-        assert read_file(path + ".back") == data, f"{node.name} reads {cid} otherwise than it was added"
-        path = os.path.join(folder, f"theirs-{node.name}")
-        write_file(path, SIZE)
-        cid = node.call("add", path)
-        peer.ctl("pin", "add", "--wait", "--wait-timeout", "30s", cid, limit=40)
-        status = peer.pin_status(cid)
-        assert status == "pinned", f"our cluster says of it: {status}"
+        peer.trade(node, SIZE)
 
     step("Kubo goes and comes back, and we find it by ourselves")
-    rsa.kill()
-    wait("we see Kubo gone", lambda: re.search(f"connection to {rsa.id} .*ended", peer.log()))
-    rsa.restart()
-    wait("we are connected again", lambda: peer.id in rsa.call("peers"), 20)
+    peer.finds_again(rsa)
 
     step("ours ends in order, and Kubo hears it")
     assert peer.stop() == 0, "ipfs-cluster-service did not end with 0 after SIGTERM"

@@ -7,7 +7,7 @@ import socket
 import subprocess
 
 from kubo import Kubo
-from peer import Peer, free_ports, read_file, read_identity, wait, write_file
+from peer import Peer, free_ports, read_identity, wait
 
 SIZE = 20_000_000
 
@@ -34,17 +34,7 @@ def run(programs, folder, step, running):
 
     step(f"{SIZE // 1_000_000} MB from us to each, and from each to us")
     for node in (dialled, dials):
-        path = os.path.join(folder, f"ours-{node.name}")
-        data = write_file(path, SIZE)
-        cid = peer.ctl("add", "-Q", path).strip()
-        node.patiently(peer, "download", cid, path + ".back")
-        assert read_file(path + ".back") == data, f"{node.name} reads {cid} otherwise than it was added"
-        path = os.path.join(folder, f"theirs-{node.name}")
-        write_file(path, SIZE)
-        cid = node.call("add", path)
-        peer.ctl("pin", "add", "--wait", "--wait-timeout", "30s", cid, limit=40)
-        status = peer.pin_status(cid)
-        assert status == "pinned", f"our cluster says of it: {status}"
+        peer.trade(node, SIZE)
 
     step("whoever asks that port for a page is told what it is; foreign bytes end their connection")
     for said in (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\x13/multistream/1.0.0\n"):
@@ -59,10 +49,7 @@ def run(programs, folder, step, running):
     server(programs, folder, running)
 
     step("Kubo goes and comes back, and we find it by ourselves")
-    dialled.kill()
-    wait("we see Kubo gone", lambda: re.search(f"connection to {dialled.id} .*ended", peer.log()))
-    dialled.restart()
-    wait("we are connected again", lambda: peer.id in dialled.call("peers"), 20)
+    peer.finds_again(dialled)
 
     step("ours ends in order, and Kubo hears it")
     assert peer.stop() == 0, "ipfs-cluster-service did not end with 0 after SIGTERM"
