@@ -29,7 +29,6 @@ private struct Reason: Sendable {
         Reason("cannot remove peers") { _, asked, _ in if case .peerRemove = asked.request { true } else { false } },
         Reason("many pins cannot update one", if: isWrite),
         Reason("is unpinned by itself", if: isWrite), Reason("the client went away", if: isAdd),
-        Reason("the upload held no blocks") { _, _, _ in false },  // each that is made here holds some
         // Of these more is said by the model, and by the rules of adds.
         Reason("not part of the pinset", if: isAnything), Reason("ExpireAt", if: isWrite), Reason("cannot repin", if: isWrite),
         Reason("replication_factor", if: isWrite), Reason("not enough peers", if: isWrite), Reason("cannot be updated", if: isWrite),

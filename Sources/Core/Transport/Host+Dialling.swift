@@ -167,9 +167,9 @@ extension Host {
 
     /// What became of a connection that was never made, as Go's `net` says it.
     static func dialText(_ address: Multiaddr, _ reason: String) -> String {
-        let names = address.components.map(\.scheme.name), texts = address.components.map { $0.text ?? "" }
-        guard names.count >= 2, let network = ["ip4": "tcp4", "dns4": "tcp4", "ip6": "tcp6", "dns6": "tcp6", "dns": "tcp"][names[0]] else { return reason }
-        return "dial \(network) \(names[0] == "ip6" ? "[\(texts[0])]" : texts[0]):\(texts[1]): \(reason)"
+        let networks = ["ip4": "tcp4", "dns4": "tcp4", "ip6": "tcp6", "dns6": "tcp6", "dns": "tcp"]
+        guard let network = networks[address.components.first?.scheme.name ?? ""], let authority = address.authority else { return reason }
+        return "dial \(network) \(authority): \(reason)"
     }
 
     /// The dial has failed: its attempts are given up, and whoever waited is told.
