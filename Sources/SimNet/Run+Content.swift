@@ -112,10 +112,7 @@ extension Run {
 
     /// BOUND: few bytes can be many blocks, and whoever else wants something is not to wait for all of them.
     func watchUploads(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>, _ process: Process) {
-        switch input {
-        case .clientInput, .wake: break
-        default: return  // what others send comes by the network, and shards go on when they are pinned
-        }
+        if case .stream = input { return }  // what others send comes by the network
         let blocks = effects.count { if case .exchange(.body(_, let bytes)) = $0 { bytes.count > 100 } else { false } }
         guard blocks > 0 else { return }
         oracles.judged += 1

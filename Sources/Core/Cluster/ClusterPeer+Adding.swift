@@ -81,13 +81,15 @@ extension ClusterPeer {
     private mutating func conclude(_ client: ClientID) {
         guard let (isDone, failure, root, isSharded) = adds.look(at: client, { ($0.isWorkedOff, $0.failure, $0.root, $0.sharding != nil) }), !isStoringShard(client)
         else { return regulate(client) }
-        if !isDone {
-            if adds.look(at: client, { $0.isBusy }) == false { busyUploads.append(client) }
-            adds[client]?.isBusy = true
-        } else if let failure { return failAdding(client, failure) } else if root != nil {
+        if !isDone { queue(client) } else if let failure { return failAdding(client, failure) } else if root != nil {
             if isSharded { endSharding(client) } else { endTransfer(client) }
         }
         regulate(client)
+    }
+
+    mutating func queue(_ client: ClientID) {
+        if adds.look(at: client, { $0.isBusy }) == false { busyUploads.append(client) }
+        adds[client]?.isBusy = true
     }
 
     /// One upload after another has its turn.

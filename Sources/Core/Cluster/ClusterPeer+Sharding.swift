@@ -117,8 +117,7 @@ extension ClusterPeer {
         pinPart(shard.pin(parameters.options, allocations: allocations), parameters, client) { cluster in
             cluster.turn.effects.append(.reply(client, .item(.added(shard.output(allocations: allocations)))))
             cluster.adds[client]?.sharding?.stage = .filling
-            cluster.workOff(client)
-            cluster.regulate(client)
+            cluster.queue(client)  // whatever has pinned it has used this step
         }
     }
 
