@@ -60,11 +60,14 @@ struct Words {
     static func known(_ kind: OperationKind) -> [String] {
         switch kind {
         case .pin: pinWords + ["part"]
-        case .pinPath: pinWords
+        case .pinPath: pinWords + ["named", "hang-up"]
+        case .unpinPath: ["named", "hang-up"]
+        case .graph, .peers: ["hang-up"]
         case .unpin: ["part"]
         case .pinAll: ["min", "max", "direct", "expire", "update", "alloc", "meta"]
         case .add: ["local", "shard", "no-pin", "wrap", "folder", "raw", "v1", "trickle", "bytes", "min", "max", "name", "chunk", "break-off", "direct", "alloc", "expire", "meta", "update", "same", "slow"]
-        case .status, .statuses, .recover, .recoverAll: ["local"]
+        case .recoverAll: ["local"]
+        case .status, .statuses, .recover: ["local", "hang-up"]
         case .gc: ["local", "hang-up"]
         case .statusAll: ["local", "filter", "hang-up"]
         case .list: ["types", "hang-up"]
@@ -273,6 +276,12 @@ extension Operation {
         if choices.chance(1, in: 3) { words.append("hang-up=\(choices.below([40, 400, 4000][choices.below(3)]))") }
     }
 
+    /// A name has to be looked up, which takes a while.
+    private mutating func name(_ choices: inout Choices) {
+        if choices.chance(1, in: 2) { words.append("named") }
+        hangUp(&choices)
+    }
+
     private func added(_ number: Int, _ options: RunOptions) -> Int { options.isEmbedded ? number : Operation.firstAdded + number }
 
     private mutating func goHome(_ options: RunOptions) {
@@ -297,7 +306,10 @@ extension Operation {
                 if let drawn = Operation.word(word, options, &choices, content) { words.append(drawn) }
             }
             if choices.chance(1, in: 4), !words.contains(where: { $0.hasPrefix("min=") || $0.hasPrefix("max=") }) { words += ["min=-1", "max=-1"] }
-        case .unpin, .unpinPath, .get: contents = [content(&choices)]
+            if kind == .pinPath { name(&choices) }
+        case .unpin, .unpinPath, .get:
+            contents = [content(&choices)]
+            if kind == .unpinPath { name(&choices) }
         case .pinAll, .unpinAll:
             contents = choices.permuted(Array(1...max(1, options.contents))).prefix(1 + choices.below(5)).map { $0 }
             guard kind == .pinAll else { break }
@@ -326,9 +338,12 @@ extension Operation {
         case .status, .recover:
             contents = [content(&choices)]
             words = local
+            hangUp(&choices)
         case .statuses:
             contents = (0..<1 + choices.below(4)).map { _ in content(&choices) }
             words = local
+            hangUp(&choices)
+        case .graph, .peers: hangUp(&choices)
         case .statusAll:
             words = local
             if choices.chance(1, in: 3) { words.append("filter=\(["pinned", "error", "queued", "remote", "sharded"][choices.below(5)])") }

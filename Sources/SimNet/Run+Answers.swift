@@ -94,7 +94,7 @@ extension Run {
             oracles.downSince.remove(index)
             oracles.startedAt[index] = world.now
         case .clientGone(let client):
-            if let asked = oracles.asked.remove(client) { noteShards(asked, failure: nil) }
+            if let asked = oracles.asked.remove(client) { noteWritten(client, asked, failure: nil) }
             oracles.gone.insert(client)
         case .client(let client, .pins), .client(let client, .statusAll):
             guard var asked = oracles.asked[client], let process = world.peers[index].process else { return }

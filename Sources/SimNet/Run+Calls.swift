@@ -45,15 +45,34 @@ struct CallLog {
         var isRefused = false
         fileprivate var isUpload: Bool { target.hasPrefix(SimIPFS.putTarget) }
         fileprivate var isCollection: Bool { target.hasPrefix("/api/v0/repo/gc") }
+        fileprivate var isLookup: Bool { target.hasPrefix("/api/v0/resolve") }
+    }
+    /// What a client wants that others, or IPFS, are asked about.
+    enum Wish {
+        case survey, status, recovery, adding, garbage, path, graph
+        init?(_ request: ClientRequest) {
+            switch request {
+            case .statusAll(_, isLocal: false), .recoverAll(isLocal: false): self = .survey
+            case .status(_, isLocal: false), .statuses(_, isLocal: false): self = .status
+            case .recover(_, isLocal: false): self = .recovery
+            case .add: self = .adding
+            case .repoGC: self = .garbage
+            case .pinPath, .unpinPath: self = .path
+            case .connectGraph: self = .graph
+            default: return nil
+            }
+        }
     }
     var made = SortedMap<StreamID, Made>()
     var served = SortedMap<StreamID, Served>()
     /// Others' calls that are over.
     var past: Set<StreamID> = []
-    /// Who has asked for everybody's statuses, adds something, or has garbage collected.
-    var surveyors = SortedSet<ClientID>()
-    var adders = SortedSet<ClientID>()
-    var collectors = SortedSet<ClientID>()
+    /// Clients that have not been answered, and have not gone; and what some of them want.
+    var clients = SortedSet<ClientID>()
+    var wishes = SortedMap<ClientID, Wish>()
+    /// How many want that.
+    fileprivate func wish(_ wish: Wish) -> Int { wishes.values.count { $0 == wish } }
+    fileprivate func isWanted(_ method: RPCMethodEntry) -> Bool { method.wish.map { wishes.values.contains($0) } ?? true }
     var requests = SortedMap<ExchangeID, Request>()
     /// Requests to IPFS that failed in a row: so many for certain, and so many at most, since who is cancelled may be late or not.
     var failures = (least: 0, most: 0)
@@ -72,8 +91,18 @@ extension RPCMethodEntry {
         default: nil
         }
     }
-    /// Asked for the sake of a client that asks for the same of all.
-    fileprivate var isSurvey: Bool { method.name == "StatusAll" || method.name == "RecoverAllLocal" }
+    /// What a client wants that it is asked for; nil if a peer asks for itself.
+    fileprivate var wish: CallLog.Wish? {
+        switch method.text {
+        case "PinTracker.StatusAll", "Cluster.RecoverAllLocal": .survey
+        case "PinTracker.Status": .status
+        case "PinTracker.Recover": .recovery
+        case "IPFSConnector.BlockStream": .adding
+        case "Cluster.RepoGCLocal": .garbage
+        case "Cluster.Peers", "IPFSConnector.SwarmPeers": .graph
+        default: nil
+        }
+    }
     fileprivate var isUpload: Bool { method.name == "BlockStream" }
     fileprivate var isCollection: Bool { method.name == "RepoGCLocal" }
 
@@ -140,9 +169,9 @@ extension Run {
             if log.served.remove(id) != nil { log.past.insert(id) }
             log.made.remove(id)
         case .exchange(let event): failure = hearOfRequest(event, now, &log)
-        case .client(let client, .statusAll(_, isLocal: false)), .client(let client, .recoverAll(isLocal: false)): log.surveyors.insert(client)
-        case .client(let client, .add): log.adders.insert(client)
-        case .client(let client, .repoGC): log.collectors.insert(client)
+        case .client(let client, let request):
+            log.clients.insert(client)
+            log.wishes[client] = CallLog.Wish(request)
         case .clientGone(let client): log.leave(client)
         default: return false
         }
@@ -244,7 +273,7 @@ extension Run {
     /// ADD: who sends blocks is told at once that the daemon has not taken them all (IPFS-43). Whose they are is certain where one alone sends some.
     private func judgeUpload(_ index: Int, _ failed: String, _ effects: ArraySlice<PeerEffect>, _ log: CallLog) {
         let uploads = log.served.filter { $0.value.method?.isUpload == true }
-        guard log.adders.isEmpty, uploads.count == 1, let call = uploads.first else { return }
+        guard log.wish(.adding) == 0, uploads.count == 1, let call = uploads.first else { return }
         oracles.judged += 1
         let isTold = effects.contains {
             if case .stream(.send(call.key, let bytes)) = $0 { bytes.isRPCError } else { false }
@@ -289,12 +318,7 @@ extension Run {
                 return world.fail(.calls, "\(world.name(index)) opens a call to \(world.name(call.to)), and does not say what it wants")
             }
         }
-        if log.surveyors.isEmpty, let call = log.made.values.first(where: { $0.method?.isSurvey == true }) {
-            return world.fail(.calls, "\(world.name(index)) asks \(world.name(call.to)) for all its statuses, and nobody is left who wants them")
-        }
-        if log.adders.isEmpty, let call = log.made.values.first(where: { $0.method?.isUpload == true }) {
-            return world.fail(.calls, "\(world.name(index)) goes on sending blocks to \(world.name(call.to)), and nobody adds anything")
-        }
+        judgeWishes(index, process, log)
         judgeCollections(index, log)
         judgeHeld(index, process, log)
         let calls = process.machine.calls()
@@ -306,12 +330,26 @@ extension Run {
         if let requests = process.machine.requestsToIPFS() { judgeRequests(index, requests.sent, requests.held, process, log) }
     }
 
+    /// RPC-15: whoever has gone is not served any more, and nobody else is asked for it.
+    private func judgeWishes(_ index: Int, _ process: Process, _ log: CallLog) {
+        for call in log.made.values {
+            // That one has a rule of its own.
+            guard let method = call.method, !method.isCollection, !log.isWanted(method) else { continue }
+            return world.fail(.calls, "\(world.name(index)) asks \(world.name(call.to)) for \(method.method.text), and nobody is left who wants that")
+        }
+        let (paths, waiting) = (log.requests.values.count { $0.isLookup }, log.wish(.path))
+        if paths > waiting { return world.fail(.calls, "\(world.name(index)) has IPFS look up \(paths) paths, for \(waiting) who wait for that") }
+        if let client = process.machine.askers().first(where: { !log.clients.contains($0) }) {
+            world.fail(.calls, "\(world.name(index)) works for client \(client.number), which does not wait for it")
+        }
+    }
+
     /// Whoever has garbage collected has one daemon at a time do it (REST-064), and none once he has gone.
     func judgeCollections(_ index: Int, _ log: CallLog) {
         let asked = log.made.values.filter { $0.method?.isCollection == true }
         let count = asked.count + log.requests.values.count { $0.isCollection }
         guard count > 0 else { return }
-        let waiting = log.collectors.count + log.served.values.count { $0.method?.isCollection == true }
+        let waiting = log.wish(.garbage) + log.served.values.count { $0.method?.isCollection == true }
         if count > waiting {
             world.fail(.calls, "\(world.name(index)) has garbage collected in \(count) places at a time, for \(waiting) who wait for it\(asked.isEmpty ? "" : ": \(asked.map { world.name($0.to) }.joined(separator: " "))")")
         }
@@ -395,8 +433,7 @@ extension Bytes {
 
 extension CallLog {
     fileprivate mutating func leave(_ client: ClientID) {
-        surveyors.remove(client)
-        adders.remove(client)
-        collectors.remove(client)
+        clients.remove(client)
+        wishes.remove(client)
     }
 }

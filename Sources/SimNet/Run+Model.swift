@@ -80,7 +80,7 @@ extension Run {
         }
         switch request {
         case .pin(let pin): return try expected(pin, process)
-        case .pinPath(let path):
+        case .pinPath(let path) where !path.isNamed:
             guard let cid = request.writtenCIDs.first else { return nil }
             var pin = Pin(cid: cid, options: path.options)
             if path.options.mode == .direct { pin.maxDepth = 0 }

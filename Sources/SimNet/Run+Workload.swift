@@ -53,9 +53,9 @@ extension Run {
         switch operation.kind {
         case .pin: if let cid = cids.first { pin(index, operation, Pin.asked(cid, pinOptions(operation, index, words))) }
         case .pinPath:
-            if let cid = cids.first { ask(index, operation, .pinPath(PinPath(path: "/ipfs/\(cid)", options: pinOptions(operation, index, words)))) }
+            if let cid = cids.first { ask(index, operation, .pinPath(PinPath(to: cid, isNamed: words.has("named"), options: pinOptions(operation, index, words)))) }
         case .unpin: first { .unpin($0) }
-        case .unpinPath: first { .unpinPath(PinPath(path: "/ipfs/\($0)")) }
+        case .unpinPath: first { .unpinPath(PinPath(to: $0, isNamed: words.has("named"))) }
         case .pinAll: pinAll(index, operation, cids, words)
         case .unpinAll: if !cids.isEmpty { ask(index, operation, .unpinAll(cids)) }
         case .add: upload(index, operation, words)
@@ -202,6 +202,17 @@ extension Run {
         // An add of content that was there before pins it as well (seed 265928930).
         return own > 0 && oracles.askedAdds.contains { $0.at == index && $0.when >= earliest && oracles.made[$0.add] == cid }
     }
+}
+
+extension PinPath {
+    static let suffix = ".name"
+    init(to cid: CID, isNamed: Bool, options: PinOptions = PinOptions()) {
+        self.init(path: isNamed ? "/ipns/\(cid)\(PinPath.suffix)" : "/ipfs/\(cid)", options: options)
+    }
+    /// What it leads to, as each daemon says.
+    var target: CID? { SimIPFS.target(of: path) }
+    /// Not at once.
+    var isNamed: Bool { path.hasPrefix("/ipns/") }
 }
 
 extension Pin {

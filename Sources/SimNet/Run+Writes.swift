@@ -137,7 +137,7 @@ extension ClientRequest {
         switch self {
         case .pin(let pin): [pin.cid]
         case .unpin(let cid): [cid]
-        case .pinPath(let path), .unpinPath(let path): [try? CID(text: String(path.path.dropFirst("/ipfs/".count)))].compactMap { $0 }
+        case .pinPath(let path), .unpinPath(let path): path.target.map { [$0] } ?? []
         case .pinAll(let batch): batch.pins.map(\.cid)
         case .unpinAll(let cids): cids
         default: []

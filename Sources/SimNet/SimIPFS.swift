@@ -147,6 +147,9 @@ package struct SimIPFS: Sendable {
             }
             return Answer(body: "{\"Strings\":[\"connect \(other) success\"]}\n")
         case "/api/v0/repo/gc": return collectGarbage(now)
+        case "/api/v0/resolve":
+            guard let path = arguments.first.flatMap({ URLText.unescaped($0.utf8, isQuery: true) }), let cid = SimIPFS.target(of: path) else { return SimIPFS.error("could not resolve name") }
+            return Answer(body: "{\"Path\":\"/ipfs/\(cid)\"}\n")
         default: return Answer(status: 404, body: "404 page not found")
         }
     }
@@ -158,6 +161,13 @@ package struct SimIPFS: Sendable {
         if number % 4 == 2 { garbage.insert(IPFSRepoGC(key: nil, error: "a block is locked"), at: 1) }
         collections.append((now, garbage))
         return Answer(body: garbage.map { one in one.key.map { "{\"Key\":{\"/\":\"\($0)\"}}\n" } ?? "{\"Error\":\"\(one.error)\"}\n" }.joined())
+    }
+
+    /// Where a path leads: each content has a name of its own.
+    static func target(of path: String) -> CID? {
+        let parts = path.split(separator: "/").map(String.init)
+        guard parts.count == 2 else { return nil }
+        return try? CID(text: parts[0] == "ipns" && parts[1].hasSuffix(PinPath.suffix) ? String(parts[1].dropLast(PinPath.suffix.count)) : parts[1])
     }
 
     static let notFound = error("block was not found locally (offline): ipld: could not find the content")
@@ -232,7 +242,7 @@ extension World {
             if peer.ipfs.slowness > 1 { hit(.ipfsSlow) }
             let options = settings.ipfs
             let isFetch = SimIPFS.isFetch(request.target)
-            let (low, high) = isFetch ? (options.fetchMin, options.fetchMax) : (options.latencyMin, options.latencyMax)
+            let (low, high) = isFetch || request.target.hasPrefix("/api/v0/resolve") ? (options.fetchMin, options.fetchMax) : (options.latencyMin, options.latencyMax)
             let slowness = isFetch ? peer.ipfs.slowness : max(ipfsPace, peer.ipfs.slowness)
             let delay = tape.span(.ipfs, UInt64(peer.index), peer.requests, low, high).nanoseconds * Int64(slowness)
             let task = SimIPFS.Task(exchange: exchange, target: request.target, run: peer.ipfs.run)

@@ -70,12 +70,24 @@ private final class Calls {
     @Test func aSurveyForNobody() throws {
         let calls = try Calls()
         calls.look(.wake, [calls.open, .stream(.send(calls.made, calls.head("PinTracker", "StatusAll")))])
-        calls.expect(.calls, "nobody is left who wants them")
+        calls.expect(.calls, "for PinTracker.StatusAll, and nobody is left who wants that")
+    }
+    @Test func aPathForNobody() throws {
+        let calls = try Calls()
+        calls.run.lifeLogs[0]?.calls.requests[ExchangeID(1 << 40)] = calls.request("/api/v0/resolve?arg=%2Fipns%2Fx", calls.now, nil)
+        calls.look(.wake)
+        calls.expect(.calls, "has IPFS look up 1 paths, for 0 who wait for that")
+    }
+    @Test(arguments: [("PinTracker", "Status"), ("PinTracker", "Recover"), ("Cluster", "Peers"), ("IPFSConnector", "SwarmPeers")])
+    func aQuestionForNobody(_ service: String, _ name: String) throws {
+        let calls = try Calls()
+        calls.look(.wake, [calls.open, .stream(.send(calls.made, calls.head(service, name)))])
+        calls.expect(.calls, "asks p1 for \(service).\(name), and nobody is left who wants that")
     }
     @Test func anUploadForNobody() throws {
         let calls = try Calls()
         calls.look(.wake, [calls.open, .stream(.send(calls.made, calls.head("IPFSConnector", "BlockStream")))])
-        calls.expect(.calls, "nobody adds anything")
+        calls.expect(.calls, "for IPFSConnector.BlockStream, and nobody is left who wants that")
     }
     @Test(arguments: ["trailer", "status", "reset"]) func aFailureThatIsTakenForSuccess(_ how: String) throws {
         let calls = try Calls()
@@ -125,12 +137,12 @@ private final class Calls {
             $0.made[calls.made] = CallLog.Made(to: 1, since: calls.now, method: calls.method("Cluster", "RepoGCLocal"))
             $0.served[calls.served] = CallLog.Served(from: 2, method: calls.method("Cluster", "RepoGCLocal"))
             $0.requests[ExchangeID(1 << 40)] = gc
-            $0.collectors.insert(client)
+            $0.wishes[client] = .garbage
         }
         calls.run.judgeCollections(0, log)
         calls.expect(nil)
         var one = log
-        one.collectors.remove(client)
+        one.wishes.remove(client)
         calls.run.judgeCollections(0, one)
         calls.expect(.calls, "has garbage collected in 2 places at a time, for 1 who wait for it")
     }

@@ -156,7 +156,7 @@ extension ClusterPeer {
             return
         }
         let call = RPCCallID(number())
-        rpcCalls[call] = RPCPending(each: nil) { $0.onUploadEnd(client, peer, $1.failure?.message) }
+        rpcCalls[call] = RPCPending(asker: nil, each: nil) { $0.onUploadEnd(client, peer, $1.failure?.message) }
         adds[client]?.transfer?.destinations[peer] = Destination(call: .rpc(call))
         withRPC { $0.call(call, to: peer, RPCMethod("IPFSConnector", "BlockStream"), effects: &$2) }
     }

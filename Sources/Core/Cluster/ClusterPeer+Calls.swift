@@ -8,15 +8,26 @@ import Pinset
 import RPC
 import Seams
 
+/// For whom something is done. Each has at most one survey, or collection of garbage.
+enum Asker: Comparable, Sendable {
+    /// The recovery that a peer makes by itself.
+    case nobody
+    case client(ClientID)
+    /// A call of another peer.
+    case peer(StreamID)
+}
+
 extension ClusterPeer {
     /// A question to the IPFS daemon. `each` takes the items of a streamed answer.
     struct IPFSCall: Sendable {
+        let asker: Asker?
         let each: Then<IPFSItem>?
         let then: Then<Result<IPFSAnswer, IPFSFailure>>
     }
 
     /// A question to another peer, and its replies so far, unless `each` takes them.
     struct RPCPending: Sendable {
+        let asker: Asker?
         var replies: [Bytes] = []
         let each: Then<Bytes>?
         let then: Then<Replies>
@@ -27,6 +38,12 @@ extension ClusterPeer {
         case rpc(RPCCallID)
     }
 
+    /// What somebody waits for: a call, or the answers of several peers together.
+    enum Question: Hashable, Sendable {
+        case call(PendingCall)
+        case gather(UInt64)
+    }
+
     struct Replies: Sendable {
         let values: [Bytes]
         let failure: RPCFailure?
@@ -34,6 +51,7 @@ extension ClusterPeer {
 
     /// The same question to several peers: complete when each has answered, failed or run out of time.
     struct Gather: Sendable {
+        let asker: Asker?
         var waiting: Int
         var answers: [Answer] = []
         let then: Then<[Answer]>
@@ -64,7 +82,7 @@ extension ClusterPeer {
         then: @escaping Then<Result<IPFSAnswer, IPFSFailure>>
     ) -> IPFSCallID {
         let call = IPFSCallID(number())
-        ipfsCalls[call] = IPFSCall(each: each, then: then)
+        ipfsCalls[call] = IPFSCall(asker: begun(.call(.ipfs(call))), each: each, then: then)
         withIPFS { $0.start(operation, call, within: limit, now: $1, effects: &$2) }
         return call
     }
@@ -79,7 +97,7 @@ extension ClusterPeer {
     ) -> RPCCallID {
         guard let entry = RPCTable.entry(method) else { unreachable("no method \(method.text)") }
         let call = RPCCallID(number())
-        rpcCalls[call] = RPCPending(each: each, then: then)
+        rpcCalls[call] = RPCPending(asker: begun(.call(.rpc(call))), each: each, then: then)
         let deadline = span.map { turn.now.monotonic + $0 }
         withRPC { rpc, now, effects in
             switch entry.kind {
@@ -94,14 +112,47 @@ extension ClusterPeer {
         return call
     }
 
+    // MARK: For whom
+
+    /// What is asked meanwhile is asked for somebody, and called off when that one waits no more; nil for the peer itself.
+    mutating func act(for asker: Asker?, _ body: (inout ClusterPeer) -> Void) {
+        let before = turn.asker
+        turn.asker = asker
+        body(&self)
+        turn.asker = before
+    }
+
+    private mutating func begun(_ question: Question) -> Asker? {
+        guard let asker = turn.asker else { return nil }
+        asked[asker, default: []].append(question)
+        return asker
+    }
+    private mutating func ended(_ question: Question, of asker: Asker?) {
+        guard let asker else { return }
+        asked[asker]?.removeAll { $0 == question }
+        if asked[asker]?.isEmpty ?? false { asked[asker] = nil }
+    }
+
+    /// Whoever asked waits no more: nothing further is done for it, but for what is written already.
+    mutating func abandon(_ asker: Asker) {
+        surveys[asker] = nil
+        collections[asker] = nil
+        for question in asked.remove(asker) ?? [] {
+            switch question {
+            case .call(let call): cancel(call)
+            case .gather(let id): gathers[id] = nil
+            }
+        }
+    }
+
     /// Nothing further is heard of it.
     mutating func cancel(_ call: PendingCall) {
         switch call {
         case .ipfs(let call):
-            ipfsCalls[call] = nil
+            if let pending = ipfsCalls.removeValue(forKey: call) { ended(.call(.ipfs(call)), of: pending.asker) }
             withIPFS { $0.cancel(call, effects: &$2) }
         case .rpc(let call):
-            rpcCalls[call] = nil
+            if let pending = rpcCalls.removeValue(forKey: call) { ended(.call(.rpc(call)), of: pending.asker) }
             withRPC { $0.cancel(call, effects: &$2) }
         }
     }
@@ -114,7 +165,7 @@ extension ClusterPeer {
     ) {
         guard !peers.isEmpty else { return then(&self, []) }
         let id = number()
-        gathers[id] = Gather(waiting: peers.count, then: then)
+        gathers[id] = Gather(asker: begun(.gather(id)), waiting: peers.count, then: then)
         for peer in peers { question(&self, peer, id) }
     }
 
@@ -123,7 +174,9 @@ extension ClusterPeer {
         gather.answers.append(Gather.Answer(peer: peer, items: items, failure: failure))
         gather.waiting -= 1
         gathers[id] = gather.waiting > 0 ? gather : nil
-        if gather.waiting == 0 { gather.then(&self, gather.answers.sorted { $0.peer < $1.peer }) }
+        guard gather.waiting == 0 else { return }
+        ended(.gather(id), of: gather.asker)
+        gather.then(&self, gather.answers.sorted { $0.peer < $1.peer })
     }
 
     /// Asks a remote peer as part of a gather, decoding each reply.
@@ -145,18 +198,26 @@ extension ClusterPeer {
 }
 
 extension ClusterPeer {
+    /// How a question to IPFS ends.
+    mutating func onAnswered(_ call: IPFSCallID, _ result: Result<IPFSAnswer, IPFSFailure>) {
+        guard let pending = ipfsCalls.removeValue(forKey: call) else { return }
+        ended(.call(.ipfs(call)), of: pending.asker)
+        act(for: pending.asker) { pending.then(&$0, result) }
+    }
+
     mutating func route(_ effect: RPC.Effect) {
         switch effect {
         case .stream(let effect): emit(effect)
         case .called(let stream, let method, let from): onCalled(stream, method, from)
-        case .argument(let stream, let bytes): onArgument(stream, bytes)
-        case .endOfArguments(let stream): onEndOfArguments(stream)
+        case .argument(let stream, let bytes): act(for: .peer(stream)) { $0.onArgument(stream, bytes) }
+        case .endOfArguments(let stream): act(for: .peer(stream)) { $0.onEndOfArguments(stream) }
         case .cancelled(let stream): onCancelled(stream)
         case .reply(let call, let bytes):
-            if let each = rpcCalls[call]?.each { each(&self, bytes) } else { rpcCalls[call]?.replies.append(bytes) }
+            if let pending = rpcCalls[call], let each = pending.each { act(for: pending.asker) { each(&$0, bytes) } } else { rpcCalls[call]?.replies.append(bytes) }
         case .finished(let call, let failure):
             guard let pending = rpcCalls.removeValue(forKey: call) else { return }
-            pending.then(&self, Replies(values: pending.replies, failure: failure))
+            ended(.call(.rpc(call)), of: pending.asker)
+            act(for: pending.asker) { pending.then(&$0, Replies(values: pending.replies, failure: failure)) }
         case .drained(let call): onDrained(.rpc(call))
         case .repliesDrained(let stream): onTaken(.peer(stream))
         }

@@ -24,7 +24,7 @@ extension ClusterPeer {
         var effects: [Replica.Effect] = []
         let wasOpen = replica.isOpen
         body(&replica, &turn, &effects)
-        route(effects)
+        act(for: nil) { $0.route(effects) }
         guard !wasOpen, replica.isOpen else { return }
         tellStore()
         // What came into the state with the log was told to nobody (seed 15354058).
@@ -32,7 +32,7 @@ extension ClusterPeer {
         if !wanted.isEmpty { withExchange { $0.onBlocksAdded(wanted, blocks: $1, effects: &$3) } }
         // What a state that was made anew has lost or got back was told to nobody: it is compared with what IPFS pins (seed 116).
         if phase == .ready {
-            stopSurvey(.nobody)  // or one under way, of which nothing comes any more, would be taken for it (seed 184)
+            abandon(.nobody)  // or one under way, of which nothing comes any more, would be taken for it (seed 184)
             loops.recoverAt = turn.now.monotonic
         }
         // IPFS has answered before.
@@ -149,12 +149,12 @@ extension ClusterPeer {
     mutating func withTracker(_ body: (inout Tracker, Now, inout [Tracker.Effect]) -> Void) {
         var effects: [Tracker.Effect] = []
         body(&tracker, turn.now, &effects)
-        for effect in effects { route(effect) }
+        act(for: nil) { for effect in effects { $0.route(effect) } }
     }
     mutating func withInformers(_ body: (inout Informers, Now, inout [Informers.Effect]) -> Void) {
         var effects: [Informers.Effect] = []
         body(&informers, turn.now, &effects)
-        for effect in effects { route(effect) }
+        act(for: nil) { for effect in effects { $0.route(effect) } }
     }
 
     /// What goes to the disk goes at once, in the order in which the machine placed it: what else it says may have it called again,
@@ -200,9 +200,7 @@ extension ClusterPeer {
         case .pin(let work, let pin): askTrackerWork(work, .pin(pin))
         case .unpin(let work, let cid): askTrackerWork(work, .unpin(cid))
         case .cancel(let work):
-            guard let call = trackerCalls.removeValue(forKey: work) else { return }
-            ipfsCalls[call] = nil
-            withIPFS { $0.cancel(call, effects: &$2) }
+            if let call = trackerCalls.removeValue(forKey: work) { cancel(.ipfs(call)) }
         }
     }
 
@@ -220,8 +218,8 @@ extension ClusterPeer {
         switch effect {
         case .disk: break  // has gone
         case .exchange(let effect): turn.effects.append(.exchange(effect))
-        case .item(let call, let item): ipfsCalls[call]?.each?(&self, item)
-        case .finished(let call, let result): ipfsCalls.removeValue(forKey: call)?.then(&self, result)
+        case .item(let call, let item): if let pending = ipfsCalls[call], let each = pending.each { act(for: pending.asker) { each(&$0, item) } }
+        case .finished(let call, let result): onAnswered(call, result)
         case .drained(let call):
             onDrained(.ipfs(call))
             onBlocksTaken(call)

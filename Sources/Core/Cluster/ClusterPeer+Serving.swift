@@ -35,9 +35,8 @@ extension ClusterPeer {
     }
 
     mutating func onCancelled(_ stream: StreamID) {
-        stopSurvey(.peer(stream))
-        stopCollecting(.peer(stream))
-        if let upload = served.removeValue(forKey: stream)?.upload { cancel(.ipfs(upload)) }
+        served[stream] = nil
+        abandon(.peer(stream))
     }
 
     mutating func onArgument(_ stream: StreamID, _ bytes: Bytes) {
@@ -171,10 +170,12 @@ extension ClusterPeer {
     }
     mutating func finish(_ stream: StreamID) {
         served[stream] = nil
+        abandon(.peer(stream))
         withRPC { $0.finish(stream, effects: &$2) }
     }
     mutating func refuse(_ stream: StreamID, _ text: String, as type: RPCErrorType = .application) {
         served[stream] = nil
+        abandon(.peer(stream))
         withRPC { $0.finish(stream, failure: RPCFailure(type, text), effects: &$2) }
     }
 }

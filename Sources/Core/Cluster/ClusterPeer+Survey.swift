@@ -14,10 +14,10 @@ import Tracking
 
 extension ClusterPeer {
     /// This peer's own view, for a client here or for another peer.
-    mutating func survey(_ kind: Survey.Kind, for reader: Survey.Reader) { begin(Survey(kind, .local, live: replica.live), for: reader, asking: []) }
+    mutating func survey(_ kind: Survey.Kind, for reader: Asker) { begin(Survey(kind, .local, live: replica.live), for: reader, asking: []) }
 
     /// CLU-22, CLU-23, CLU-25: everyone's; a follower's are its own.
-    mutating func surveyAll(_ kind: Survey.Kind, for reader: Survey.Reader) {
+    mutating func surveyAll(_ kind: Survey.Kind, for reader: Asker) {
         let others = settings.isFollower ? [] : members.filter { $0 != id }
         begin(Survey(kind, .global, live: replica.live), for: reader, asking: others)
     }
@@ -25,10 +25,10 @@ extension ClusterPeer {
     /// CLU-14. One at a time.
     mutating func beginRecovery() {
         loops.recoverAt = turn.now.monotonic + settings.recoverInterval
-        if surveys[.nobody] == nil { survey(.recovery, for: .nobody) }
+        if surveys[.nobody] == nil { act(for: .nobody) { $0.survey(.recovery, for: .nobody) } }
     }
 
-    private mutating func begin(_ survey: Survey, for reader: Survey.Reader, asking others: [PeerID]) {
+    private mutating func begin(_ survey: Survey, for reader: Asker, asking others: [PeerID]) {
         var survey = survey
         survey.phase = .asking(left: others.count + 1)
         if case .status(let filter) = survey.kind, !Tracker.needsState(filter) {
@@ -45,8 +45,8 @@ extension ClusterPeer {
 
     /// A listing that fails is a failure, never a shorter listing (T07). Whoever recovers takes back, too, what IPFS still pins
     /// although the cluster has removed it or given it to others while this peer was away.
-    private mutating func listIPFS(_ reader: Survey.Reader) {
-        let call = askIPFS(.pinLs([.recursive, .direct])) { peer, item in
+    private mutating func listIPFS(_ reader: Asker) {
+        askIPFS(.pinLs([.recursive, .direct])) { peer, item in
             guard case .pinned(let cid, let status) = item, let kind = peer.surveys[reader]?.kind else { return }
             let address = peer.address(of: cid)
             peer.surveys[reader]?.hold(cid, at: address, as: status)
@@ -59,7 +59,6 @@ extension ClusterPeer {
             }
             peer.oneLess(reader)
         }
-        surveys[reader]?.calls.append(.ipfs(call))
     }
 
     /// Where a pin's value is. What cannot be read is not absent, nor what is not read yet where the state is made anew (seed 41079
@@ -90,12 +89,12 @@ extension ClusterPeer {
         }
     }
 
-    private mutating func askForSurvey(_ peer: PeerID, _ kind: Survey.Kind, _ reader: Survey.Reader) {
+    private mutating func askForSurvey(_ peer: PeerID, _ kind: Survey.Kind, _ reader: Asker) {
         let (method, arguments) = switch kind {
         case .status(let filter): (RPCMethod("PinTracker", "StatusAll"), [filter.messagePack])
         case .recovery: (RPCMethod("Cluster", "RecoverAllLocal"), [])
         }
-        let call = ask(peer, method, arguments) { cluster, bytes in
+        ask(peer, method, arguments) { cluster, bytes in
             do {
                 let info = try PinInfo(messagePack: bytes)
                 let address = cluster.address(of: info.cid)
@@ -108,12 +107,11 @@ extension ClusterPeer {
             if let failure = replies.failure { cluster.surveys[reader]?.reports[peer, default: PeerReport()].failure = failure }
             cluster.oneLess(reader)
         }
-        surveys[reader]?.calls.append(.rpc(call))
     }
 
     /// Failed unpins included, which upstream does not reach (TRK-48). What IPFS holds of a pin that failed, such as one that was
     /// given other options while the daemon was away, is no reason to pass it over.
-    private mutating func recoverFailed(_ reader: Survey.Reader) {
+    private mutating func recoverFailed(_ reader: Asker) {
         for info in tracker.operations(matching: .pinError) {
             let address = address(of: info.cid)
             surveys[reader]?.release(info.cid, at: address)
@@ -128,11 +126,10 @@ extension ClusterPeer {
         for info in tracker.operations(matching: .remote) where !info.short.error.isEmpty { dropLeftover(info.cid) }
     }
 
-    private mutating func oneLess(_ reader: Survey.Reader) {
+    private mutating func oneLess(_ reader: Asker) {
         guard case .asking(let left)? = surveys[reader]?.phase else { return }
         surveys[reader]?.phase = left > 1 ? .asking(left: left - 1) : .due(turn.now.monotonic)
         guard left == 1 else { return }
-        surveys[reader]?.calls = []
         guard let failure = surveys[reader]?.failure else { return continueSurvey(reader) }
         if surveys[reader]?.kind == .recovery { note(.error, "cluster", "recover: \(failure)") }
         if surveys[reader]?.scope == .local { end(reader, .failure(ClientFailure(failure))) } else { continueSurvey(reader) }
@@ -149,12 +146,12 @@ extension ClusterPeer {
         }
     }
     /// The last piece has gone out.
-    mutating func onTaken(_ reader: Survey.Reader) {
+    mutating func onTaken(_ reader: Asker) {
         if surveys[reader]?.phase == .awaitingReader { continueSurvey(reader) }
     }
 
     /// One piece, or a step towards it.
-    private mutating func continueSurvey(_ reader: Survey.Reader) {
+    private mutating func continueSurvey(_ reader: Asker) {
         guard phase == .awaitingIPFS || phase == .ready else { return end(reader, .failure(Self.shutdownRefusal)) }
         guard replica.isOpen else { return end(reader, .failure(Self.opening(replica))) }
         guard var survey = surveys[reader] else { return }
@@ -275,7 +272,7 @@ extension ClusterPeer {
 
     // MARK: Handing out
 
-    private mutating func hand(_ piece: [GlobalPinInfo], to reader: Survey.Reader) {
+    private mutating func hand(_ piece: [GlobalPinInfo], to reader: Asker) {
         guard !piece.isEmpty else { return }
         switch reader {
         case .nobody: break
@@ -285,7 +282,7 @@ extension ClusterPeer {
         }
     }
 
-    private mutating func end(_ reader: Survey.Reader, _ outcome: Outcome<Void>) {
+    private mutating func end(_ reader: Asker, _ outcome: Outcome<Void>) {
         guard surveys.remove(reader) != nil else { return }
         switch (reader, outcome) {
         case (.client(let client), _): reply(client, outcome.map { [] })
@@ -293,10 +290,5 @@ extension ClusterPeer {
         case (.peer(let stream), .failure(let failure)): refuse(stream, failure.message)
         case (.nobody, _): if !replica.isOpen { loops.recoverAt = turn.now.monotonic + .seconds(1) }  // again when the state is whole
         }
-    }
-
-    /// The reader is gone.
-    mutating func stopSurvey(_ reader: Survey.Reader) {
-        for call in surveys.remove(reader)?.calls ?? [] { cancel(call) }
     }
 }

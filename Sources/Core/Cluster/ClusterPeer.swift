@@ -86,9 +86,11 @@ package struct ClusterPeer: Sendable {
     /// Both DHTs are just being asked.
     var isBeginningToSeek = false
     var gathers: [UInt64: Gather] = [:]
-    var surveys = SortedMap<Survey.Reader, Survey>()
+    /// What is under way for whom.
+    var asked = SortedMap<Asker, [Question]>()
+    var surveys = SortedMap<Asker, Survey>()
     var joins: [Join] = []
-    var collections = SortedMap<Survey.Reader, Collection>()
+    var collections = SortedMap<Asker, Collection>()
     var loops = Loops()
     /// Batches that wait until the index has room.
     var bulk: [(client: ClientID, write: BulkWrite, question: Replica.Question, isAskedAgain: Bool)] = []
@@ -203,6 +205,7 @@ package struct ClusterPeer: Sendable {
         invariant(exchange.wantsOnly { replica.isWaiting(for: $0) || ipfs.isWaiting(for: $0) }, "others are asked for what nobody here wants")
         invariant(rpc.openCalls.made == rpcCalls.count, "\(rpcCalls.count) answers of other peers are waited for, of \(rpc.openCalls.made) calls")
         invariant(ipfs.callCount.map { $0 == ipfsCalls.count } ?? true, "\(ipfsCalls.count) answers of IPFS are waited for, of \(ipfs.callCount ?? 0) calls")
+        invariant(asked.keys.allSatisfy { if case .peer(let stream) = $0 { served[stream] != nil } else { true } }, "something is asked for the sake of a call that is over")
         invariant(trackerCalls.count { ipfsCalls[$1] != nil } == trackerCalls.count, "the tracker's work is a call's")
     }
     /// Calls to other peers, and those of them that wait until their peer is found; calls of others, and those that are worked on.
@@ -212,6 +215,8 @@ package struct ClusterPeer: Sendable {
         let open = rpc.openCalls
         return (open.made, sought, open.served, served.count)
     }
+    /// Clients that something is asked for.
+    package mutating func askers() -> [ClientID] { asked.keys.compactMap { if case .client(let client) = $0 { client } else { nil } } }
     /// Requests to the IPFS daemon that somebody waits for, and those that are held back; nil for the embedded node.
     package mutating func requestsToIPFS() -> (sent: Int, held: Int)? { ipfs.requestsToDaemon }
     /// Of the local DHT: who is in the table, a search that is under way, and who was looked for a moment ago in vain.
@@ -258,7 +263,7 @@ package struct ClusterPeer: Sendable {
             withDHT { $0.onDisk(event, now: $2.now, effects: &$3) }
         case .job(let number, let outcome): withReplica { $0.onJob(number, outcome, now: $1.now, effects: &$2) }
         case .exchange(let event): withIPFS { $0.onExchange(event, now: $1, effects: &$2) }
-        case .client(let client, let request): onClient(client, request)
+        case .client(let client, let request): act(for: .client(client)) { $0.onClient(client, request) }
         case .clientInput(let client, .more):
             continueListing(client)
             onTaken(.client(client))
@@ -266,9 +271,8 @@ package struct ClusterPeer: Sendable {
         case .clientGone(let client):
             if pinListings.remove(client) != nil { note(.warning, "dsstate", "full pinset listing aborted: context canceled") }
             inquiries.remove(client)
-            stopSurvey(.client(client))
-            stopCollecting(.client(client))
             stopAdding(client)
+            abandon(.client(client))
         case .shutdown: shutDown()
         }
     }

@@ -14,14 +14,6 @@ import Tracking
 /// The statuses that match a filter, or what a recovery has queued again, for someone who takes them in pieces. What IPFS holds
 /// and what other peers say is asked first, and kept as bits; then the pinset is read through as it was when the survey began.
 struct Survey: Sendable {
-    /// Who takes what is found. Each has at most one survey, or collection of garbage.
-    enum Reader: Comparable, Sendable {
-        /// The recovery that a peer makes by itself.
-        case nobody
-        case client(ClientID)
-        /// A call of another peer.
-        case peer(StreamID)
-    }
     enum Kind: Equatable, Sendable {
         case status(TrackerStatus)
         case recovery
@@ -45,7 +37,6 @@ struct Survey: Sendable {
     /// The values of the state when it began. The log still has them, whatever becomes of the pins.
     let live: LiveMap
     var phase = Phase.asking(left: 0)
-    var calls: [ClusterPeer.PendingCall] = []
     /// What IPFS holds of `live`.
     var recursive = LiveMap()
     var direct = LiveMap()

@@ -7,4 +7,6 @@ struct Turn: Sendable {
     var now = Now(monotonic: .origin, wall: .epoch)
     var choices = Choices(seed: 0)
     var effects: [PeerEffect] = []
+    /// For whom it is, if not for the peer itself.
+    var asker: Asker?
 }
