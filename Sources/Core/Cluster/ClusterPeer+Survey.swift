@@ -73,7 +73,12 @@ extension ClusterPeer {
         }
         return nil
     }
-    private mutating func failSurveys(_ reason: String) { for reader in surveys.keys { surveys[reader]?.failure = reason } }
+    private mutating func failSurveys(_ reason: String) {
+        for reader in surveys.keys { surveys[reader]?.failure = reason }
+        if surveys[.nobody] != nil { recoverSoon() }
+    }
+    /// Where the pinset cannot be read it has not been looked at: what is to be made good then does not wait for hours (seed 3600733).
+    private mutating func recoverSoon() { loops.recoverAt = earliest(loops.recoverAt, turn.now.monotonic + .minutes(1)) }
 
     /// What IPFS has pinned or unpinned since it was listed.
     mutating func tellSurveys(_ operation: IPFSOperation) {
@@ -162,6 +167,7 @@ extension ClusterPeer {
         surveys[reader] = nil  // or its maps would be copied
         do { try read(&survey) } catch {
             surveys[reader] = survey
+            if reader == .nobody { recoverSoon() }
             return end(reader, .failure(ClientFailure("the pinset cannot be read: \(error)")))
         }
         var piece: [GlobalPinInfo] = []
