@@ -65,6 +65,8 @@ struct CallLog {
     }
     var made = SortedMap<StreamID, Made>()
     var served = SortedMap<StreamID, Served>()
+    /// When it last asked somebody whom he knows, since it had heard of one whom it did not.
+    var askedAroundAt: Instant?
     /// Others' calls that are over.
     var past: Set<StreamID> = []
     /// Clients that have not been answered, and have not gone; and what some of them want.
@@ -142,6 +144,8 @@ extension Run {
             default: break
             }
         }
+        // Whom somebody adds is asked as well.
+        if isTouched, case .stream(.received(let id, _)) = input, log.served[id] == nil, !log.past.contains(id) { judgeAsking(index, effects, now, &log) }
         if isTouched || isWake || process.peer.steps % 16 == 0 { judgeCalls(index, process, &log) }
         if isWake {
             judgeTime(index, now, log)
@@ -310,6 +314,18 @@ extension Run {
     }
 
     // MARK: Judged
+
+    /// MIN: whoever hears of a peer that it does not know asks others whom they know, and not at each of the messages that it hears.
+    func judgeAsking(_ index: Int, _ effects: ArraySlice<PeerEffect>, _ now: Instant, _ log: inout CallLog) {
+        for effect in effects {
+            guard case .stream(.open(let id, _, _)) = effect, log.made[id]?.method?.method.text == "Cluster.ID" else { continue }
+            oracles.judged += 1
+            if let before = log.askedAroundAt, now - before < .seconds(10) {
+                return world.fail(.min, "\(world.name(index)) asks around for those it hears of, \((now - before).seconds) after the last time")
+            }
+            log.askedAroundAt = now
+        }
+    }
 
     /// What goes on at the other end is what is waited for here, and what somebody has asked for.
     func judgeCalls(_ index: Int, _ process: Process, _ log: inout CallLog) {

@@ -60,9 +60,9 @@ extension Run {
 
     /// START: a crash damages nothing, wherever it comes.
     func judge(_ line: LogLine, of index: Int) {
-        guard !plan.spoilsDisk(of: index), ["crdt", "embedded", "dht"].contains(line.component), Run.damages.contains(where: line.message.contains),
-            !line.message.contains("an announcement cannot be read")
-        else { return }
+        guard ["crdt", "embedded", "dht"].contains(line.component), Run.damages.contains(where: line.message.contains), !line.message.contains("an announcement cannot be read") else { return }
+        // What could not be written is known not to be there: it is not found damaged later.
+        if plan.spoilsDisk(of: index), plan.rotsDisk(of: index) || !["is damaged", "does not match its checksum"].contains(where: line.message.contains) { return }
         // One that was being written when the crash came; the one before is there.
         if line.message.contains("the manifest does not match its checksum"), oracles.manifests[index]?.durable.map({ !line.message.contains($0) }) ?? true { return }
         world.fail(.start, "\(world.name(index)) says that its disk is not as it has left it: \(line.message)")

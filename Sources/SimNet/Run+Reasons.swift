@@ -39,6 +39,8 @@ private struct Reason: Sendable {
         Reason("max_queue_size") { run, _, _ in run.options.isBatching || run.options.isSkewed },
         Reason("IPFS", if: ipfsFails), Reason("Post http", if: ipfsFails), Reason("unexpected EOF", if: ipfsFails),
         Reason("connection reset by peer", if: ipfsFails),
+        // Who had it has lost its disk, or is away (seed 3600718).
+        Reason("no member of the cluster gave") { run, _, _ in run.options.isEmbedded && run.world.peers.contains { !$0.losses.isEmpty || !$0.isUp } },
         // Others are asked as well.
         Reason("not connected to", if: isAnything), Reason("stream reset", if: isAnything), Reason("context deadline exceeded", if: isAnything),
         Reason("does not have permissions") { run, _, _ in run.options.hasOutsider },

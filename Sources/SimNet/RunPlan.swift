@@ -36,6 +36,8 @@ extension RunPlan {
     func has(_ kind: FaultKind, at peer: Int) -> Bool { faults.contains { $0.kind == kind && $0.peers.contains(peer) } }
     /// What it has written may not be what it reads.
     func spoilsDisk(of peer: Int) -> Bool { faults.contains { $0.kind.row.family == .disk && $0.kind != .slowDisk && $0.peers.contains(peer) } }
+    /// What was durable may be lost; and not only what it was told that it could not write.
+    func rotsDisk(of peer: Int) -> Bool { faults.contains { [.rot, .readError].contains($0.kind) && $0.peers.contains(peer) } }
     func has(_ family: FaultFamily) -> Bool { faults.contains { $0.kind.row.family == family } }
 }
 

@@ -72,6 +72,14 @@ private final class Calls {
         calls.look(.wake, [calls.open, .stream(.send(calls.made, calls.head("PinTracker", "StatusAll")))])
         calls.expect(.calls, "for PinTracker.StatusAll, and nobody is left who wants that")
     }
+    @Test(arguments: [9, 10]) func askingAround(pause: Int64) throws {
+        let calls = try Calls()
+        var log = calls.log { $0.made[calls.made] = CallLog.Made(to: 1, since: calls.now, method: calls.method("Cluster", "ID")) }
+        calls.run.judgeAsking(0, [calls.open], calls.now, &log)
+        calls.expect(nil)
+        calls.run.judgeAsking(0, [calls.open], calls.now + .seconds(pause), &log)
+        if pause < 10 { calls.expect(.min, "asks around for those it hears of") } else { calls.expect(nil) }
+    }
     @Test func aPathForNobody() throws {
         let calls = try Calls()
         calls.run.lifeLogs[0]?.calls.requests[ExchangeID(1 << 40)] = calls.request("/api/v0/resolve?arg=%2Fipns%2Fx", calls.now, nil)

@@ -29,6 +29,14 @@ import Testing
         info.peers[peer] = short
     }
 
+    @Test(arguments: [true, false]) func queuedWithoutAQueue(isLocal: Bool) throws {
+        let rest = try Rest("at 5s p0 pin c1 name=n1 min=-1 max=-1")
+        let (info, asked) = try answer(rest, .status(try #require(rest.run.content(1)), isLocal: isLocal))
+        var said = try #require(info.peers[rest.world.peers[0].id])
+        said.status = .pinQueued
+        rest.run.judgeQueued(said, info.cid, 0, asked)
+        if isLocal { rest.expect(.truth) } else { #expect(rest.world.failure == nil) }
+    }
     @Test(arguments: [
         "nothing", "why", "no reason", "peer", "daemon", "no daemon", "addresses", "attempts", "urgent", "time", "two statuses", "remote", "sharded", "unpinned", "stranger",
         "name", "allocations", "metadata", "origins", "created", "none",
