@@ -29,6 +29,14 @@ import Testing
         info.peers[peer] = short
     }
 
+    /// What could not be written is not found damaged; where bits have rotted, or reads fail, it is.
+    @Test(arguments: ["disk-full", "rot", "read-error"]) func damageThatNothingDid(fault: String) throws {
+        let rest = try Rest("at 5s p0 pin c1 name=n1 min=-1 max=-1\nat 6s fault 1 \(fault) p0\(fault == "rot" ? "" : " for 2s") amount=\(fault == "disk-full" ? 50_000 : 0)")
+        rest.run.judge(LogLine(.error, "crdt", "crdt/00000001.log could not be written: the disk is full"), of: 0)
+        #expect(rest.world.failure == nil)
+        rest.run.judge(LogLine(.error, "crdt", "crdt/00000001.log is damaged at byte 7: checksum does not match"), of: 0)
+        if fault == "disk-full" { rest.expect(.start, "is damaged at byte 7") } else { #expect(rest.world.failure == nil) }
+    }
     @Test(arguments: [true, false]) func queuedWithoutAQueue(isLocal: Bool) throws {
         let rest = try Rest("at 5s p0 pin c1 name=n1 min=-1 max=-1")
         let (info, asked) = try answer(rest, .status(try #require(rest.run.content(1)), isLocal: isLocal))
