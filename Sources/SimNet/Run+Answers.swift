@@ -71,7 +71,7 @@ extension Run {
             oracles.asked.remove(client)
             noteWritten(client, asked, failure: nil)
         }
-        if let failed = oracles.cleansUp[index], world.now - failed < Span.minutes(2).nanoseconds { oracles.leavesShards = true }
+        if let failed = oracles.cleansUp[index], world.now - failed.at < Span.minutes(2).nanoseconds { oracles.leftOf.insert(failed.bytes) }
         oracles.downSince[index] = world.now
         oracles.health.remove(index)
         checkManifest(index)

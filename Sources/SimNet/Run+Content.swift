@@ -126,8 +126,9 @@ extension Run {
     func noteShards(_ asked: Asked, failure: ClientFailure??) {
         switch asked.request {
         case .add(let parameters) where parameters.shard:
-            if failure == nil || plan.has(.disk) { oracles.leavesShards = true }
-            if case .some(.some) = failure { oracles.cleansUp[asked.peer] = world.now }
+            guard let bytes = oracles.askedAdds.last(where: { $0.at == asked.peer && $0.when == asked.at })?.add else { return }
+            if failure == nil || plan.has(.disk) { oracles.leftOf.insert(bytes) }
+            if case .some(.some) = failure { oracles.cleansUp[asked.peer] = (bytes, world.now) }
         case .unpin(let cid):
             // What comes out of order brings the content before some of its shards: these are not there yet to be removed (seed 5001751).
             if failure != .some(nil) || asked.wasBehind { oracles.doubtfulRoots.insert(cid) }
@@ -140,12 +141,14 @@ extension Run {
     /// ADD: a shard belongs to content that is in the pinset, and so does a list of shards; an add that fails leaves none.
     func checkShards(machine: ClusterPeer?) {
         guard let machine, !mayHaveLostBlocks else { return }
-        let pins = pins(of: machine), whole = Set(pins.filter { $0.type == .meta }.map(\.cid))
+        let pins = pins(of: machine), mayHaveParts = Set(pins.filter { $0.type == .meta }.map(\.cid)).union(oracles.doubtfulRoots)
         for pin in pins where pin.type == .shard || pin.type == .clusterDAG {
             oracles.judged += 1
             let roots = oracles.shardsOf[pin.cid]
             // Who re-pinned it while it was being removed has kept it.
-            guard blocks.authors[pin.cid.stateKey].map({ $0.count < 2 }) ?? true, roots.map({ $0.isDisjoint(with: whole) && $0.isDisjoint(with: oracles.doubtfulRoots) }) ?? !oracles.leavesShards else { continue }
+            guard blocks.authors[pin.cid.stateKey].map({ $0.count < 2 }) ?? true, roots.map({ $0.isDisjoint(with: mayHaveParts) }) ?? oracles.leftOf.isEmpty,
+                oracles.bytesOf[pin.cid].map({ !oracles.leftOf.contains($0) }) ?? true
+            else { continue }
             return world.fail(.add, "\(pin.options.name), \(pin.cid), is in the pinset, and nothing that it is a part of: \(roots?.map(\.description).joined(separator: " ") ?? "an add that failed")")
         }
     }

@@ -21,14 +21,16 @@ struct OracleState {
     var uploads: [(at: Int, asked: Int64, root: CID, operation: Int, isUnpinned: Bool)] = []
     /// Of the shards that adds have made, and of the lists of them, the content.
     var shardsOf: [CID: Set<CID>] = [:]
+    /// And the number of the bytes, which several adds may have.
+    var bytesOf: [CID: Int] = [:]
     /// When clients asked for anything, of late.
     var askedAt: [Int64] = []
     /// When each peer was last asked to add something.
     var lastAdd = SortedMap<Int, Int64>()
-    /// An add in shards was broken off where nobody could clean up; and content of which a part may be left.
-    var leavesShards = false
-    /// When an upload in shards failed last: its peer takes them back then.
-    var cleansUp = SortedMap<Int, Int64>()
+    /// What adds in shards had to add that were broken off where nobody could clean up; and content of which a part may be left.
+    var leftOf: Set<Int> = []
+    /// The upload in shards that failed last, and when: its peer takes them back then.
+    var cleansUp = SortedMap<Int, (bytes: Int, at: Int64)>()
     var doubtfulRoots: Set<CID> = []
     /// Who held all of a file when its client was told.
     var holders: [CID: [Int]] = [:]

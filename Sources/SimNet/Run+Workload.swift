@@ -173,7 +173,10 @@ extension Run {
                 if names != entries { world.fail(.add, "\(world.name(index)) was given \(entries), and tells of \(names)") }
                 oracles.uploads.append((index, asked, root, operation.number, parameters.noPin))
                 oracles.made[add] = root
-                for part in parts { oracles.shardsOf[part, default: []].insert(root) }
+                for part in parts {
+                    oracles.shardsOf[part, default: []].insert(root)
+                    oracles.bytesOf[part] = add
+                }
                 judgeMissed(parts, of: root, at: index)
                 checkUpload(root, asked: asked)
                 if size >= 64 { judge(allocations: told, parameters, oracles.asked[number]?.rule, at: index) }
