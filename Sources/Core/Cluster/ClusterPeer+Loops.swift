@@ -374,7 +374,7 @@ extension ClusterPeer {
         request.options.pinUpdate = nil
         let (cid, left) = (pin.cid, silent.filter((pin.allocations ?? []).contains))
         loops.changing.insert(cid)
-        self.pin(request, without: silent) { peer, outcome in
+        self.pin(request, without: silent, partOf: adder(of: pin)) { peer, outcome in
             peer.loops.changing.remove(cid)
             switch outcome {
             case .success: peer.note(.info, "cluster", "repinned \(cid) out of \(left.map(\.description).joined(separator: ", "))")

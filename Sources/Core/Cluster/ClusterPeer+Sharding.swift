@@ -152,12 +152,12 @@ extension ClusterPeer {
         let (shards, size, begun) = adds[client]?.sharding.map { ($0.maker.finishedCount, $0.maker.total, $0.begun) } ?? (0, 0, turn.now.monotonic)
         adds[client]?.sharding?.stage = .pinningContent
         let end: Then<Outcome<Pin>> = { cluster, outcome in
-            let isAwaited = cluster.adds.remove(client) != nil
+            let adding = cluster.adds.remove(client)
             switch outcome {
             case .success: cluster.tellSharded(content, shards: shards, size, since: begun)
-            case .failure: cluster.takeBack(written)
+            case .failure: cluster.takeBack(adding?.sharding?.written ?? written)
             }
-            if isAwaited { cluster.reply(client, outcome.map { _ in [] }) }
+            if adding != nil { cluster.reply(client, outcome.map { _ in [] }) }
         }
         parameters.noPin ? end(&self, .success(content)) : pin(content, then: end)
     }
@@ -175,6 +175,12 @@ extension ClusterPeer {
 
             """)
         inform("adder", "\(content.cid) successfully added to cluster")
+    }
+
+    /// Whose add, if it fails, takes back what is written of a pin meanwhile, as well (seed 87265506).
+    func adder(of pin: Pin) -> ClientID? {
+        guard pin.type == .shard else { return nil }
+        return adds.first { $0.value.sharding?.written.contains { $0.cid == pin.cid } ?? false }?.key
     }
 
     /// An add that failed leaves no shards behind: nobody could unpin them (CLU-09). What another add of the same content has written stays
