@@ -51,10 +51,11 @@ extension Replica {
         let name = StoredName(key.utf8), hash = name.hash
         let known = try store.known(name).key
         var blocks = try store.blocks(of: known).map { StoredBlock.multihash($0) }
-        // What is on its way into the log was accepted before, and goes as well.
+        // What is on its way into the log was accepted before: what it sets goes as well, and what it removes has gone.
         for (_, _, item) in inFlight {
-            guard case .block(let block, _, _, true) = item, !blocks.contains(block.hash) else { continue }
-            if block.elements.contains(where: { $0.hash == hash && block.name($0) == name }) { blocks.append(block.hash) }
+            guard case .block(let block, _, _, true) = item else { continue }
+            if !blocks.isEmpty, !block.tombstones.isEmpty { blocks.removeAll { block.removes(key, of: $0) } }
+            if !blocks.contains(block.hash), block.elements.contains(where: { $0.hash == hash && block.name($0) == name }) { blocks.append(block.hash) }
         }
         return blocks
     }
@@ -73,37 +74,52 @@ extension Replica {
 
     /// Whatever can be written now.
     mutating func work(_ now: Now, _ effects: inout [Effect]) {
-        writeQueued(now, &effects)
+        if !queue.isEmpty, !isCommitting, isOpen, !store.index.isOverloaded {
+            writeQueued(&effects)
+            if isCommitting { sync(&effects) }
+        }
         if let due = commitDue, now.monotonic >= due { commit(now, &effects) }
     }
 
-    /// A chain of blocks, one for each operation, that one sync makes durable. A key ends the chain where it comes again after a
-    /// block: its removal must see what that added. Where nothing was written nothing would go on with what is left.
-    private mutating func writeQueued(_ now: Now, _ effects: inout [Effect]) {
-        guard !queue.isEmpty, !isCommitting, isOpen, !store.index.isOverloaded else { return }
-        var tips = dag.heads
-        var keys: Set<String> = []
-        while let (id, change) = queue.first {
+    /// What waits for nothing. What was accepted before comes before it.
+    private mutating func atOnce(_ id: OperationID, _ effects: inout [Effect], _ body: (inout Replica, inout [Effect]) throws -> Void) {
+        if isStopping { return effects.append(.finished(id, .stopping)) }
+        guard isOpen else { return effects.append(.finished(id, .opening(percent: openingPercent))) }
+        writeQueued(&effects)
+        commitAll(alsoUnderWay: true, &effects)
+        do { try body(&self, &effects) } catch { effects.append(.finished(id, .log("\(error)"))) }
+        sync(&effects)
+    }
+
+    /// A chain of blocks, one for each operation, that one sync makes durable.
+    private mutating func writeQueued(_ effects: inout [Effect]) {
+        var tips = tipsInFlight.map { (cid: CID(v1: Codec.dagPB, $0.hash), height: $0.height) }
+        defer { queue = [] }
+        for (id, change) in queue {
             let resolved: Change
             do throws(LogError) { resolved = try self.resolved(change) } catch {
-                queue.removeFirst()
                 effects.append(.finished(id, .log("\(error)")))
                 continue
             }
-            if keys.contains(resolved.key) { break }
-            queue.removeFirst()
             var builder = DeltaBuilder()
             builder.add(resolved)
             let delta = builder.delta
             guard !delta.isEmpty else {  // nothing to remove: nothing to publish (CRDT-53)
-                effects.append(.finished(id, nil))
+                finish(id, resolved.key, &effects)
                 continue
             }
             guard let block = write(delta, on: tips, operations: [id], consumes: 0, &effects) else { continue }
-            keys.insert(resolved.key)
             tips = [(block.cid, block.priority)]
         }
-        if isCommitting { sync(&effects) }
+    }
+
+    /// Nothing is to be done about a key; but what is on its way into the log may be lost, and is what there was to be done.
+    private mutating func finish(_ id: OperationID, _ key: String, _ effects: inout [Effect]) {
+        for index in inFlight.indices.reversed() {
+            guard case .block(let block, let position, let operations, true) = inFlight[index].what, block.presence(of: key) != nil else { continue }
+            return inFlight[index].what = .block(block, position, operations: operations + [id], isOwn: true)
+        }
+        effects.append(.finished(id, nil))
     }
 
     /// When the batch must be committed: a function of what waits, never of how it came to wait (C25).
@@ -122,9 +138,10 @@ extension Replica {
         sync(&effects)
     }
 
-    /// Those that are in no block on its way into the log, upon the last such block.
-    private mutating func commitAll(_ effects: inout [Effect]) {
-        let waiting = batch.filter { $0.number > committing }
+    /// Those that are in no block on its way into the log, upon the last such block; or also those that are on their way themselves.
+    private mutating func commitAll(alsoUnderWay: Bool = false, _ effects: inout [Effect]) {
+        var waiting = batch.filter { $0.number > committing }
+        if alsoUnderWay { for case (_, _, .operation(_, let accepted)) in inFlight where accepted.number > committing { waiting.append(accepted) } }
         guard !waiting.isEmpty, isOpen else { return }
         let isTooLarge = batchBytes > settings.deltaBytesMax
         if isTooLarge { effects.append(.log(LogLine(.warning, "crdt", "delta size over MaxBatchDeltaSize. Commiting."))) }
@@ -154,56 +171,38 @@ extension Replica {
     /// Writes several changes as one batch, at once: `finished` says when all of it is durable.
     package mutating func write(_ changes: [BatchChange], _ id: OperationID, now: Now, effects: inout [Effect]) {
         guard !changes.isEmpty else { return effects.append(.finished(id, nil)) }
-        if isStopping { return effects.append(.finished(id, .stopping)) }
-        guard isOpen else { return effects.append(.finished(id, .opening(percent: openingPercent))) }
-        var resolved: [Change] = []
-        do throws(LogError) { for change in changes { resolved.append(try self.resolved(change)) } } catch {
-            return effects.append(.finished(id, .log("\(error)")))
+        atOnce(id, &effects) { replica, effects in
+            replica.write(try changes.map { try replica.resolved($0) }, id, &effects)
         }
-        writeAtOnce(resolved, id, &effects)
     }
 
     /// Sets a key at once, in a block of its own, whatever waits in a batch. By that block it can be taken back; none if it cannot be written:
     /// `finished` says why.
     package mutating func putAtOnce(_ key: String, _ value: Bytes, _ id: OperationID, now: Now, effects: inout [Effect]) -> Multihash? {
-        let before = inFlight.last?.sequence
         write([.put(key: key, value: value)], id, now: now, effects: &effects)
-        guard let last = inFlight.last, last.sequence != before, case .block(let block, _, _, true) = last.what else { return nil }
+        guard case .block(let block, _, [id], true) = inFlight.last?.what else { return nil }
         return block.hash
     }
 
     /// Takes back what was set by that block: what others have set the same key to, before or since, stays.
     package mutating func takeBack(_ key: String, setBy block: Multihash, _ id: OperationID, now: Now, effects: inout [Effect]) {
-        if isStopping { return effects.append(.finished(id, .stopping)) }
-        guard isOpen else { return effects.append(.finished(id, .opening(percent: openingPercent))) }
-        do throws(LogError) {
-            let isThere = try blocks(setting: key).contains(block) && !isRemoving(key, of: block)
-            isThere ? writeAtOnce([.delete(key: key, blocks: [block])], id, &effects) : effects.append(.finished(id, nil))
-        } catch { effects.append(.finished(id, .log("\(error)"))) }
-    }
-
-    /// A removal of it is accepted, or on its way into the log.
-    private func isRemoving(_ key: String, of block: Multihash) -> Bool {
-        func removes(_ change: Change) -> Bool { if case .delete(key, let blocks) = change { blocks.contains(block) } else { false } }
-        return batch.contains { removes($0.change) } || inFlight.contains {
-            switch $0.what {
-            case .operation(_, let accepted): removes(accepted.change)
-            case .block(let own, _, _, true): own.removes(key, of: block)
-            case .block, .flag: false
-            }
+        atOnce(id, &effects) { replica, effects in
+            let isThere = try replica.blocks(setting: key).contains(block)
+            isThere ? replica.write([.delete(key: key, blocks: [block])], id, &effects) : replica.finish(id, key, &effects)
         }
     }
 
     /// Removes many keys at once, each once: `finished` says when all of it is durable.
     package mutating func remove(_ removals: [Removal], _ id: OperationID, now: Now, effects: inout [Effect]) {
-        if isStopping { return effects.append(.finished(id, .stopping)) }
         var rest = removals[...]
-        writeBlocks(id, &effects) { tips, priority, store, settings in
-            guard !rest.isEmpty else { return nil }
-            let block = StoredBlock.of(
-                rest, deltaBytesMax: settings.deltaBytesMax, heads: tips, priority: priority, generation: store.index.generation)
-            rest = rest.dropFirst(block.lookup?.known.count ?? 0)
-            return (block, rest.isEmpty)
+        atOnce(id, &effects) { replica, effects in
+            try replica.writeBlocks(id, &effects) { tips, priority, store, settings in
+                guard !rest.isEmpty else { return nil }
+                let block = StoredBlock.of(
+                    rest, deltaBytesMax: settings.deltaBytesMax, heads: tips, priority: priority, generation: store.index.generation)
+                rest = rest.dropFirst(block.lookup?.known.count ?? 0)
+                return (block, rest.isEmpty)
+            }
         }
     }
     /// Something of this peer's own that a removal of these would not see yet, or would repeat (CRDT-53).
@@ -221,7 +220,7 @@ extension Replica {
         }
     }
 
-    private mutating func writeAtOnce(_ resolved: [Change], _ id: OperationID, _ effects: inout [Effect]) {
+    private mutating func write(_ resolved: [Change], _ id: OperationID, _ effects: inout [Effect]) {
         var tips = tipsInFlight.map { (cid: CID(v1: Codec.dagPB, $0.hash), height: $0.height) }
         var rest = resolved
         while !rest.isEmpty {
@@ -231,27 +230,25 @@ extension Replica {
             tips = [(block.cid, block.priority)]
             if !rest.isEmpty { block.extendRemovals(&rest) }
         }
-        sync(&effects)
     }
 
     /// Pins many at once: in blocks of their own, as full as they may be. `finished` says when all of it is durable.
     package mutating func pin(
         _ pins: StoredPins, newcomers: Newcomers? = nil, _ id: OperationID, now: Now, effects: inout [Effect]
     ) {
-        if isStopping { return effects.append(.finished(id, .stopping)) }
-        guard isOpen else { return effects.append(.finished(id, .opening(percent: openingPercent))) }
-        commitAll(&effects)  // what was accepted before comes before
-        guard let hashes = newcomers?.hashes ?? StoredBlock.hashes(pins) else {
-            return effects.append(.finished(id, .log("a pin does not begin with its CID")))
-        }
-        var start = 0
-        writeBlocks(id, &effects) { tips, priority, _, settings in
-            guard start < pins.count else { return nil }
-            let size = StoredBlock.count(pins, hashes, from: start, deltaBytesMax: settings.deltaBytesMax)
-            var block = StoredBlock.of(pins, hashes, from: start, size: size, heads: tips, priority: priority)
-            block.lookup = newcomers?.lookup.part(start..<start + size.count)
-            start += size.count
-            return (block, start == pins.count)
+        atOnce(id, &effects) { replica, effects in
+            guard let hashes = newcomers?.hashes ?? StoredBlock.hashes(pins) else {
+                return effects.append(.finished(id, .log("a pin does not begin with its CID")))
+            }
+            var start = 0
+            try replica.writeBlocks(id, &effects) { tips, priority, _, settings in
+                guard start < pins.count else { return nil }
+                let size = StoredBlock.count(pins, hashes, from: start, deltaBytesMax: settings.deltaBytesMax)
+                var block = StoredBlock.of(pins, hashes, from: start, size: size, heads: tips, priority: priority)
+                block.lookup = newcomers?.lookup.part(start..<start + size.count)
+                start += size.count
+                return (block, start == pins.count)
+            }
         }
     }
 
@@ -259,18 +256,15 @@ extension Replica {
     private mutating func writeBlocks(
         _ id: OperationID, _ effects: inout [Effect],
         _ next: ([Multihash], UInt64, ElementStore, ReplicaSettings) throws -> (block: StoredBlock, isLast: Bool)?
-    ) {
+    ) throws {
         var (tips, isDone) = (tipsInFlight, false)
-        do {
-            while !isDone, let (block, isLast) = try next(tips.map(\.hash).sorted(), nextHeight(tips.map(\.height)), store, settings) {
-                let (position, sequence) = try append(RecordKind.block, block.payload, &effects)
-                inFlight.append((sequence, position.end, .block(block, position, operations: isLast ? [id] : [], isOwn: true)))
-                (isCommitting, isDone) = (true, isLast)
-                tips = [(block.hash, block.priority)]
-            }
-        } catch { return effects.append(.finished(id, .log("\(error)"))) }
+        while !isDone, let (block, isLast) = try next(tips.map(\.hash).sorted(), nextHeight(tips.map(\.height)), store, settings) {
+            let (position, sequence) = try append(RecordKind.block, block.payload, &effects)
+            inFlight.append((sequence, position.end, .block(block, position, operations: isLast ? [id] : [], isOwn: true)))
+            (isCommitting, isDone) = (true, isLast)
+            tips = [(block.hash, block.priority)]
+        }
         if !isDone { effects.append(.finished(id, nil)) }
-        sync(&effects)
     }
 
     /// What the next own block is built upon: the last one that is on its way into the log, or the heads.

@@ -20,6 +20,36 @@ import Testing
         #expect(room.values(0).map(\.key).sorted() == ["/b", "/c"])
     }
 
+    /// What is written at once comes after what was accepted before it and waits for the disk, or for its batch.
+    @Test(arguments: [false, true]) func whatWaitsIsWrittenBeforeWhatIsNotToWait(isBatching: Bool) throws {
+        var room = try Room(1, isBatching ? batching(deltaBytesMax: 1 << 20) : ReplicaSettings())
+        room.put(0, "/in the batch", [1])
+        room.holdsSyncs = true
+        let waiting = [room.put(0, "/under way", [1]), room.put(0, "/k", [1]), room.delete(0, "/under way")]
+        let last = room.write(0, [.put(key: "/k", value: [2]), .put(key: "/in the batch", value: [2])])
+        room.holdsSyncs = false
+        room.endSyncs()
+        room.advance(.seconds(30))
+        for id in waiting + [last] { #expect(room.members[0].finished[id] == .some(nil)) }
+        #expect(room.values(0).map(\.value) == [[2], [2]])
+        try room.restart(0)
+        #expect(room.values(0).map(\.value) == [[2], [2]] && room.members[0].replica.pendingCount == 0)
+    }
+
+    /// A removal that is not durable may fail: whoever asks for the same meanwhile is not told that it is done by then.
+    @Test func aRemovalThatMayFailIsMadeAgain() throws {
+        var room = try Room(1)
+        room.put(0, "/k", [1])
+        room.holdsSyncs = true
+        room.put(0, "/other", [1])
+        let removals = [room.delete(0, "/k"), room.delete(0, "/k")]
+        room.endSyncs(1)
+        for id in removals { #expect(room.members[0].finished[id] == nil) }
+        room.failSyncs()
+        for id in removals { #expect(room.members[0].finished[id] != .some(nil)) }
+        #expect(room.values(0).map(\.key) == ["/k", "/other"])
+    }
+
     private func batching(deltaBytesMax: Int) -> ReplicaSettings {
         var settings = ReplicaSettings()
         (settings.batchSizeMax, settings.batchAgeMax, settings.deltaBytesMax) = (100, .seconds(10), deltaBytesMax)
