@@ -82,6 +82,17 @@ import Tracking
         #expect(odd.count == 1 && odd[0].cid == Stage.content(5) && odd[0].peers.count == 1)
     }
 
+    @Test func aRecoveryThatHasFailedComesAgainSoon() throws {
+        let stage = try stage(pins: 10) { $0.recoverInterval = .minutes(30) }
+        stage.world.peers[1].ipfs.forget(Stage.content(5))
+        stage.world.peers[1].ipfs.isDown = true
+        stage.run(.minutes(35))
+        #expect(!stage.holders(5).contains(1))
+        stage.world.peers[1].ipfs.isDown = false
+        stage.run(.minutes(2))
+        #expect(stage.holders(5).contains(1))
+    }
+
     @Test func aPeerWhoseDaemonIsDownIsAnErrorInEachEntry() throws {
         let stage = try stage(pins: 300)
         stage.world.peers[2].ipfs.isDown = true

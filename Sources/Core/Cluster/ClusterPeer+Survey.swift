@@ -75,10 +75,7 @@ extension ClusterPeer {
     }
     private mutating func failSurveys(_ reason: String) {
         for reader in surveys.keys { surveys[reader]?.failure = reason }
-        if surveys[.nobody] != nil { recoverSoon() }
     }
-    /// Where the pinset cannot be read it has not been looked at: what is to be made good then does not wait for hours (seed 3600733).
-    private mutating func recoverSoon() { loops.recoverAt = earliest(loops.recoverAt, turn.now.monotonic + .minutes(1)) }
 
     /// What IPFS has pinned or unpinned since it was listed.
     mutating func tellSurveys(_ operation: IPFSOperation) {
@@ -167,7 +164,6 @@ extension ClusterPeer {
         surveys[reader] = nil  // or its maps would be copied
         do { try read(&survey) } catch {
             surveys[reader] = survey
-            if reader == .nobody { recoverSoon() }
             return end(reader, .failure(ClientFailure("the pinset cannot be read: \(error)")))
         }
         var piece: [GlobalPinInfo] = []
@@ -185,10 +181,11 @@ extension ClusterPeer {
         // Who is sent nothing has nothing to take.
         let pause: Span = reader == .nobody && survey.found.isEmpty ? .milliseconds(10) : .milliseconds(1)
         survey.phase = piece.isEmpty || reader == .nobody ? .due(turn.now.monotonic + pause) : .awaitingReader
-        let omitted = survey.omitted
+        let (omitted, failure) = (survey.omitted, survey.scope == .local ? survey.failure : nil)
         surveys[reader] = survey
         hand(piece, to: reader)
         guard isOver else { return }
+        if let failure { return end(reader, .failure(ClientFailure(failure))) }
         guard omitted == 0 else { return end(reader, .failure(ClientFailure("\(omitted) more that other peers tell of are not in this peer's pinset"))) }
         end(reader, .success(()))
     }
@@ -294,7 +291,9 @@ extension ClusterPeer {
         case (.client(let client), _): reply(client, outcome.map { [] })
         case (.peer(let stream), .success): finish(stream)
         case (.peer(let stream), .failure(let failure)): refuse(stream, failure.message)
-        case (.nobody, _): if !replica.isOpen { loops.recoverAt = turn.now.monotonic + .seconds(1) }  // again when the state is whole
+        case (.nobody, .success): break
+        // What is to be made good does not wait for hours (seed 3600733).
+        case (.nobody, .failure): loops.recoverAt = earliest(loops.recoverAt, turn.now.monotonic + (replica.isOpen ? .minutes(1) : .seconds(1)))
         }
     }
 }
