@@ -45,7 +45,7 @@ struct CallLog {
         var isRefused = false
         fileprivate var isUpload: Bool { target.hasPrefix(SimIPFS.putTarget) }
         fileprivate var isCollection: Bool { target.hasPrefix("/api/v0/repo/gc") }
-        fileprivate var isLookup: Bool { target.hasPrefix("/api/v0/resolve") }
+        fileprivate var isLookup: Bool { target.hasPrefix(SimIPFS.resolveTarget) }
     }
     /// What a client wants that others, or IPFS, are asked about.
     enum Wish {

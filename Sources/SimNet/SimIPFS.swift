@@ -34,6 +34,8 @@ package struct SimIPFS: Sendable {
     }
     /// Of a piece of a body that is being put.
     static let putTarget = "/api/v0/block/put"
+    /// Of a path that is looked up.
+    static let resolveTarget = "/api/v0/resolve"
 
     package let id: PeerID
     /// Where it says that it can be reached: at one that leads nowhere, and at one that does.
@@ -147,7 +149,7 @@ package struct SimIPFS: Sendable {
             }
             return Answer(body: "{\"Strings\":[\"connect \(other) success\"]}\n")
         case "/api/v0/repo/gc": return collectGarbage(now)
-        case "/api/v0/resolve":
+        case SimIPFS.resolveTarget:
             guard let path = arguments.first.flatMap({ URLText.unescaped($0.utf8, isQuery: true) }), let cid = SimIPFS.target(of: path) else { return SimIPFS.error("could not resolve name") }
             return Answer(body: "{\"Path\":\"/ipfs/\(cid)\"}\n")
         default: return Answer(status: 404, body: "404 page not found")
@@ -242,7 +244,7 @@ extension World {
             if peer.ipfs.slowness > 1 { hit(.ipfsSlow) }
             let options = settings.ipfs
             let isFetch = SimIPFS.isFetch(request.target)
-            let (low, high) = isFetch || request.target.hasPrefix("/api/v0/resolve") ? (options.fetchMin, options.fetchMax) : (options.latencyMin, options.latencyMax)
+            let (low, high) = isFetch || request.target.hasPrefix(SimIPFS.resolveTarget) ? (options.fetchMin, options.fetchMax) : (options.latencyMin, options.latencyMax)
             let slowness = isFetch ? peer.ipfs.slowness : max(ipfsPace, peer.ipfs.slowness)
             let delay = tape.span(.ipfs, UInt64(peer.index), peer.requests, low, high).nanoseconds * Int64(slowness)
             let task = SimIPFS.Task(exchange: exchange, target: request.target, run: peer.ipfs.run)

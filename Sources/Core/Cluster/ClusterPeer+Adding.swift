@@ -87,6 +87,7 @@ extension ClusterPeer {
         regulate(client)
     }
 
+    /// It goes on when its turn comes.
     mutating func queue(_ client: ClientID) {
         if adds.look(at: client, { $0.isBusy }) == false { busyUploads.append(client) }
         adds[client]?.isBusy = true
@@ -142,7 +143,7 @@ extension ClusterPeer {
 
     mutating func openTransfer(_ client: ClientID, _ allocations: [PeerID], to targets: [PeerID]) {
         adds[client]?.transfer = Transfer(allocations: allocations, targets: targets.count)
-        for peer in targets { openUpload(to: peer, client) }
+        act(for: .client(client)) { for peer in targets { $0.openUpload(to: peer, client) } }
     }
 
     private mutating func openUpload(to peer: PeerID, _ client: ClientID) {
@@ -155,10 +156,8 @@ extension ClusterPeer {
             adds[client]?.transfer?.destinations[peer] = Destination(call: .ipfs(call))
             return
         }
-        let call = RPCCallID(number())
-        rpcCalls[call] = RPCPending(asker: nil, each: nil) { $0.onUploadEnd(client, peer, $1.failure?.message) }
+        let call = ask(peer, RPCMethod("IPFSConnector", "BlockStream"), [], goesOn: true) { $0.onUploadEnd(client, peer, $1.failure?.message) }
         adds[client]?.transfer?.destinations[peer] = Destination(call: .rpc(call))
-        withRPC { $0.call(call, to: peer, RPCMethod("IPFSConnector", "BlockStream"), effects: &$2) }
     }
 
     /// The last block has been sent.
@@ -218,7 +217,7 @@ extension ClusterPeer {
     mutating func stopAdding(_ client: ClientID) {
         guard let adding = adds.remove(client) else { return }
         if adding.isBusy { busyUploads.removeAll { $0 == client } }
-        for (_, destination) in adding.transfer?.destinations ?? SortedMap() { cancel(destination.call) }
+        abandon(.client(client))
         if let sharding = adding.sharding, sharding.stage != .pinningContent { takeBack(sharding.written) }
     }
 

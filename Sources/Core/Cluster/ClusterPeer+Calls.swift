@@ -89,10 +89,10 @@ extension ClusterPeer {
 
     // MARK: Other peers
 
-    /// Calls a method of another peer; a streaming method gets its arguments at once.
+    /// Calls a method of another peer; a streaming method gets its arguments at once, or has more to come.
     @discardableResult
     mutating func ask(
-        _ peer: PeerID, _ method: RPCMethod, _ arguments: [Bytes], within span: Span? = nil, each: Then<Bytes>? = nil,
+        _ peer: PeerID, _ method: RPCMethod, _ arguments: [Bytes], goesOn: Bool = false, within span: Span? = nil, each: Then<Bytes>? = nil,
         then: @escaping Then<Replies>
     ) -> RPCCallID {
         guard let entry = RPCTable.entry(method) else { unreachable("no method \(method.text)") }
@@ -106,7 +106,7 @@ extension ClusterPeer {
             case .streaming:
                 rpc.call(call, to: peer, method, deadline: deadline, effects: &effects)
                 for argument in arguments { rpc.send(call, argument: argument, effects: &effects) }
-                rpc.endArguments(call, effects: &effects)
+                if !goesOn { rpc.endArguments(call, effects: &effects) }
             }
         }
         return call
@@ -133,10 +133,25 @@ extension ClusterPeer {
         if asked[asker]?.isEmpty ?? false { asked[asker] = nil }
     }
 
+    /// A question that is over, or called off.
+    @discardableResult
+    private mutating func taken(_ call: IPFSCallID) -> IPFSCall? {
+        guard let pending = ipfsCalls.removeValue(forKey: call) else { return nil }
+        ended(.call(.ipfs(call)), of: pending.asker)
+        return pending
+    }
+    @discardableResult
+    private mutating func taken(_ call: RPCCallID) -> RPCPending? {
+        guard let pending = rpcCalls.removeValue(forKey: call) else { return nil }
+        ended(.call(.rpc(call)), of: pending.asker)
+        return pending
+    }
+
     /// Whoever asked waits no more: nothing further is done for it, but for what is written already.
     mutating func abandon(_ asker: Asker) {
         surveys[asker] = nil
         collections[asker] = nil
+        if case .peer(let stream) = asker { served[stream] = nil }
         for question in asked.remove(asker) ?? [] {
             switch question {
             case .call(let call): cancel(call)
@@ -149,10 +164,10 @@ extension ClusterPeer {
     mutating func cancel(_ call: PendingCall) {
         switch call {
         case .ipfs(let call):
-            if let pending = ipfsCalls.removeValue(forKey: call) { ended(.call(.ipfs(call)), of: pending.asker) }
+            taken(call)
             withIPFS { $0.cancel(call, effects: &$2) }
         case .rpc(let call):
-            if let pending = rpcCalls.removeValue(forKey: call) { ended(.call(.rpc(call)), of: pending.asker) }
+            taken(call)
             withRPC { $0.cancel(call, effects: &$2) }
         }
     }
@@ -200,8 +215,7 @@ extension ClusterPeer {
 extension ClusterPeer {
     /// How a question to IPFS ends.
     mutating func onAnswered(_ call: IPFSCallID, _ result: Result<IPFSAnswer, IPFSFailure>) {
-        guard let pending = ipfsCalls.removeValue(forKey: call) else { return }
-        ended(.call(.ipfs(call)), of: pending.asker)
+        guard let pending = taken(call) else { return }
         act(for: pending.asker) { pending.then(&$0, result) }
     }
 
@@ -215,8 +229,7 @@ extension ClusterPeer {
         case .reply(let call, let bytes):
             if let pending = rpcCalls[call], let each = pending.each { act(for: pending.asker) { each(&$0, bytes) } } else { rpcCalls[call]?.replies.append(bytes) }
         case .finished(let call, let failure):
-            guard let pending = rpcCalls.removeValue(forKey: call) else { return }
-            ended(.call(.rpc(call)), of: pending.asker)
+            guard let pending = taken(call) else { return }
             act(for: pending.asker) { pending.then(&$0, Replies(values: pending.replies, failure: failure)) }
         case .drained(let call): onDrained(.rpc(call))
         case .repliesDrained(let stream): onTaken(.peer(stream))

@@ -34,10 +34,7 @@ extension ClusterPeer {
         served[stream] = ServedCall(method: method)
     }
 
-    mutating func onCancelled(_ stream: StreamID) {
-        served[stream] = nil
-        abandon(.peer(stream))
-    }
+    mutating func onCancelled(_ stream: StreamID) { abandon(.peer(stream)) }
 
     mutating func onArgument(_ stream: StreamID, _ bytes: Bytes) {
         guard let call = served[stream] else { return }
@@ -169,12 +166,10 @@ extension ClusterPeer {
         }
     }
     mutating func finish(_ stream: StreamID) {
-        served[stream] = nil
         abandon(.peer(stream))
         withRPC { $0.finish(stream, effects: &$2) }
     }
     mutating func refuse(_ stream: StreamID, _ text: String, as type: RPCErrorType = .application) {
-        served[stream] = nil
         abandon(.peer(stream))
         withRPC { $0.finish(stream, failure: RPCFailure(type, text), effects: &$2) }
     }
