@@ -43,6 +43,8 @@ package final class Drill {
     private let faultsInHundred: Int
     /// What comes is of a sync that has ended well; what removes nothing needs none.
     private var isSynced = false
+    /// The last checkpoint could not be written: what those before it have left goes with the next.
+    private var keepsLeftovers = false
     private var wishes = [SortedMap<CID, [Wish]>(), SortedMap()]
     private var question: (cids: [CID], asked: Replica.Question)?
     /// Blocks of a third, who writes as upstream may: a key twice in a block, and what it removes without having looked it up. Anybody is given them.
@@ -254,11 +256,14 @@ package final class Drill {
         guard !members[index].syncs.isEmpty else { return }
         let (ticket, pending) = members[index].syncs.remove(at: choices.below(members[index].syncs.count))
         let failure = members[index].disk.endSync(pending)
+        if index == 0, pending.name.hasSuffix(".manifest") { keepsLeftovers = failure != nil }
         if index == 0 { say(failure.map { "sync of \(pending.name): \($0)" } ?? "sync of \(pending.name) ends") }
         let event: DiskEvent = failure.map { .syncFailed(ticket, $0) } ?? .synced(ticket)
         isSynced = failure == nil
-        defer { isSynced = false }
         act(index) { $0.onDisk(event, now: $1, effects: &$2) }
+        isSynced = false
+        // Of what was to be durable together, some is.
+        if index == 0, !members[0].syncs.isEmpty, choices.chance(faultsInHundred, in: 100) { crash(isKill: false) }
     }
 
     private func advanceJob(_ index: Int) {
@@ -373,11 +378,24 @@ package final class Drill {
         for (key, best) in values where (try? replica.value(key)) != best.value { return fail(.refold, "the value of \(key) is not what the blocks say") }
     }
 
+    /// What no checkpoint names any more.
+    private func leftovers() -> [FileName] {
+        let disk = members[0].disk
+        let files = ((try? disk.list("crdt/")) ?? []).filter { !$0.hasSuffix(".log") }
+        func number(_ file: FileName) -> UInt64? { UInt64(file.drop { $0 != "/" }.dropFirst().prefix { $0 != "." }) }
+        guard let newest = files.filter({ $0.hasSuffix(".manifest") }).max(), let bytes = try? disk.read(newest, at: 0, count: .max / 2) else { return [] }
+        // Its magic, the place in the log, the state, how many runs, and their numbers; a checksum ends it.
+        let words: [UInt64] = bytes.withUnsafeBytes { raw in (0..<raw.count / 8).map { load(raw, $0 * 8) } }
+        let named = SortedSet(words.dropFirst(2).prefix(1) + words.dropFirst(4).dropLast())
+        return files.filter { $0 != newest && !(number($0).map(named.contains) ?? false) }
+    }
+
     private func compare() {
         guard let own = members[0].replica, let other = members[1].replica else { return }
         say("at rest: \(own.blockCount) blocks, \(own.count) pins")
         if own.absentCount > 0 || other.absentCount > 0 { return fail(.fetchable, "\(own.absentCount) and \(other.absentCount) blocks are named, and nowhere") }
         guard SortedSet(own.heads.map(\.cid)) == SortedSet(other.heads.map(\.cid)) else { return fail(.cover, "the two have other heads when all was exchanged") }
+        if !keepsLeftovers, let file = leftovers().first { return fail(.bound, "\(file) is left on the disk, which no checkpoint names") }
         guard own.digest == other.digest, own.count == other.count else { return fail(.digest, "the two have the same heads, and \(own.count) and \(other.count) pins") }
         for (index, replica) in [own, other].enumerated() {
             for (cid, list) in wishes[index] {

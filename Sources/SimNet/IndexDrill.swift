@@ -14,6 +14,9 @@ package struct IndexDrill {
     private var step = 0
     /// By the number of a hash, the places that are there.
     private var held = [SortedSet<UInt64>](repeating: SortedSet(), count: keys)
+    /// How many places of all there were in its tables that are runs, or will be; and those that have come or gone since.
+    private var frozenCount = 0
+    private var fresh = SortedSet<UInt64>()
     /// What was found once, of every hash.
     private var seen: [[KnownKey]] = []
 
@@ -38,6 +41,7 @@ package struct IndexDrill {
         for _ in 0..<steps where failure == nil {
             step += 1
             take()
+            countRuns()
             for known in seen { for key in [step % IndexDrill.keys, choices.below(IndexDrill.keys)] { compare(key, known[key]) } }
         }
         for known in seen.map(Optional.some) + [nil] { for key in 0..<IndexDrill.keys { compare(key, known?[key]) } }
@@ -52,12 +56,15 @@ package struct IndexDrill {
         case 0..<4:
             index.put(hash, IndexDrill.word(UInt64(step)))
             held[key].insert(UInt64(step))
+            fresh.insert(UInt64(step))
         case 4..<8:
             guard let place = held[key].first else { return }
             index.erase(hash, IndexDrill.word(place))
             held[key].remove(place)
+            fresh.insert(place)
         case 8:
             guard index.wantsFreeze else { return }
+            (frozenCount, fresh) = (held.reduce(0) { $0 + $1.count }, SortedSet())
             act { [step] index, effects in index.freeze(at: LogAddress(raw: UInt64(step)), state: { [[1]] }, effects: &effects) }
         case 9: keep((0..<IndexDrill.keys).compactMap { try? KnownKey(generation: index.generation, words: index.words(IndexDrill.hash($0))) })
         case 10: jobs.append(index.lookup(IndexDrill.keys, hash: { IndexDrill.hash($0) }, kind: 9) { _, _, _ in nil })
@@ -110,6 +117,12 @@ package struct IndexDrill {
         if case .sync(let name, _) = effect { _ = disk.endSync(disk.beginSync(name)) } else { disk.apply(effect) }
     }
 
+    /// What has gone is in no run that is the only one: nothing is left there for it to hide.
+    private mutating func countRuns() {
+        guard jobs.isEmpty, index.runCount == 1, case let count = index.entryCount - fresh.count, count != frozenCount else { return }
+        fail("its only run has \(count) entries, of \(frozenCount) that are there", .bound)
+    }
+
     /// What is there, whatever it was when the question was asked.
     private mutating func compare(_ key: Int, _ known: KnownKey?) {
         do throws(LogError) {
@@ -119,5 +132,5 @@ package struct IndexDrill {
         } catch { fail("\(error)") }
     }
 
-    private mutating func fail(_ text: String) { if failure == nil { failure = (.refold, "an index alone, step \(step): \(text)") } }
+    private mutating func fail(_ text: String, _ oracle: Oracle = .refold) { if failure == nil { failure = (oracle, "an index alone, step \(step): \(text)") } }
 }

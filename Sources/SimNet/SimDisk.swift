@@ -9,8 +9,8 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
         var bytes: Bytes = []
         /// What a crash cannot take away: the content at the last completed sync.
         var syncedCount = 0
-        /// Synced content beyond a cut that has not been synced yet.
-        var cutTail: Bytes = []
+        /// What stood behind the synced content before a cut that has not been synced yet, and how much of that had been.
+        var cut: (tail: Bytes, syncedCount: Int) = ([], 0)
         var isEntrySynced = false
         /// An append failed: nothing may follow the hole until the file is cut (see DiskEffect).
         var isBroken: DiskError?
@@ -102,7 +102,11 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
         guard var file = files[name] else { return }
         file.isBroken = nil
         guard count < file.bytes.count else { files[name] = file; return }
-        if count < file.syncedCount { file.cutTail = Bytes(file.bytes[count..<file.syncedCount]) + file.cutTail }
+        if count < file.syncedCount {
+            let synced = file.bytes[count..<file.syncedCount]
+            if file.cut.tail.isEmpty { file.cut.tail = Bytes(file.bytes[file.syncedCount...]) }
+            file.cut = (synced + file.cut.tail, synced.count + file.cut.syncedCount)
+        } else if file.cut.tail.isEmpty { file.cut.tail = Bytes(file.bytes[file.syncedCount...]) }
         usedBytes -= file.bytes.count - count
         file.bytes.removeSubrange(count...)
         file.foundCount = min(file.foundCount, count)
@@ -147,7 +151,7 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
         if let failure = pending.failure { return failure }
         guard var file = files[pending.name] else { return .notFound(pending.name) }
         file.syncedCount = max(file.syncedCount, min(pending.count, file.bytes.count))
-        file.cutTail = []
+        file.cut = ([], 0)
         file.isEntrySynced = true
         files[pending.name] = file
         undo.removeAll { $0.name == pending.name }
@@ -241,11 +245,12 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
                 file.bytes[at] ^= UInt8(1 + choices.below(255))
             }
         }
-        if !file.cutTail.isEmpty && choices.chance(1, in: 2) && file.bytes.count == file.syncedCount {
+        if !file.cut.tail.isEmpty && choices.chance(1, in: 2) && file.bytes.count == file.syncedCount {
             onProbe?(.cutLost)
-            file.bytes.append(contentsOf: file.cutTail)  // the cut was lost
+            let (tail, syncedCount) = file.cut
+            file.bytes.append(contentsOf: tail.prefix(syncedCount + choices.below(tail.count - syncedCount + 1)))
         }
-        file.cutTail = []
+        file.cut = ([], 0)
         file.syncedCount = file.bytes.count
     }
 

@@ -31,4 +31,16 @@ import Testing
         }
         #expect(found >= 5, "\(found) of 10")
     }
+
+    /// A checkpoint takes away what those before it have left.
+    @Test func whatNoCheckpointNamesIsFound() {
+        let found = (1...10 as ClosedRange<UInt64>).count { seed in
+            let drill = Drill(Tape(seed: seed))
+            drill.run(128)
+            for number in 1_000_000..<1_000_100 { drill.disk.apply(.append("crdt/0\(number).run", [1])) }
+            drill.run(10)
+            return drill.failure?.oracle == .bound
+        }
+        #expect(found >= 5, "\(found) of 10")
+    }
 }
