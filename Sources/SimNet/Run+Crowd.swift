@@ -33,16 +33,20 @@ extension Run {
     var isCrowd: Bool { options.boots > 0 }
 
     func introduceFew() {
+        if options.joinsBy > 0 { for index in options.latecomers { joins(index, by: Array(0..<min(options.joinsBy, index))) } }
         guard isCrowd else { return }
         world.tellsDrainedFrom = 32 << 10
         world.keepsPeerstores = true
         for peer in world.peers {
             let known = options.boots(of: peer.index, world.tape)
             // Some were set up with them, others join by way of them.
-            if peer.index % 2 == 0 { peer.settings.bootPeers = known.map { (world.peers[$0].id, [.simulated($0)], true) } } else {
-                (peer.settings.bootPeers, peer.settings.joins) = ([], known.map { Multiaddr.simulated($0).with(peer: world.peers[$0].id) })
-            }
+            if peer.index % 2 == 0 { peer.settings.bootPeers = known.map { (world.peers[$0].id, [.simulated($0)], true) } } else { joins(peer.index, by: known) }
         }
+    }
+
+    private func joins(_ index: Int, by known: [Int]) {
+        let peer = world.peers[index]
+        (peer.settings.bootPeers, peer.settings.joins) = ([], known.map { Multiaddr.simulated($0).with(peer: world.peers[$0].id) })
     }
 
     // MARK: Bounds

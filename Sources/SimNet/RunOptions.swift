@@ -55,6 +55,8 @@ package struct RunOptions: Equatable, Sendable {
     package var stepCrashOneIn = 0
     /// One of the trusted peers is there only from the middle of the storm on.
     package var hasLatecomer = false
+    /// It was set up with nobody, and joins by way of so many; 0: it was set up as the others were.
+    package var joinsBy = 0
     /// More of them, where there are many: they come one after another.
     package var joiners = 0
     /// Into how many groups tags put the peers: their pins are spread over them.
@@ -150,7 +152,7 @@ package struct RunOptions: Equatable, Sendable {
     }
     package static let fields: [Field] = [
         int("peers", \.peers), span("storm", \.workloadLength), int("factor-min", \.factorMin), int("factor-max", \.factorMax),
-        bool("batching", \.isBatching), int("step-crash-one-in", \.stepCrashOneIn), bool("latecomer", \.hasLatecomer),
+        bool("batching", \.isBatching), int("step-crash-one-in", \.stepCrashOneIn), bool("latecomer", \.hasLatecomer), int("joins-by", \.joinsBy),
         int("joiners", \.joiners), int("boots", \.boots),
         int("clock-drift", \.clockDriftMax), bool("outsider", \.hasOutsider), bool("outsider-follows", \.outsiderFollows),
         bool("pin-only-on-trusted", \.pinsOnlyOnTrusted),

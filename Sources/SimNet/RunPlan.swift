@@ -66,6 +66,7 @@ extension RunPlan {
         plan.options.drawPace(tape)
         plan.options.drawWindow(tape)
         plan.options.drawCrowd(tape, drawing.peers)
+        plan.options.drawJoining(tape)
         if plan.options.boots == 0 { plan.options.drill = Drill.steps }
         if drawing.diskFaults {
             var more = tape.stream(.options, 1)
@@ -161,6 +162,11 @@ extension RunOptions {
         if choices.chance(1, in: 3) { limits.uploadWindow = [1000, 4000, 20_000][choices.below(3)] }
         // An outsider that everybody has sent away hears of all by asking for it (seed 33097).
         if choices.chance(1, in: 4), !hasOutsider { limits.idsAsked = [5, 20][choices.below(2)] }
+    }
+
+    mutating func drawJoining(_ tape: Tape) {
+        var choices = tape.stream(.options, 7)
+        if hasLatecomer, choices.chance(1, in: 2) { joinsBy = 1 + choices.below(2) }
     }
 
     /// Small limits in one of four runs; in some of them many peers, of which a small mesh does not hold all.
