@@ -13,14 +13,16 @@ package struct IndexDrill {
     private var choices: Choices
     private var step = 0
     /// By the number of a hash, the places that are there.
-    private var held = [SortedSet<UInt64>](repeating: SortedSet(), count: keys)
+    private var held: [SortedSet<UInt64>]
     /// How many places of all there were in its tables that are runs, or will be; and those that have come or gone since.
     private var frozenCount = 0
     private var fresh = SortedSet<UInt64>()
     /// What was found once, of every hash.
     private var seen: [[KnownKey]] = []
 
-    private static let keys = 12
+    /// How many hashes there are, and how many come in one step. Where there are many, a run has more pages than are read at once.
+    private let (keys, burst): (Int, Int)
+    private var places: UInt64 = 0
     private static let seenMax = 4
 
     /// What went wrong in so many steps.
@@ -33,7 +35,9 @@ package struct IndexDrill {
     private init(_ tape: Tape) {
         choices = tape.stream(.drill, 1 << 40)
         var settings = IndexSettings()
-        (settings.tableEntries, settings.fanOut) = (1 + choices.below(9), 2 + choices.below(3))
+        (keys, burst) = choices.chance(1, in: 8) ? (500, 200) : (12, 1)
+        held = [SortedSet<UInt64>](repeating: SortedSet(), count: keys)
+        (settings.tableEntries, settings.fanOut) = ((1 + choices.below(9)) * burst, 2 + choices.below(3))
         index = Index(folder: "x", owner: 9, reader: disk, settings: settings)
     }
 
@@ -42,38 +46,44 @@ package struct IndexDrill {
             step += 1
             take()
             countRuns()
-            for known in seen { for key in [step % IndexDrill.keys, choices.below(IndexDrill.keys)] { compare(key, known[key]) } }
+            for known in seen { for key in [step % keys, choices.below(keys)] { compare(key, known[key]) } }
         }
-        for known in seen.map(Optional.some) + [nil] { for key in 0..<IndexDrill.keys { compare(key, known?[key]) } }
+        for known in seen.map(Optional.some) + [nil] { for key in 0..<keys { compare(key, known?[key]) } }
     }
 
-    private static func hash(_ key: Int) -> UInt64 { mix([UInt8(key)], seed: 3).high >> 16 }
+    private static func hash(_ key: Int) -> UInt64 { mix([UInt8(key & 255), UInt8(key >> 8)], seed: 3).high >> 16 }
     private static func word(_ place: UInt64) -> IndexWord { IndexWord(kind: 1, LogAddress(raw: place)) }
 
     private mutating func take() {
-        let key = choices.below(IndexDrill.keys), hash = IndexDrill.hash(key)
         switch choices.below(16) {
         case 0..<4:
-            index.put(hash, IndexDrill.word(UInt64(step)))
-            held[key].insert(UInt64(step))
-            fresh.insert(UInt64(step))
+            for _ in 0..<burst {
+                let key = choices.below(keys)
+                places += 1
+                index.put(IndexDrill.hash(key), IndexDrill.word(places))
+                held[key].insert(places)
+                fresh.insert(places)
+            }
         case 4..<8:
-            guard let place = held[key].first else { return }
-            index.erase(hash, IndexDrill.word(place))
-            held[key].remove(place)
-            fresh.insert(place)
+            for _ in 0..<max(1, burst / 2) {
+                let key = choices.below(keys)
+                guard let place = held[key].first else { continue }
+                index.erase(IndexDrill.hash(key), IndexDrill.word(place))
+                held[key].remove(place)
+                fresh.insert(place)
+            }
         case 8:
             guard index.wantsFreeze else { return }
             (frozenCount, fresh) = (held.reduce(0) { $0 + $1.count }, SortedSet())
-            act { [step] index, effects in index.freeze(at: LogAddress(raw: UInt64(step)), state: { [[1]] }, effects: &effects) }
-        case 9: keep((0..<IndexDrill.keys).compactMap { try? KnownKey(generation: index.generation, words: index.words(IndexDrill.hash($0))) })
-        case 10: jobs.append(index.lookup(IndexDrill.keys, hash: { IndexDrill.hash($0) }, kind: 9) { _, _, _ in nil })
+            act { [places] index, effects in index.freeze(at: LogAddress(raw: places), state: { [[1]] }, effects: &effects) }
+        case 9: keep((0..<keys).compactMap { try? KnownKey(generation: index.generation, words: index.words(IndexDrill.hash($0))) })
+        case 10: jobs.append(index.lookup(keys, hash: { IndexDrill.hash($0) }, kind: 9) { _, _, _ in nil })
         default: endOne()
         }
     }
 
     private mutating func keep(_ known: [KnownKey]) {
-        guard known.count == IndexDrill.keys else { return fail("what it holds cannot be read") }
+        guard known.count == keys else { return fail("what it holds cannot be read") }
         if seen.count == IndexDrill.seenMax { seen.remove(at: choices.below(seen.count)) }
         seen.append(known)
     }
@@ -92,7 +102,7 @@ package struct IndexDrill {
                 case .done(let run): return act { $0.onJob(job.number, run, effects: &$1) }
                 case .found(let looked):
                     let none = KnownKey(generation: looked.generation, words: [])
-                    return keep((0..<IndexDrill.keys).map { key in looked.found.first { $0.number == key }?.key ?? none })
+                    return keep((0..<keys).map { key in looked.found.first { $0.number == key }?.key ?? none })
                 case .failed(let error): return fail("\(error)")
                 }
             }
