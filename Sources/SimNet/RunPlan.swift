@@ -164,6 +164,7 @@ extension RunOptions {
         if choices.chance(1, in: 4), !hasOutsider { limits.idsAsked = [5, 20][choices.below(2)] }
     }
 
+    /// Half of the late comers know nobody but those whom they join by way of.
     mutating func drawJoining(_ tape: Tape) {
         var choices = tape.stream(.options, 7)
         if hasLatecomer, choices.chance(1, in: 2) { joinsBy = 1 + choices.below(2) }

@@ -102,11 +102,11 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
         guard var file = files[name] else { return }
         file.isBroken = nil
         guard count < file.bytes.count else { files[name] = file; return }
+        if file.cut.tail.isEmpty { file.cut.tail = Bytes(file.bytes[file.syncedCount...]) }
         if count < file.syncedCount {
             let synced = file.bytes[count..<file.syncedCount]
-            if file.cut.tail.isEmpty { file.cut.tail = Bytes(file.bytes[file.syncedCount...]) }
             file.cut = (synced + file.cut.tail, synced.count + file.cut.syncedCount)
-        } else if file.cut.tail.isEmpty { file.cut.tail = Bytes(file.bytes[file.syncedCount...]) }
+        }
         usedBytes -= file.bytes.count - count
         file.bytes.removeSubrange(count...)
         file.foundCount = min(file.foundCount, count)

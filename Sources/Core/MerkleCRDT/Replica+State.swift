@@ -357,7 +357,7 @@ extension StoredBlock {
 
     func removes(_ key: String, of block: Multihash) -> Bool {
         let sought = StoredName(key.utf8)
-        return tombstones.contains { tombstone($0).map { $0.name == sought && $0.target == block } ?? false }
+        return tombstones.contains { $0.hash == sought.hash && (tombstone($0).map { $0.name == sought && $0.target == block } ?? false) }
     }
 
     var keys: [String] {
