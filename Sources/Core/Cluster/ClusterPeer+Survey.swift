@@ -73,9 +73,7 @@ extension ClusterPeer {
         }
         return nil
     }
-    private mutating func failSurveys(_ reason: String) {
-        for reader in surveys.keys { surveys[reader]?.failure = reason }
-    }
+    private mutating func failSurveys(_ reason: String) { for reader in surveys.keys { surveys[reader]?.failure = reason } }
 
     /// What IPFS has pinned or unpinned since it was listed.
     mutating func tellSurveys(_ operation: IPFSOperation) {
@@ -132,9 +130,8 @@ extension ClusterPeer {
         guard case .asking(let left)? = surveys[reader]?.phase else { return }
         surveys[reader]?.phase = left > 1 ? .asking(left: left - 1) : .due(turn.now.monotonic)
         guard left == 1 else { return }
-        guard let failure = surveys[reader]?.failure else { return continueSurvey(reader) }
-        if surveys[reader]?.kind == .recovery { note(.error, "cluster", "recover: \(failure)") }
-        if surveys[reader]?.scope == .local { end(reader, .failure(ClientFailure(failure))) } else { continueSurvey(reader) }
+        if surveys[reader]?.kind == .recovery, let failure = surveys[reader]?.failure { note(.error, "cluster", "recover: \(failure)") }
+        continueSurvey(reader)
     }
 
     // MARK: Reading
@@ -154,6 +151,8 @@ extension ClusterPeer {
 
     /// One piece, or a step towards it.
     private mutating func continueSurvey(_ reader: Asker) {
+        // Others have more to say where this one has failed.
+        if let survey = surveys[reader], survey.scope == .local, let failure = survey.failure { return end(reader, .failure(ClientFailure(failure))) }
         guard phase == .awaitingIPFS || phase == .ready else { return end(reader, .failure(Self.shutdownRefusal)) }
         guard replica.isOpen else { return end(reader, .failure(Self.opening(replica))) }
         guard var survey = surveys[reader] else { return }
@@ -181,11 +180,10 @@ extension ClusterPeer {
         // Who is sent nothing has nothing to take.
         let pause: Span = reader == .nobody && survey.found.isEmpty ? .milliseconds(10) : .milliseconds(1)
         survey.phase = piece.isEmpty || reader == .nobody ? .due(turn.now.monotonic + pause) : .awaitingReader
-        let (omitted, failure) = (survey.omitted, survey.scope == .local ? survey.failure : nil)
+        let omitted = survey.omitted
         surveys[reader] = survey
         hand(piece, to: reader)
         guard isOver else { return }
-        if let failure { return end(reader, .failure(ClientFailure(failure))) }
         guard omitted == 0 else { return end(reader, .failure(ClientFailure("\(omitted) more that other peers tell of are not in this peer's pinset"))) }
         end(reader, .success(()))
     }
