@@ -93,7 +93,7 @@ extension Replica {
 
     /// A chain of blocks, one for each operation, that one sync makes durable.
     private mutating func writeQueued(_ effects: inout [Effect]) {
-        var tips = tipsInFlight.map { (cid: CID(v1: Codec.dagPB, $0.hash), height: $0.height) }
+        var tips = tipsInFlight
         defer { queue = [] }
         for (id, change) in queue {
             let resolved: Change
@@ -109,7 +109,7 @@ extension Replica {
                 continue
             }
             guard let block = write(delta, on: tips, operations: [id], consumes: 0, &effects) else { continue }
-            tips = [(block.cid, block.priority)]
+            tips = [(block.hash, block.priority)]
         }
     }
 
@@ -147,7 +147,7 @@ extension Replica {
         if isTooLarge { effects.append(.log(LogLine(.warning, "crdt", "delta size over MaxBatchDeltaSize. Commiting."))) }
         commitCause = commitCause ?? (isStopping ? .shutdown : isTooLarge || batch.count >= settings.batchSizeMax ? .size : .age)
         (retryAt, doubtedThrough) = (nil, 0)
-        var tips = tipsInFlight.map { (cid: CID(v1: Codec.dagPB, $0.hash), height: $0.height) }
+        var tips = tipsInFlight
         var (rest, done) = (waiting.map(\.change), 0)
         // What was before them in the batch is on its way into the state, and these were to follow it into the log, which failed (drill of seed 1623).
         for (_, _, item) in inFlight { if case .block(let block, _, _, true) = item, block.consumes > 0 { block.extendRemovals(&rest) } }
@@ -157,7 +157,7 @@ extension Replica {
             committing = waiting[done - 1].number
             rest.removeFirst(count)
             guard let block = write(delta, on: tips, operations: [], consumes: committing, &effects) else { continue }
-            tips = [(block.cid, block.priority)]
+            tips = [(block.hash, block.priority)]
             if !rest.isEmpty { block.extendRemovals(&rest) }
         }
     }
@@ -221,13 +221,13 @@ extension Replica {
     }
 
     private mutating func write(_ resolved: [Change], _ id: OperationID, _ effects: inout [Effect]) {
-        var tips = tipsInFlight.map { (cid: CID(v1: Codec.dagPB, $0.hash), height: $0.height) }
+        var tips = tipsInFlight
         var rest = resolved
         while !rest.isEmpty {
             let (delta, count) = firstPart(of: rest)
             rest.removeFirst(count)
             guard let block = write(delta, on: tips, operations: rest.isEmpty ? [id] : [], consumes: 0, &effects) else { return }
-            tips = [(block.cid, block.priority)]
+            tips = [(block.hash, block.priority)]
             if !rest.isEmpty { block.extendRemovals(&rest) }
         }
     }
@@ -293,12 +293,12 @@ extension Replica {
     }
 
     private mutating func write(
-        _ delta: Delta, on tips: [(cid: CID, height: UInt64)], operations: [OperationID], consumes: UInt64,
+        _ delta: Delta, on tips: [(hash: Multihash, height: UInt64)], operations: [OperationID], consumes: UInt64,
         _ effects: inout [Effect]
     ) -> StoredBlock? {
         var delta = delta
         delta.priority = nextHeight(tips.map(\.height))
-        let bytes = DeltaBlock.encode(delta, heads: tips.map(\.cid))
+        let bytes = DeltaBlock.encode(delta, heads: tips.map { CID(v1: Codec.dagPB, $0.hash) })
         do {
             let block = try StoredBlock(raw: bytes, consumes: consumes)
             let (position, sequence) = try append(RecordKind.block, block.payload, &effects)

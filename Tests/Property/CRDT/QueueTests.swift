@@ -37,7 +37,7 @@ import Testing
     }
 
     /// A removal that is not durable may fail: whoever asks for the same meanwhile is not told that it is done by then.
-    @Test func aRemovalThatMayFailIsMadeAgain() throws {
+    @Test func aRemovalIsDoneWhenItCannotFailAnyMore() throws {
         var room = try Room(1)
         room.put(0, "/k", [1])
         room.holdsSyncs = true
