@@ -149,15 +149,22 @@ extension Run {
     /// Nobody is given what it has not asked for.
     private func noteGiven(_ index: Int, _ effects: ArraySlice<PeerEffect>, _ heard: Set<Multihash>, isAgain: Bool, _ log: inout ExchangeLog) -> [(to: Int, said: ExchangeSaid)] {
         var all: [(to: Int, said: ExchangeSaid)] = []
+        var last: (stream: StreamID, bytes: Int, isAnswer: Bool)?
         for case .stream(let effect) in effects {
             switch effect {
             case .open(let id, let peer, let protocols) where protocols.first.map(Exchange.protocols.contains) == true: log.outbound[id] = world.indexes[peer]
             case .send(let id, let bytes):
                 guard let other = log.outbound[id] else { continue }
-                var reader = FrameReader(limitBytes: .max)
+                var reader = FrameReader(limitBytes: .max), isAnswer = true
                 reader.append(bytes)
                 do {
-                    while let frame = try reader.next() { all.append((other, try ExchangeSaid(frame))) }
+                    while let frame = try reader.next() {
+                        let said = try ExchangeSaid(frame)
+                        all.append((other, said))
+                        isAnswer = isAnswer && said.wants.isEmpty
+                    }
+                    if let last, last.stream == id, last.isAnswer, isAnswer { judgeGathered(index, to: other, last.bytes, bytes.count) }
+                    last = (id, bytes.count, isAnswer)
                 } catch { world.fail(.wants, "\(world.name(index)) sends a message of bitswap that nobody can read: \(error)") }
             default: break
             }
@@ -182,6 +189,14 @@ extension Run {
             log.partners[other] = partner
         }
         return all
+    }
+
+    /// MIN: what fits into one message does not go in two.
+    private func judgeGathered(_ index: Int, to other: Int, _ first: Int, _ second: Int) {
+        oracles.judged += 1
+        let settings = world.peers[index].settings.exchange
+        guard first < settings.responseBytes / 2, first + second < settings.messageBytesMax / 2 else { return }
+        world.fail(.min, "\(world.name(index)) gives \(world.name(other)) in two messages, of \(first) and \(second) bytes, what fits into one")
     }
 
     /// MIN: what nobody has is asked for more and more seldom.

@@ -15,7 +15,10 @@ extension Run {
         let before = log.blockBytes
         log.blockBytes = bytes
         if case .disk = input { return }
-        if let before, bytes < before { judgeGarbage(index, process.machine.collected(), process, age: now - log.begun) }
+        guard let before, bytes < before else { return }
+        let garbage = process.machine.collected()
+        oracles.garbage[index, default: []].append(garbage)
+        judgeGarbage(index, garbage, process, age: now - log.begun)
     }
 
     /// Nothing goes that a pin needs, or one that is on its way into the log; and nothing at all while pins of the life before may be.
@@ -35,14 +38,24 @@ extension Run {
         }
     }
 
-    /// At rest everybody collects what is left.
+    /// At rest everybody collects what is left, and tells what that was.
     func collectGarbage() {
         guard options.isEmbedded else { return }
         for index in present {
-            var isOver = false
-            world.ask(index, .repoGC(isLocal: true)) { _, reply in if case .item = reply {} else { isOver = true } }
+            var isOver = false, told: [CID]?
+            oracles.garbage[index] = []
+            world.ask(index, .repoGC(isLocal: true)) { _, reply in
+                if case .item(.garbage(let all)) = reply { told = all.first.map { $0.keys.compactMap(\.key) } } else { isOver = true }
+            }
             _ = world.run(until: { _ in isOver }, within: .seconds(30), every: .milliseconds(100))
             if !isOver { world.fail(.live, "\(world.name(index)) does not end its collection of garbage") }
+            judgeToldGarbage(index, told, oracles.garbage[index] ?? [])
         }
+    }
+    /// ANSWER: each of the blocks that went is told (REST-180). `gone` has what went at a time.
+    func judgeToldGarbage(_ index: Int, _ told: [CID]?, _ gone: [[CID]]) {
+        guard let told, gone.count == 1 else { return }
+        oracles.judged += told.count
+        if told.sorted() != gone[0].sorted() { world.fail(.answer, "\(world.name(index)) has collected \(gone[0].count) blocks as garbage, and tells of \(told.count)") }
     }
 }

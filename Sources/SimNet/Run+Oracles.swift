@@ -78,6 +78,11 @@ struct OracleState {
     /// Peers that have read their log in this life, and what they are asking IPFS to pin.
     var opened = SortedSet<Int>()
     var pinning = SortedMap<Int, [ExchangeID: Pinning]>()
+    /// When each peer has asked its daemon for a pin before it began it, and as what it had it; and to connect to an origin.
+    var looked = SortedMap<Int, [CID: (at: Int64, pin: Pin?)]>()
+    var introduced = SortedMap<Int, [String: Int64]>()
+    /// What the embedded node of each has dropped at a time.
+    var garbage: [Int: [[CID]]] = [:]
     /// When each peer, before it was ready, has asked for its daemon in the last millisecond.
     var questions = SortedMap<Int, [Int64]>()
     /// How long somebody near could have given a peer a block that it misses.

@@ -194,6 +194,7 @@ extension Run {
         for one in all {
             oracles.judged += 1
             guard let other = world.indexes[one.peer] else { continue }
+            if one.error.contains(Run.refusal) { return "tells of \(world.name(other)), which has refused to collect its garbage for it" }
             let mayBeUnknown = !one.error.isEmpty && one.peerName.isEmpty
             if one.peerName != world.peers[other].settings.peerName, !mayBeUnknown { return "calls \(world.name(other)) \(one.peerName), which has collected its garbage" }
             guard one.error.isEmpty, !options.isEmbedded, other != outsider else { continue }

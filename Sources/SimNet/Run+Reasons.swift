@@ -43,17 +43,24 @@ private struct Reason: Sendable {
         Reason("no member of the cluster gave") { run, _, _ in run.options.isEmbedded && run.world.peers.contains { !$0.losses.isEmpty || !$0.isUp } },
         // Others are asked as well.
         Reason("not connected to", if: isAnything), Reason("stream reset", if: isAnything), Reason("context deadline exceeded", if: isAnything),
-        Reason("does not have permissions") { run, _, _ in run.options.hasOutsider },
+        Reason(Run.refusal) { run, _, _ in run.options.hasOutsider },
     ]
 }
 
 extension Run {
+    /// What is said to whom one does not trust.
+    static let refusal = "does not have permissions"
+
     /// ANSWER: what a peer gives as its reason is a reason, and is so.
     func judgeReason(_ failure: ClientFailure, _ asked: Asked) {
         guard let process = world.peers[asked.peer].process else { return }
         oracles.judged += 1
         guard let reason = Reason.all.first(where: { failure.message.contains($0.words) }) else {
             return world.fail(.answer, "\(world.name(asked.peer)) does not do what it is asked for, and its reason is none: \(failure.message)")
+        }
+        // Each says for itself what it has collected, or why not (REST-064).
+        if case .repoGC(isLocal: false) = asked.request, process.machine.isReady {
+            return world.fail(.answer, "\(world.name(asked.peer)) is to tell what all have collected, and fails as one of them does: \(failure.message)")
         }
         guard !reason.holds(self, asked, process) else { return }
         world.fail(.answer, "\(world.name(asked.peer)) does not do what it is asked for for a reason that is not so: \(failure.message)")

@@ -1,7 +1,9 @@
 // What peers ask of IPFS and of each other, against what they say of it.
 
 import Cluster
+import Encoding
 import Exchange
+import IPFSConnector
 import Kernel
 import MerkleCRDT
 import Multiformats
@@ -34,6 +36,7 @@ struct Pinning: Equatable {
 }
 
 extension Run {
+    private static let connecting = "/api/v0/swarm/connect?arg="
     private static let writing = ["/api/v0/pin/add", "/api/v0/pin/update", "/api/v0/pin/rm"]
 
     /// INTENT: nothing is pinned or unpinned by a pinset that has not been read, and nothing is begun anew that goes on.
@@ -56,7 +59,10 @@ extension Run {
                 }
                 if request.target == "/api/v0/id", !process.machine.isReady, !isOthers(input) { noteQuestion(index) }
                 let isFetch = SimIPFS.isFetch(request.target)
-                guard isFetch || request.target.hasPrefix("/api/v0/pin/ls?stream=true&arg="), let cid = mentioned(in: request.target).last else { continue }
+                let isLook = request.target.hasPrefix("/api/v0/pin/ls?stream=true&arg=")
+                if request.target.hasPrefix(Run.connecting) { oracles.introduced[index, default: [:]][request.target] = world.now }
+                guard isFetch || isLook, let cid = mentioned(in: request.target).last else { continue }
+                if isLook { oracles.looked[index, default: [:]][cid] = (world.now, mergedAtMostOne(index, process) ? workedOn(cid, process) : nil) } else { judgeOrigins(index, cid, process) }
                 let pinning = Pinning(cid: cid, isRecursive: !request.target.contains("recursive=false") && !request.target.contains("type=direct"))
                 if isFetch { oracles.pinning[index, default: [:]][id] = pinning }
                 // A pin that was removed and pinned again between two looks is another one.
@@ -68,6 +74,27 @@ extension Run {
             case .body, .endOfBody: break
             }
         }
+    }
+
+    /// INTENT: before a pin is fetched the daemon is told to connect to where it comes from (IPFS-16).
+    private func judgeOrigins(_ index: Int, _ cid: CID, _ process: Process) {
+        // What is written while it is looked at is as it will be pinned the next time.
+        guard case .kubo(let settings) = process.peer.settings.ipfs, let (looked, known) = oracles.looked[index]?[cid],
+            let known, known == workedOn(cid, process), let origins = known.options.origins, !origins.isEmpty
+        else { return }
+        oracles.judged += 1
+        let missing = origins.prefix(settings.originsMax).first {
+            oracles.introduced[index]?[Run.connecting + URLText.queryEscaped($0.description)].map { $0 < looked } ?? true
+        }
+        if let missing { world.fail(.intent, "\(world.name(index)) has its IPFS daemon pin \(cid), and has not told it to connect to the origin \(missing)") }
+    }
+
+    /// What the pinset has, where the tracker has been told of that.
+    private func workedOn(_ cid: CID, _ process: Process) -> Pin? {
+        guard let pin = try? process.machine.readPin(cid),
+            let info = process.machine.tracker.settledStatus(of: cid, pin: nil, now: process.peer.clock.reading(world.now)), info.created == pin.timestamp, info.name == pin.options.name
+        else { return nil }
+        return pin
     }
 
     /// ACCEPTED: whatever waits, waits for something.
