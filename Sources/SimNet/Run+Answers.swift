@@ -78,6 +78,7 @@ extension Run {
         // Of one that has not read its log yet, what is known of the life before still holds.
         if oracles.opened.contains(index), let merged = oracles.seen[index]?.blocks { oracles.mergedBefore[index] = (merged, world.peers[index].losses.count) }
         oracles.failedPins.remove(index)
+        oracles.looksBefore.remove(index)
         oracles.underWay.remove(index)
         oracles.failedAt.remove(index)
         oracles.stale.remove(index)

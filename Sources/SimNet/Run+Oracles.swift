@@ -71,6 +71,8 @@ struct OracleState {
     var embedded: [Int: (pins: SortedMap<CID, PinDepth>, changed: SortedMap<CID, Int64>)] = [:]
     /// Failures of pins that were looked at last, by the peer.
     var failedPins = SortedMap<Int, [CID: PinInfo]>()
+    /// How often each had asked for it then.
+    var looksBefore = SortedMap<Int, [CID: Int]>()
     var underWay = SortedMap<Int, [CID: Attempt]>()
     /// How many blocks a peer had merged then.
     var failedAt = SortedMap<Int, Int>()
@@ -78,8 +80,8 @@ struct OracleState {
     /// Peers that have read their log in this life, and what they are asking IPFS to pin.
     var opened = SortedSet<Int>()
     var pinning = SortedMap<Int, [ExchangeID: Pinning]>()
-    /// When each peer has asked its daemon for a pin before it began it, and as what it had it; and to connect to an origin.
-    var looked = SortedMap<Int, [CID: (at: Int64, pin: Pin?)]>()
+    /// When each peer has asked its daemon for a pin before it began it, as what it had it, and how often; and to connect to an origin.
+    var looked = SortedMap<Int, [CID: (at: Int64, pin: Pin?, count: Int)]>()
     var introduced = SortedMap<Int, [String: Int64]>()
     /// What the embedded node of each has dropped at a time.
     var garbage: [Int: [[CID]]] = [:]

@@ -28,6 +28,12 @@ struct PaceLog {
     }
     /// Whom it has dialled, or been connected to.
     var dials = SortedMap<PeerID, Dialled>()
+    /// Who is not connected: how many dials have failed, searches' included, and when the next is due at the latest.
+    struct Missed {
+        var failures: Int64 = 0
+        var due: Instant?
+    }
+    var missed = SortedMap<PeerID, Missed>()
     /// Its own streams of gossip.
     var streams = SortedMap<PeerID, Streamed>()
     var owners = SortedMap<StreamID, PeerID>()
@@ -50,7 +56,9 @@ extension Run {
         hearOfAttempts(input, process, now, &log)
         for effect in effects {
             switch effect {
-            case .connection(.dial(let peer, _)): noteDialled(index, peer, isWake: input.isWake, process, now, &log)
+            case .connection(.dial(let peer, _)):
+                log.missed[peer]?.due = nil
+                noteDialled(index, peer, isWake: input.isWake, process, now, &log)
             case .stream(.open(let id, let peer, let protocols)) where protocols == Gossip.protocols: noteOpened(index, id, peer, now, &log)
             case .stream(.reset(let id)): log.owners.remove(id)
             case .ready: log.told?.occasions += 1
@@ -70,15 +78,23 @@ extension Run {
     private func hearOfAttempts(_ input: PeerInput, _ process: Process, _ now: Instant, _ log: inout PaceLog) {
         let settings = process.peer.settings
         switch input {
-        case .connection(.connected(let peer, _, _)): log.dials[peer] = PaceLog.Dialled(state: .connected, since: now)
+        case .connection(.connected(let peer, _, _)):
+            log.dials[peer] = PaceLog.Dialled(state: .connected, since: now)
+            log.missed.remove(peer)
         case .connection(.disconnected(let peer)):
+            log.missed[peer, default: PaceLog.Missed()].due = now + settings.book.redialAfter
             log.dials[peer] = PaceLog.Dialled(state: .waiting(until: now + settings.book.redialAfter), since: now)
             if let stream = log.streams.remove(peer)?.stream { log.owners.remove(stream) }
         case .connection(.dialFailed(let peer, _)):
+            // Or it has come by itself meanwhile.
+            if log.dials[peer]?.state == .connected { break }
+            var missed = log.missed[peer] ?? PaceLog.Missed()
+            missed.due = now + pause(after: missed.failures, settings)
+            missed.failures += 1
+            log.missed[peer] = missed
             guard var dialled = log.dials[peer], dialled.state == .dialling else { return }
-            let pause = min(settings.book.backoffBase + .seconds(min(dialled.failures, 100) * min(dialled.failures, 100)), settings.book.backoffMax)
+            dialled.state = .waiting(until: now + pause(after: dialled.failures, settings))
             dialled.failures += 1
-            dialled.state = .waiting(until: now + pause)
             log.dials[peer] = dialled
         case .stream(.opened(let id, _)): if let peer = log.owners[id] { log.streams[peer]?.failures = 0 }
         case .stream(.failed(let id, _)), .stream(.reset(let id)), .stream(.remoteClosed(let id)), .stream(.received(let id, _)):
@@ -89,6 +105,12 @@ extension Run {
             log.streams[peer] = streamed
         default: break
         }
+    }
+
+    /// DIAL-04.
+    private func pause(after failures: Int64, _ settings: PeerSettings) -> Span {
+        let n = min(failures, 100)
+        return min(settings.book.backoffBase + .seconds(n * n), settings.book.backoffMax)
     }
 
     // MARK: Said
@@ -173,6 +195,13 @@ extension Run {
                 continue
             }
             return world.fail(.live, "\(world.name(index)) does not dial \(named(peer)), \((now - until).seconds) after it was due")
+        }
+        // Those that it was set up with are dialled at once, whatever else there is.
+        for (peer, missed) in log.missed {
+            guard let due = missed.due, now - due > .seconds(1), world.indexes[peer] != nil, process.machine.knowsWay(to: peer),
+                process.peer.settings.bootPeers.contains(where: { $0.peer == peer && $0.isPermanent })
+            else { continue }
+            return world.fail(.live, "\(world.name(index)) does not dial \(named(peer)), which it was set up with, \((now - due).seconds) after it was due at the latest")
         }
     }
 }

@@ -62,7 +62,10 @@ extension Run {
                 let isLook = request.target.hasPrefix("/api/v0/pin/ls?stream=true&arg=")
                 if request.target.hasPrefix(Run.connecting) { oracles.introduced[index, default: [:]][request.target] = world.now }
                 guard isFetch || isLook, let cid = mentioned(in: request.target).last else { continue }
-                if isLook { oracles.looked[index, default: [:]][cid] = (world.now, mergedAtMostOne(index, process) ? workedOn(cid, process) : nil) } else { judgeOrigins(index, cid, process) }
+                if isLook {
+                    let pin = mergedAtMostOne(index, process) ? workedOn(cid, process) : nil
+                    oracles.looked[index, default: [:]][cid] = (world.now, pin, (oracles.looked[index]?[cid]?.count ?? 0) + 1)
+                } else { judgeOrigins(index, cid, process) }
                 let pinning = Pinning(cid: cid, isRecursive: !request.target.contains("recursive=false") && !request.target.contains("type=direct"))
                 if isFetch { oracles.pinning[index, default: [:]][id] = pinning }
                 // A pin that was removed and pinned again between two looks is another one.
@@ -79,7 +82,7 @@ extension Run {
     /// INTENT: before a pin is fetched the daemon is told to connect to where it comes from (IPFS-16).
     private func judgeOrigins(_ index: Int, _ cid: CID, _ process: Process) {
         // What is written while it is looked at is as it will be pinned the next time.
-        guard case .kubo(let settings) = process.peer.settings.ipfs, let (looked, known) = oracles.looked[index]?[cid],
+        guard case .kubo(let settings) = process.peer.settings.ipfs, let (looked, known, _) = oracles.looked[index]?[cid],
             let known, known == workedOn(cid, process), let origins = known.options.origins, !origins.isEmpty
         else { return }
         oracles.judged += 1
@@ -139,6 +142,7 @@ extension Run {
             if isTold, !judgeTracked(info, index, process) || !judgeDepth(info, index, process) { return }
             if !isTold { oracles.stale[index]?[cid] = nil }
             judgeFailureTime(info, index, reading.wall)
+            let looks = oracles.looked[index]?[cid]?.count ?? 0
             // Of this very pin: another that came between the two is tried anew (seed 5001867), and so is this one after it (seed 952453).
             let before = isSame ? oracles.failedPins[index]?[cid].flatMap { ($0.created, $0.name) == (info.created, info.name) && $0.allocations == info.allocations ? $0 : nil } : nil
             if let before {
@@ -147,13 +151,20 @@ extension Run {
                 if info.short.attemptCount < least {
                     return world.fail(.count, "\(world.name(index)) tells \(info.short.attemptCount) attempts to pin \(cid), and has made \(least)")
                 }
+                // Each begins with a look at what IPFS holds (IPFS-26).
+                if let since = oracles.looksBefore[index]?[cid], info.short.attemptCount > before.short.attemptCount + Int64(looks - since), process.machine.requestsToIPFS()?.held == 0 {
+                    return world.fail(.count, "\(world.name(index)) tells \(info.short.attemptCount) attempts to pin \(cid), and has made \(looks - since) since there were \(before.short.attemptCount)")
+                }
                 if !plan.has(.clock), info.short.timestamp < before.short.timestamp || info.short.timestamp > reading.wall {
                     return world.fail(.count, "\(world.name(index)) tells a time of its attempt to pin \(cid) that is not between the last one and now")
                 }
             }
             // What the pinset has, and no other that the tracker has not been told of.
             guard let pin = try? process.machine.readPin(cid), pin.timestamp == info.created else { continue }
-            if info.short.status == .pinError { failed[cid] = info } else if let before { failed[cid] = before }
+            if info.short.status == .pinError {
+                failed[cid] = info
+                oracles.looksBefore[index, default: [:]][cid] = looks
+            } else if let before { failed[cid] = before }
         }
         oracles.failedPins[index] = failed
     }

@@ -111,9 +111,15 @@ extension Run {
         let client = ClientID(world.nextClient + 1)
         ask(index, operation, .pin(pin)) { [unowned self] reply in
             guard case .item(.pin(let answer)) = reply else { return }
-            oracles.acknowledgedPins.append((index, asked, answer))
+            if !mayBeReplaced(index, pin.cid, client) { oracles.acknowledgedPins.append((index, asked, answer)) }
             judge(answer, asked: pin, before: oracles.asked[client]?.before ?? [], at: index)
         }
+    }
+
+    /// In an open batch, by what was asked of the same peer long ago and goes on, such as the removal of a path (seed 4500308).
+    private func mayBeReplaced(_ index: Int, _ cid: CID, _ client: ClientID) -> Bool {
+        guard options.isBatching || options.isSkewed, let open = oracles.writes[cid]?.open.keys else { return false }
+        return open.contains { $0 != client && oracles.asked[$0]?.peer == index }
     }
 
     /// All of them or none.
