@@ -25,6 +25,10 @@ import Testing
             let lines = patch.split(separator: "\n", omittingEmptySubsequences: false).prefix { !$0.isEmpty }
             let verdicts = lines.filter { $0.hasPrefix("Oracle: ") || $0.hasPrefix("Survives: ") }
             #expect(verdicts.count == 1, "\(name) is to say which oracles find it, or why it survives")
+            for story in lines.compactMap({ $0.hasPrefix("Story: ") ? $0.dropFirst("Story: ".count) : nil }) {
+                let plan = Self.root.appendingPathComponent("Tests/Scenarios/Plans/\(story).plan")
+                #expect(FileManager.default.fileExists(atPath: plan.path), "\(name) names a story that nobody tells: \(story)")
+            }
         }
     }
 
