@@ -183,7 +183,7 @@ extension Operation {
         let lasts = Words(words).number("expire").flatMap { $0 > 0 ? $0 : nil }
         let isRenewal = lasts != nil && choices.chance(options.expiresOften ? 7 : 4, in: 8)
         // What is looked up for a removal is out of date when another peer has added meanwhile, which a slow disk leaves time for.
-        let isContested = kind == .unpin && options.diskPace > 1 && choices.chance(1, in: 2)
+        let isContested = (kind == .unpin || kind == .unpinAll) && options.diskPace > 1 && choices.chance(1, in: 2)
         // And work that takes long is under way when it is to be of another depth.
         let isTurned = kind == .pin && options.ipfsPace > 1 && choices.chance(words.contains("direct") ? 6 : 1, in: 8)
         guard kind.isWrite, !contents.isEmpty, isRenewal || isContested || isTurned || choices.chance(options.echoes, in: 8) else { return nil }

@@ -177,6 +177,7 @@ extension Run {
                     partner.asked.remove(hash)
                     partner.tries[hash] = nil
                 } else {
+                    if !want.sendsDontHave { world.fail(.wants, "\(world.name(index)) asks \(world.name(other)) for \(CID(v1: Codec.raw, hash)), and does not want to be told if that has it not") }
                     partner.asked.insert(hash)
                     judgeTries(index, other, hash, &partner)
                 }

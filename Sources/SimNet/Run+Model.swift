@@ -185,8 +185,10 @@ extension Run {
             }
             metrics.append(valid)
         }
-        let isChoosy = process.peer.settings.pinsOnlyOnTrusted
-        let able = world.peers.map(\.id).filter { peer in metrics.allSatisfy { $0[peer] != nil } && (!isChoosy || process.peer.settings.trust.trusts(peer)) }
+        let settings = process.peer.settings
+        let able = world.peers.map(\.id).filter { peer in
+            metrics.allSatisfy { $0[peer] != nil } && !(settings.trust.trusts(peer) ? settings.pinsOnlyOnUntrusted : settings.pinsOnlyOnTrusted)
+        }
         let kept = current.filter(able.contains).sorted()
         if kept.count > most { return AllocationRule(kept: Array(kept.prefix(most)), count: most) }
         if kept.count >= least { return AllocationRule(kept: current, count: current.count) }

@@ -254,7 +254,7 @@ extension Run {
     /// REPIN: where a peer is gone for good, every pin has its minimum among those who are left, as far as they suffice.
     func endangered(_ pins: [Pin], by lost: Int? = nil) -> Unsettled? {
         guard options.heals(.repin), present.count < world.peers.count, trusted.contains(where: { $0 >= options.bystanders }) else { return nil }
-        let alive = SortedSet((options.pinsOnlyOnTrusted ? trusted : present).map { world.peers[$0].id })
+        let alive = SortedSet((options.pinsOnlyOnTrusted ? trusted : options.pinsOnlyOnUntrusted ? present.filter { $0 == outsider } : present).map { world.peers[$0].id })
         let now = SimClock().reading(world.now + Span.seconds(3).nanoseconds).wall
         for pin in pins {
             // What has expired is not pinned anew.

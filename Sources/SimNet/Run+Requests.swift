@@ -83,7 +83,9 @@ extension Run {
     private func judgeOrigins(_ index: Int, _ cid: CID, _ process: Process) {
         // What is written while it is looked at is as it will be pinned the next time.
         guard case .kubo(let settings) = process.peer.settings.ipfs, let (looked, known, _) = oracles.looked[index]?[cid],
-            let known, known == workedOn(cid, process), let origins = known.options.origins, !origins.isEmpty
+            let known, known == workedOn(cid, process), let origins = known.options.origins, !origins.isEmpty,
+            // An update of itself looks twice (seed 4700115).
+            blocks.written[cid]?.contains(where: { $0.options.pinUpdate == cid }) != true
         else { return }
         oracles.judged += 1
         let missing = origins.prefix(settings.originsMax).first {

@@ -90,7 +90,8 @@ package final class Run {
         world.addPeers(options.peers + (options.hasOutsider ? 1 : 0)) { peer in
             let isOdd = options.isSkewed && index % 2 == 1
             if options.hasOutsider { peer.trust = .only(SortedSet(inside.elements + [peer.me])) }
-            (peer.allocateBy, peer.pinsOnlyOnTrusted) = (options.allocateBy, options.pinsOnlyOnTrusted)
+            peer.allocateBy = options.allocateBy
+            (peer.pinsOnlyOnTrusted, peer.pinsOnlyOnUntrusted) = (options.pinsOnlyOnTrusted, options.pinsOnlyOnUntrusted)
             if options.allocateBy.contains("reposize") { peer.informers.disk?.metric = .reposize }
             peer.isFollower = options.outsiderFollows && index == options.peers
             peer.factors = ReplicationFactors(min: isOdd ? 1 : options.factorMin, max: options.factorMax)

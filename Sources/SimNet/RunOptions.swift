@@ -69,6 +69,7 @@ package struct RunOptions: Equatable, Sendable {
     package var hasOutsider = false
     /// Nothing is allocated to it.
     package var pinsOnlyOnTrusted = false
+    package var pinsOnlyOnUntrusted = false
     /// Metrics by which is allocated.
     package var allocateBy = ["tag:group", "freespace"]
     /// It is a follower: it writes nothing itself.
@@ -155,7 +156,7 @@ package struct RunOptions: Equatable, Sendable {
         bool("batching", \.isBatching), int("step-crash-one-in", \.stepCrashOneIn), bool("latecomer", \.hasLatecomer), int("joins-by", \.joinsBy),
         int("joiners", \.joiners), int("boots", \.boots),
         int("clock-drift", \.clockDriftMax), bool("outsider", \.hasOutsider), bool("outsider-follows", \.outsiderFollows),
-        bool("pin-only-on-trusted", \.pinsOnlyOnTrusted),
+        bool("pin-only-on-trusted", \.pinsOnlyOnTrusted), bool("pin-only-on-untrusted", \.pinsOnlyOnUntrusted),
         Field(name: "allocate-by", get: { $0.allocateBy.joined(separator: "+") }) { options, text in
             options.allocateBy = text.split(separator: "+").map(String.init)
             return !options.allocateBy.isEmpty && options.allocateBy.allSatisfy(["tag:group", "freespace", "reposize", "pinqueue"].contains)

@@ -136,6 +136,7 @@ extension RunOptions {
         if choices.chance(1, in: 3) { groups = 2 + choices.below(2) }
         outsiderFollows = hasOutsider && choices.chance(1, in: 2)
         pinsOnlyOnTrusted = hasOutsider && choices.chance(1, in: 2)
+        if hasOutsider, !pinsOnlyOnTrusted, choices.chance(1, in: 4) { (pinsOnlyOnUntrusted, factorMin, factorMax) = (true, 1, 1) }
         if hasOutsider, choices.chance(1, in: 2) { limits.addressLifetime = [20, 60][choices.below(2)] }
         if choices.chance(1, in: 2) { allocateBy = [["freespace"], ["reposize"], ["tag:group", "reposize"], ["pinqueue", "freespace"], ["tag:group", "pinqueue"]][choices.below(5)] }
     }
