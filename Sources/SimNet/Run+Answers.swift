@@ -230,12 +230,14 @@ extension Run {
         guard let snapshot = asked.snapshot else { return }
         oracles.judged += 1
         let isExact = if case .pins = asked.request { true } else { false }
-        // Who cannot ask its own IPFS, or cannot read its disk, tells what others say, and they may not know of it (recorded: down1).
-        // Statuses leave out what was unpinned meanwhile, though it may be pinned again (seed 951583), by a clock that stands at the same
-        // second (seed 7005045).
-        // Of itself alone a peer tells all, or fails (T07).
-        let isFromOthers = !isExact && !asked.request.isLocal && (plan.troublesIPFS && asked.request.needsIPFS || plan.has(.disk))
-        if isFromOthers || !isExact && plan.has(.clock) { return }
+        if !isExact {
+            // Who cannot ask its own IPFS, or cannot read its disk, tells what others say, and they may not know of it (recorded: down1). Of
+            // itself alone it tells all, or fails (T07).
+            if !asked.request.isLocal, plan.troublesIPFS && asked.request.needsIPFS || plan.has(.disk) { return }
+            // Statuses leave out what was unpinned meanwhile, though it may be pinned again (seed 951583), by a clock that stands at the same
+            // second (seed 7005045).
+            if plan.has(.clock) { return }
+        }
         let kept = isExact ? snapshot : SortedMap(world.peers[asked.peer].process.map { pins(of: $0.machine).map { ($0.cid, $0) } } ?? [])
         // Or by somebody who writes the same once more (seed 7005779).
         let changing: SortedSet<CID> = isExact ? SortedSet() : SortedSet(oracles.askedWrites.filter { $0.when > asked.at - Span.minutes(1).nanoseconds }.map(\.cid))

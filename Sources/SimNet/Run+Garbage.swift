@@ -17,7 +17,7 @@ extension Run {
         if case .disk = input { return }
         guard let before, bytes < before else { return }
         let garbage = process.machine.collected()
-        oracles.garbage[index, default: []].append(garbage)
+        oracles.garbage[index]?.append(garbage)
         judgeGarbage(index, garbage, process, age: now - log.begun)
     }
 
@@ -52,8 +52,9 @@ extension Run {
             judgeToldGarbage(index, told, oracles.garbage[index] ?? [])
         }
     }
+
     /// ANSWER: each of the blocks that went is told (REST-180). `gone` has what went at a time.
-    func judgeToldGarbage(_ index: Int, _ told: [CID]?, _ gone: [[CID]]) {
+    private func judgeToldGarbage(_ index: Int, _ told: [CID]?, _ gone: [[CID]]) {
         guard let told, gone.count == 1 else { return }
         oracles.judged += told.count
         if told.sorted() != gone[0].sorted() { world.fail(.answer, "\(world.name(index)) has collected \(gone[0].count) blocks as garbage, and tells of \(told.count)") }

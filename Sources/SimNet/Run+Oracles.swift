@@ -80,10 +80,11 @@ struct OracleState {
     /// Peers that have read their log in this life, and what they are asking IPFS to pin.
     var opened = SortedSet<Int>()
     var pinning = SortedMap<Int, [ExchangeID: Pinning]>()
-    /// When each peer has asked its daemon for a pin before it began it, as what it had it, and how often; and to connect to an origin.
+    /// When each peer has asked last what its daemon has of a content, what its own pin of that was, and how often it has asked; and when it
+    /// has had it connect to an origin.
     var looked = SortedMap<Int, [CID: (at: Int64, pin: Pin?, count: Int)]>()
     var introduced = SortedMap<Int, [String: Int64]>()
-    /// What the embedded node of each has dropped at a time.
+    /// What the embedded node of each has dropped at a time, since it was asked to at rest.
     var garbage: [Int: [[CID]]] = [:]
     /// When each peer, before it was ready, has asked for its daemon in the last millisecond.
     var questions = SortedMap<Int, [Int64]>()
@@ -254,7 +255,8 @@ extension Run {
     /// REPIN: where a peer is gone for good, every pin has its minimum among those who are left, as far as they suffice.
     func endangered(_ pins: [Pin], by lost: Int? = nil) -> Unsettled? {
         guard options.heals(.repin), present.count < world.peers.count, trusted.contains(where: { $0 >= options.bystanders }) else { return nil }
-        let alive = SortedSet((options.pinsOnlyOnTrusted ? trusted : options.pinsOnlyOnUntrusted ? present.filter { $0 == outsider } : present).map { world.peers[$0].id })
+        let able = present.filter { $0 == outsider ? !options.pinsOnlyOnTrusted : !options.pinsOnlyOnUntrusted }
+        let alive = SortedSet(able.map { world.peers[$0].id })
         let now = SimClock().reading(world.now + Span.seconds(3).nanoseconds).wall
         for pin in pins {
             // What has expired is not pinned anew.

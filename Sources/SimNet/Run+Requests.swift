@@ -36,7 +36,6 @@ struct Pinning: Equatable {
 }
 
 extension Run {
-    private static let connecting = "/api/v0/swarm/connect?arg="
     private static let writing = ["/api/v0/pin/add", "/api/v0/pin/update", "/api/v0/pin/rm"]
 
     /// INTENT: nothing is pinned or unpinned by a pinset that has not been read, and nothing is begun anew that goes on.
@@ -60,7 +59,7 @@ extension Run {
                 if request.target == "/api/v0/id", !process.machine.isReady, !isOthers(input) { noteQuestion(index) }
                 let isFetch = SimIPFS.isFetch(request.target)
                 let isLook = request.target.hasPrefix("/api/v0/pin/ls?stream=true&arg=")
-                if request.target.hasPrefix(Run.connecting) { oracles.introduced[index, default: [:]][request.target] = world.now }
+                if request.target.hasPrefix(SimIPFS.connectTarget) { oracles.introduced[index, default: [:]][request.target] = world.now }
                 guard isFetch || isLook, let cid = mentioned(in: request.target).last else { continue }
                 if isLook {
                     let pin = mergedAtMostOne(index, process) ? workedOn(cid, process) : nil
@@ -89,16 +88,17 @@ extension Run {
         else { return }
         oracles.judged += 1
         let missing = origins.prefix(settings.originsMax).first {
-            oracles.introduced[index]?[Run.connecting + URLText.queryEscaped($0.description)].map { $0 < looked } ?? true
+            oracles.introduced[index]?[SimIPFS.connectTarget + URLText.queryEscaped($0.description)].map { $0 < looked } ?? true
         }
         if let missing { world.fail(.intent, "\(world.name(index)) has its IPFS daemon pin \(cid), and has not told it to connect to the origin \(missing)") }
     }
 
     /// What the pinset has, where the tracker has been told of that.
     private func workedOn(_ cid: CID, _ process: Process) -> Pin? {
-        guard let pin = try? process.machine.readPin(cid),
-            let info = process.machine.tracker.settledStatus(of: cid, pin: nil, now: process.peer.clock.reading(world.now)), info.created == pin.timestamp, info.name == pin.options.name
-        else { return nil }
+        process.machine.tracker.settledStatus(of: cid, pin: nil, now: process.peer.clock.reading(world.now)).flatMap { told($0, process) }
+    }
+    private func told(_ info: PinInfo, _ process: Process) -> Pin? {
+        guard let pin = try? process.machine.readPin(info.cid), pin.timestamp == info.created, pin.options.name == info.name else { return nil }
         return pin
     }
 
@@ -206,7 +206,7 @@ extension Run {
 
     /// INTENT: what IPFS is at is the pin that the tracker has been told of, as deep as that says.
     private func judgeDepth(_ info: PinInfo, _ index: Int, _ process: Process) -> Bool {
-        guard info.short.status == .pinning, let pin = try? process.machine.readPin(info.cid), pin.timestamp == info.created, pin.options.name == info.name,
+        guard info.short.status == .pinning, let pin = told(info, process),
             let under = oracles.pinning[index]?.values.filter({ $0.cid == info.cid }), !under.isEmpty
         else { return true }
         oracles.judged += 1

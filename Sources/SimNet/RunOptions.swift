@@ -69,6 +69,7 @@ package struct RunOptions: Equatable, Sendable {
     package var hasOutsider = false
     /// Nothing is allocated to it.
     package var pinsOnlyOnTrusted = false
+    /// Nothing is allocated to anybody else.
     package var pinsOnlyOnUntrusted = false
     /// Metrics by which is allocated.
     package var allocateBy = ["tag:group", "freespace"]

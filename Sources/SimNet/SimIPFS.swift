@@ -36,6 +36,8 @@ package struct SimIPFS: Sendable {
     static let putTarget = "/api/v0/block/put"
     /// Of a path that is looked up.
     static let resolveTarget = "/api/v0/resolve"
+    /// Of a connection to another daemon, whose address follows.
+    static let connectTarget = "/api/v0/swarm/connect?arg="
 
     package let id: PeerID
     /// Where it says that it can be reached: at one that leads nowhere, and at one that does.
@@ -259,7 +261,7 @@ extension World {
 
     /// Connects two daemons that both run, if that is what is asked for. None dials itself.
     private func introduce(_ index: Int, _ target: String) {
-        let prefix = "/api/v0/swarm/connect?arg="
+        let prefix = SimIPFS.connectTarget
         guard target.hasPrefix(prefix), let (asked, leads) = SimIPFS.peer(in: String(target.dropFirst(prefix.count))), leads, asked != peers[index].ipfs.id,
             let other = peers.firstIndex(where: { $0.ipfs.id == asked }), !peers[other].ipfs.isDown
         else { return }
