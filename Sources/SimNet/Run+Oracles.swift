@@ -419,14 +419,14 @@ extension Run {
     }
     var sweeps: Bool { options.heals(.stateSync) && options.heals(.repair) && options.heals(.recover) }
 
-    /// REPIN: once is enough. The network is whole, and everyone sees the same peers alive.
-    func checkRepins(since before: [DeltaBlock]) {
+    /// REPIN: once is enough. The network is whole, and everyone sees the same peers alive; what clients had asked to be written is not judged.
+    func checkRepins(since before: [DeltaBlock], but asked: [CID]) {
         guard options.heals(.repin) else { return }
         guard let replica = trusted.first.flatMap({ world.peers[$0].process?.machine.replica }) else { return }
         let old = Set(before.map(\.cid))
-        let poked = Set((1000..<1000 + world.peers.count).compactMap { content($0)?.stateKey })
+        let others = Set(((1000..<1000 + world.peers.count).compactMap { content($0) } + asked).map(\.stateKey))
         var seen: Set<String> = []
-        for element in history(replica).filter({ !old.contains($0.cid) }).flatMap(\.delta.elements) where !poked.contains(element.key) {
+        for element in history(replica).filter({ !old.contains($0.cid) }).flatMap(\.delta.elements) where !others.contains(element.key) {
             guard seen.insert(element.key).inserted else { return world.fail(.repin, "\(element.key) was re-pinned twice for one loss") }
         }
     }
