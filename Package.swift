@@ -10,10 +10,13 @@ let strict: [SwiftSetting] = [
     .enableUpcomingFeature("MemberImportVisibility"),
 ] + (Context.environment["WARNINGS_AS_ERRORS"] == "1" ? [.treatAllWarnings(as: .error)] : [])
 
+/// For simulators alone, whose peers share one thread: counts references without locking the bus. Into a daemon it must not get.
+let oneThread: [SwiftSetting] = Context.environment["ONE_THREAD"] == "1" ? [.unsafeFlags(["-Xfrontend", "-assume-single-threaded"])] : []
+
 /// A machine or vocabulary of the deterministic core.
 func core(_ name: String, knows: [String] = []) -> Target {
     .target(name: name, dependencies: knows.map { .init(stringLiteral: $0) }, path: "Sources/Core/\(name)",
-            swiftSettings: strict, linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))])
+            swiftSettings: strict + oneThread, linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))])
 }
 
 func module(_ name: String, at path: String, knows: [String], embeds: [String] = [], settings: [SwiftSetting] = []) -> Target {
@@ -97,7 +100,7 @@ let package = Package(
         module("SimNet", at: "Sources/SimNet", knows: wholeCore,
                embeds: ["page.css", "body.html", "trace.js", "diagram.js", "events.js", "page.js"].map { "Page/" + $0 },
                // Exclusive access is checked where tests run, and in mutants; not in each event of a sweep.
-               settings: [.unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))]),
+               settings: oneThread + [.unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))]),
         .systemLibrary(name: "CEvents", path: "Sources/RealNet/CEvents"),
         .target(name: "CResolver", path: "Sources/RealNet/CResolver", linkerSettings: [.linkedLibrary("resolv", .when(platforms: [.linux]))]),
         .target(name: "RealNet", dependencies: (wholeCore + ["Journal", "Transport", "COpenSSL", "CEvents", "CResolver"]).map { .init(stringLiteral: $0) },
@@ -150,3 +153,9 @@ let package = Package(
         tests("Behaviour", at: "Tests/Behaviour", knows: wholeCore + ["SimNet", "RealNet", "Transport"]),
     ] + fuzzing
 )
+
+if !oneThread.isEmpty {
+    let threaded = ["ipfs-cluster-service", "ipfs-cluster-ctl"]
+    package.products.removeAll { threaded.contains($0.name) }
+    package.targets.removeAll { threaded.contains($0.name) }
+}
