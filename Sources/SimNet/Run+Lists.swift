@@ -17,6 +17,9 @@ struct ListLog {
         var cursor: Bytes?
         /// Of what the asker has, the blocks that are here too.
         var known: [CID] = []
+        /// All has been taken here, and has been sent there.
+        var isDone = false
+        var isRemoteEnded = false
     }
     struct Asked {
         let of: PeerID
@@ -29,6 +32,8 @@ struct ListLog {
     var pages = SortedMap<PeerID, (cursor: Bytes, last: CID)>()
     /// When a list ended.
     var endedAt: Instant?
+    /// A page that has come, after which there are more, and who has given it.
+    var more: (cursor: Bytes, of: PeerID)?
 }
 
 /// A page, or a question for one: the first two fields of either are of the same kind.
@@ -81,7 +86,13 @@ extension Run {
                 reader.append(bytes)
                 guard let frame = try? reader.next() else { continue }
                 silent.remove(id)
-                if log.served[id] != nil { notePage(index, id, frame, &log) } else { judgeBegun(index, input, frame, process, now, log) }
+                if log.served[id] != nil { notePage(index, id, frame, &log) } else {
+                    judgeBegun(index, input, frame, process, now, log)
+                    noteAsked(frame, &log)
+                }
+            case .closeWrite(let id):
+                log.served[id]?.isDone = true
+                if log.served[id]?.isRemoteEnded == true { log.served.remove(id) }
             case .reset(let id):
                 log.served.remove(id)
                 silent.remove(id)
@@ -91,6 +102,8 @@ extension Run {
         }
         judgeSilent(index, silent.first, log)
         if hasFailed, log.asked.isEmpty { judgeFailed(index, process.machine.isCatchingUp()) }
+        judgeServed(index, process.machine.listsServed(), log)
+        judgeMore(index, process, log)
     }
 
     /// True where a list has ended without an answer.
@@ -100,6 +113,8 @@ extension Run {
             // Even where the question has just left by the next connection, and is answered (seed 26).
             let lost = log.asked.filter { $0.value.of == peer }.map(\.key)
             for id in lost { log.asked.remove(id) }
+            for id in log.served.filter({ $0.value.from == peer }).map(\.key) { log.served.remove(id) }
+            if log.more?.of == peer { log.more = nil }
             guard !lost.isEmpty else { break }
             log.endedAt = now
             return true
@@ -115,17 +130,22 @@ extension Run {
             } else if log.asked[id] != nil {
                 log.asked[id]?.reader.append(bytes)
                 guard let frame = try? log.asked[id]?.reader.next(), let page = Listed(page: frame) else { break }
+                log.more = page.cursor.isEmpty ? nil : log.asked[id].map { (page.cursor, $0.of) }
                 log.asked.remove(id)
                 if page.cursor.isEmpty { log.endedAt = now }
             }
         case .stream(.reset(let id)), .stream(.failed(let id, _)), .stream(.remoteClosed(let id)):
-            if case .stream(.remoteClosed) = input {} else { log.served.remove(id) }
+            if case .stream(.remoteClosed) = input, log.served[id]?.isDone == false { log.served[id]?.isRemoteEnded = true } else { log.served.remove(id) }
             guard log.asked.remove(id) != nil else { break }
             log.endedAt = now
             return true
         default: break
         }
         return false
+    }
+
+    private func noteAsked(_ frame: ArraySlice<UInt8>, _ log: inout ListLog) {
+        if let question = Listed(question: frame), question.cursor == log.more?.cursor { log.more = nil }
     }
 
     private func notePage(_ index: Int, _ id: StreamID, _ frame: ArraySlice<UInt8>, _ log: inout ListLog) {
@@ -180,6 +200,21 @@ extension Run {
         guard let silent else { return }
         if let asked = log.asked[silent] { return world.fail(.wants, "\(world.name(index)) opens a stream for a list of blocks of \(named(asked.of)), and asks for nothing") }
         world.fail(.wants, "\(world.name(index)) is asked for a list of blocks\(log.served[silent].map { " by \(named($0.from))" } ?? ""), and gives no answer")
+    }
+
+    /// Who has said all, and heard that the other has, is done with it.
+    private func judgeServed(_ index: Int, _ served: Int, _ log: ListLog) {
+        oracles.judged += 1
+        guard served != log.served.count else { return }
+        world.fail(.wants, "\(world.name(index)) is asked for \(log.served.count) lists of blocks, and works on \(served)")
+    }
+
+    /// Where there is more it is asked for, unless the state was made anew.
+    private func judgeMore(_ index: Int, _ process: Process, _ log: ListLog) {
+        guard let more = log.more, !plan.has(.disk), !plan.spoilsDisk(of: index) else { return }
+        oracles.judged += 1
+        guard !process.machine.isCatchingUp() else { return }
+        world.fail(.wants, "\(world.name(index)) has been given a part of the list of blocks of \(named(more.of)), and does not ask for more")
     }
 
     func judgeFailed(_ index: Int, _ isCatchingUp: Bool) {

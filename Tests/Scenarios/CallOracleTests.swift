@@ -440,10 +440,9 @@ extension Calls {
     }
     @Test func aQuestionForAListThatIsNotAnswered() throws {
         let calls = try Calls()
-        var question = ProtobufWriter()
-        question.uint64(3, 10)
-        calls.look(.stream(.incoming(calls.line, from: calls.p1, protocol: DagList.protocolID)), [])
-        calls.look(.stream(.received(calls.line, framed(question.bytes))), [])
+        var log = ListLog()
+        log.served[calls.line] = ListLog.Served(from: calls.p1)
+        calls.run.judgeSilent(0, calls.line, log)
         calls.expect(.wants, "gives no answer")
     }
     @Test func aRequestThatHasEnded() throws {

@@ -230,6 +230,7 @@ package struct ClusterPeer: Sendable {
     /// What the embedded node is dropping as garbage.
     package mutating func collected() -> [CID] { ipfs.collected }
     package mutating func isCatchingUp() -> Bool { replica.isCatchingUp }
+    package mutating func listsServed() -> Int { dagList.servingCount }
     package var bookCount: Int { book.count }
     /// What the peerstore file is to hold: other peers and their addresses, the most important first.
     package var knownPeers: [(peer: PeerID, addresses: [Multiaddr])] { book.known }

@@ -72,6 +72,7 @@ package struct DagList: Sendable {
     package func isAsking(_ peer: PeerID) -> Bool { questions[peer] != nil }
     /// For tests and invariants.
     package var streamCount: Int { asking.count + serving.count }
+    package var servingCount: Int { serving.count }
 
     /// Between two steps, in simulations and tests.
     package func checkInvariants() {

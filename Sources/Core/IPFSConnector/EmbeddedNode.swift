@@ -83,6 +83,17 @@ package struct EmbeddedNode: Sendable {
     package var connectedPeers: [PeerID] = []
 
     package func isWaiting(for hash: Multihash) -> Bool { wanted[hash] != nil }
+    /// Between two steps, in simulations and tests.
+    func checkInvariants() {
+        var missing: Set<Multihash> = []
+        for (id, walk) in walks {
+            for (hash, _) in walk.missing {
+                invariant(wanted[hash]?.contains(id) == true, "a walk waits for a block that is not wanted")
+                missing.insert(hash)
+            }
+        }
+        invariant(wanted.count == missing.count, "a block is wanted that no walk waits for")
+    }
 
     package init(
         settings: EmbeddedSettings, me: PeerID, owner: UInt8, reader: any DiskReader, now: Now, effects: inout [IPFSEffect]

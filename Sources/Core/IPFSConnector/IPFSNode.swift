@@ -67,7 +67,10 @@ package struct IPFSNode: Sendable {
             if let connected { $0.connectedPeers = connected }
         })
     }
-    package func checkInvariants() { kubo?.checkInvariants() }
+    package func checkInvariants() {
+        kubo?.checkInvariants()
+        embedded?.checkInvariants()
+    }
     package var callCount: Int? { kubo?.callCount }
     package func isWaiting(for hash: Multihash) -> Bool { embedded?.isWaiting(for: hash) ?? false }
     /// Those of open calls, and those that are held back; nil where there is no daemon.

@@ -297,6 +297,7 @@ package struct Replica: Sendable {
             invariant(isSought(hash), "a block is wanted that nobody is asked for")
         }
         invariant(!isOpen || isDirty || !dag.absent.contains { dag.hasGivenUp($0) }, "a hole that was given up is forgotten")
+        if let catchingUp { invariant(catchingUp.fetchingBytes == catchingUp.fetching.values.reduce(0, +), "\(catchingUp.fetchingBytes) bytes of a list are on the way, by their sum others") }
     }
 
     /// Keys with accepted writes that no merged block holds yet: what the state says of them is out of date.
