@@ -113,7 +113,7 @@ extension FaultKind {
         row(.withheldBlocks, .blocks, 3, 20...150, "One peer answers no want for a block.", "boxo #432, #629: wants that vanish.", .blocksWithheld),
         row(.wrongBlocks, .blocks, 2, 20...120, "Blocks of one peer arrive with a bit changed.", "Bad memory in a holder; a hostile one.", .blocksSpoilt),
         row(.ipfsDown, .ipfs, 3, 5...60, "The IPFS daemon refuses connections.", "A daemon crashes or is upgraded (cluster #1733).", .ipfsRefused),
-        row(.ipfsHang, .ipfs, 2, 5...60, "It takes requests and never answers.", "Kubo's pinner lock held by a stuck request.", .ipfsHung),
+        row(.ipfsHang, .ipfs, 2, 5...60, "It takes requests and never answers; of half of the pins it says now and then how far it is not.", "Kubo's pinner lock held by a stuck request.", .ipfsHung),
         row(.ipfsSlow, .ipfs, 2, 20...120, 5...40, "Requests take so many times as long.", "A busy datastore.", .ipfsSlow),
         row(.ipfsLosesReplies, .ipfs, 1, 60...180, 3...12, "One request in so many is carried out, and its answer lost.", "A reverse proxy times out.", .ipfsReplyLost),
         row(.ipfsFull, .ipfs, 2, 10...90, "No pin has room, and no block.", "Kubo's StorageMax is reached, or its disk full (cluster #1120).", .ipfsFull),

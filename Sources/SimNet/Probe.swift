@@ -47,6 +47,8 @@ package enum Probe: String, CaseIterable, Sendable {
     case ipfsStale = "ipfs-stale-listing"
     case ipfsCutShort = "ipfs-cut-short"
     case ipfsLacked = "ipfs-lacked"
+    case ipfsProgress = "ipfs-progress"
+    case ipfsNoProgress = "ipfs-no-progress"
     case ipfsCutAnswer = "ipfs-answer-cut"
     case factsFalse = "false-free-space-told"
     case hostileSent = "hostile-bytes-sent"

@@ -38,11 +38,14 @@ struct CallLog {
         /// When it was sent, or made progress last.
         var since: Instant
         let limit: Span?
+        /// Of a pin: how many blocks are there.
+        var told = 0
         var hasAnswer = false
         /// Of an upload: blocks that were sent, less those that the answer has named; and whether all has gone and come as it should so far.
         var unacknowledged = 0
         var isBodyEnded = false
         var isRefused = false
+        fileprivate var isPin: Bool { target.hasPrefix("/api/v0/pin/add") }
         fileprivate var isUpload: Bool { target.hasPrefix(SimIPFS.putTarget) }
         fileprivate var isCollection: Bool { target.hasPrefix("/api/v0/repo/gc") }
         fileprivate var isLookup: Bool { target.hasPrefix(SimIPFS.resolveTarget) }
@@ -191,7 +194,10 @@ extension Run {
             log.requests[id]?.isRefused = status != 200
             (log.failures, log.triedAt) = ((0, 0), nil)
         case .body(let id, let bytes):
-            log.requests[id]?.since = now
+            if !request.isPin { log.requests[id]?.since = now } else if let told = SimIPFS.progress(bytes), told > request.told {
+                log.requests[id]?.since = now
+                log.requests[id]?.told = told
+            }
             // A line for each block.
             if request.isUpload { log.requests[id]?.unacknowledged -= bytes.count { $0 == 0x0a } }
         case .end(let id, let trailers):
@@ -267,11 +273,24 @@ extension Run {
         case .cancel(let id):
             guard let request = log.requests.remove(id) else { return }
             if isWake, !request.hasAnswer { log.failures.most += 1 }
+            if isWake, request.isPin { judgeGivenUp(index, request, process, now) }
         case .body(let id, let bytes):
             // The last piece alone has no block.
             if let request = log.requests[id], request.isUpload, bytes.count > 100 { log.requests[id]?.unacknowledged += 1 }
         case .endOfBody(let id): log.requests[id]?.isBodyEnded = true
         }
+    }
+
+    /// CALLS: a pin is given up when it has made no progress for its time, and not before (IPFS-22).
+    private func judgeGivenUp(_ index: Int, _ request: CallLog.Request, _ process: Process, _ now: Instant) {
+        // What is written anew meanwhile may find the queue full.
+        guard let cid = mentioned(in: request.target).last, let limit = request.limit,
+            let said = process.machine.tracker.settledStatus(of: cid, pin: nil, now: process.peer.clock.reading(world.now))?.short,
+            said.status == .pinError, said.error != Tracker.queueFullText
+        else { return }
+        oracles.judged += 1
+        guard request.since + limit > now else { return }
+        world.fail(.calls, "\(world.name(index)) gives up \(request.target) of IPFS \((now - request.since).seconds) after that told of block \(request.told)")
     }
 
     /// ADD: who sends blocks is told at once that the daemon has not taken them all (IPFS-43). Whose they are is certain where one alone sends some.

@@ -24,7 +24,9 @@ struct HealthState {
     /// It has told others who its daemon is.
     var hasNamedDaemon = false
     /// What it waits for its daemon to answer, since when.
-    var asked = SortedMap<ExchangeID, (target: String, at: Int64)>()
+    var asked = SortedMap<ExchangeID, (target: String, at: Int64, told: Int)>()
+    /// In which of its lives it was told to stop, and when.
+    var stopping: (life: UInt64, at: Int64)?
 }
 
 extension Run {
@@ -33,8 +35,13 @@ extension Run {
     func noteHealth(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>) {
         switch input {
         case .start where !world.peers[index].losses.isEmpty: oracles.manifests[index] = nil
+        case .shutdown: oracles.health[index, default: HealthState()].stopping = (world.peers[index].lives, world.now)
         case .connection(.introduced): expectGreeting(index)
         case .exchange(.end(let id, _)), .exchange(.failed(let id, _)): oracles.health[index]?.asked.remove(id)
+        case .exchange(.body(let id, let bytes)):
+            if let told = SimIPFS.progress(bytes), let asked = oracles.health[index]?.asked[id], told > asked.told {
+                oracles.health[index]?.asked[id] = (asked.target, world.now, told)
+            }
         case .disk(.synced(let ticket)):
             if let durable = oracles.manifests[index]?.syncing.removeValue(forKey: ticket) { oracles.manifests[index]?.durable = durable }
         default: break
@@ -44,7 +51,7 @@ extension Run {
             case .disk(let effect): noteWritten(effect, by: index)
             case .ready: oracles.health[index, default: HealthState()].readyAt = world.now
             case .exchange(.start(let id, let request)):
-                oracles.health[index, default: HealthState()].asked[id] = (request.target, world.now)
+                oracles.health[index, default: HealthState()].asked[id] = (request.target, world.now, 0)
                 if request.target.hasPrefix("/api/v0/pin/ls?stream=true&type=") { oracles.health[index, default: HealthState()].listedAt = world.now }
                 if request.target.hasPrefix("/api/v0/pin/ls?stream=true&type=recursive") { noteListing(index) }
             case .exchange(.cancel(let id)): oracles.health[index]?.asked.remove(id)
@@ -62,7 +69,9 @@ extension Run {
     /// LIVE, TRUTH: now and then.
     func checkHealth() {
         for peer in world.peers where world.failure == nil {
-            guard let process = peer.process, process.suspended == nil, process.machine.isReady else { continue }
+            guard let process = peer.process, process.suspended == nil else { continue }
+            checkStopping(peer.index, process)
+            guard process.machine.isReady else { continue }
             checkBook(peer.index, process)
             checkOwnMetrics(peer.index, process)
             checkListing(peer.index, process)
@@ -252,10 +261,20 @@ extension Run {
         world.fail(.min, "\(world.name(index)) has asked its daemon \(listings.count) times in a minute what it pins, and clients have asked \(oracles.askedAt.count) times for anything")
     }
 
-    /// LIVE: for each thing that the daemon is asked for there is a time after which it is given up (IPFS-05).
+    private static let stoppingMax = Span.minutes(1)
+    /// LIVE: who is told to stop has when its disk has what it has accepted.
+    private func checkStopping(_ index: Int, _ process: Process) {
+        guard let stopping = oracles.health[index]?.stopping, stopping.life == process.peer.lives, !plan.has(.disk), !plan.spoilsDisk(of: index) else { return }
+        oracles.judged += 1
+        let since = max(stopping.at, process.peer.sleeps.last?.to ?? 0)
+        guard world.now - since > Run.stoppingMax.nanoseconds else { return }
+        world.fail(.live, "\(world.name(index)) has been told to stop \(Span(nanoseconds: world.now - since).seconds) ago, and has not")
+    }
+
+    /// LIVE: for each thing that the daemon is asked for there is a time after which it is given up (IPFS-05), if it tells of nothing new (IPFS-22).
     func checkPatience(_ index: Int, _ process: Process) {
         let woke = process.peer.sleeps.last?.to ?? 0
-        for (_, (target, at)) in oracles.health[index]?.asked ?? SortedMap() {
+        for (_, (target, at, _)) in oracles.health[index]?.asked ?? SortedMap() {
             // An update has no time of its own (IPFS-29).
             if target.hasPrefix("/api/v0/pin/update") { continue }
             let isWork = ["pin/add", "pin/rm"].contains { target.hasPrefix("/api/v0/" + $0) }

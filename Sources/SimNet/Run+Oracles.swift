@@ -255,12 +255,13 @@ extension Run {
     /// REPIN: where a peer is gone for good, every pin has its minimum among those who are left, as far as they suffice.
     func endangered(_ pins: [Pin], by lost: Int? = nil) -> Unsettled? {
         guard options.heals(.repin), present.count < world.peers.count, trusted.contains(where: { $0 >= options.bystanders }) else { return nil }
-        let able = present.filter { $0 == outsider ? !options.pinsOnlyOnTrusted : !options.pinsOnlyOnUntrusted }
-        let alive = SortedSet(able.map { world.peers[$0].id })
+        // What has been added on a peer stays there, whomever others may allocate to (seed 4930049).
+        let alive = SortedSet(present.map { world.peers[$0].id })
+        let able = present.count { $0 == outsider ? !options.pinsOnlyOnTrusted : !options.pinsOnlyOnUntrusted }
         let now = SimClock().reading(world.now + Span.seconds(3).nanoseconds).wall
         for pin in pins {
             // What has expired is not pinned anew.
-            guard pin.type != .meta, !pin.isPinnedEverywhere, pin.options.replicationFactorMin <= alive.count, !pin.isExpired(at: now) else { continue }
+            guard pin.type != .meta, !pin.isPinnedEverywhere, pin.options.replicationFactorMin <= able, !pin.isExpired(at: now) else { continue }
             // Who was gone before somebody's start is missed by it only later (seed 113684455).
             let count = (pin.allocations ?? []).filter { peer in lost.map { world.peers[$0].id != peer } ?? alive.contains(peer) }.count
             if count < pin.options.replicationFactorMin {
@@ -307,6 +308,8 @@ extension Run {
             }
             // What another life with another disk has pinned may be somebody else's.
             if !process.peer.losses.isEmpty || plan.rotsInStorm(index) { for (cid, status) in pins where wanted[cid] == nil { wanted[cid] = status } }
+            // A request of before a crash may be carried out after one of now, and nobody looks (seed 4948020).
+            if !options.heals(.recover) { for cid in world.peers[index].ipfs.unpinnedLate where pins[cid] == nil { wanted[cid] = nil } }
             guard wanted != pins else { continue }
             let missing = wanted.keys.filter { pins[$0] == nil }
             let extra = pins.keys.filter { wanted[$0] == nil }

@@ -3,6 +3,7 @@
 
 import Cluster
 import Gossip
+import IPFSConnector
 import Kernel
 import Monitoring
 import Multiformats
@@ -48,12 +49,18 @@ struct PaceLog {
     var metrics: [(name: String, every: Span)] = []
     /// When what it has told last runs out, which is another time for each.
     var ends = SortedMap<String, Int64>()
+    /// Pins under way, and how many have begun or ended since it last looked up what it tells: two are a pin.
+    var pins = SortedSet<ExchangeID>()
+    var pinned = 0
+    /// What it asks its daemon for the sake of them.
+    var lookups = SortedSet<ExchangeID>()
 }
 
 extension Run {
     /// MIN, LIVE: after each step of a peer that lives on.
     func watchPace(_ index: Int, _ input: PeerInput, _ effects: ArraySlice<PeerEffect>, _ process: Process, _ now: Instant, _ log: inout PaceLog) {
         hearOfAttempts(input, process, now, &log)
+        let pinned = log.pinned
         for effect in effects {
             switch effect {
             case .connection(.dial(let peer, _)):
@@ -62,15 +69,43 @@ extension Run {
             case .stream(.open(let id, let peer, let protocols)) where protocols == Gossip.protocols: noteOpened(index, id, peer, now, &log)
             case .stream(.reset(let id)): log.owners.remove(id)
             case .ready: log.told?.occasions += 1
-            case .exchange(.start(_, let request)) where SimIPFS.changesSpace(request.target): log.told?.occasions += 1
+            case .exchange(.start(let id, let request)):
+                // A pin is one when it begins, and when it ends.
+                if SimIPFS.changesSpace(request.target) { log.told?.occasions += 2 }
+                if request.target.hasPrefix("/api/v0/pin/add") {
+                    log.pins.insert(id)
+                    log.pinned += 1
+                }
+                if request.target == "/api/v0/id" || request.target.hasPrefix("/api/v0/repo/stat") { log.lookups.insert(id) }
+            case .exchange(.cancel(let id)): noteEnded(id, &log)
             default: break
             }
         }
+        switch input {
+        case .exchange(.end(let id, _)), .exchange(.failed(let id, _)): noteEnded(id, &log)
+        default: break
+        }
         if case .connection(.introduced) = input { log.told?.occasions += 1 }
         if input.isWake {
+            judgeTrigger(index, pinned, process, log)
             judgePace(index, process, now, &log)
             judgeTelling(index, process, now, &log)
         }
+    }
+
+    private func noteEnded(_ id: ExchangeID, _ log: inout PaceLog) {
+        if log.pins.contains(id) { log.pinned += 1 }
+        if log.lookups.contains(id) { log.pinned = 0 }
+        log.pins.remove(id)
+        log.lookups.remove(id)
+    }
+
+    /// LIVE: metrics are told when so many pins have begun or ended since they were told (IPFS-60).
+    private func judgeTrigger(_ index: Int, _ before: Int, _ process: Process, _ log: PaceLog) {
+        guard case .kubo(let settings) = process.peer.settings.ipfs, settings.informerTriggerInterval > 0, !plan.troublesIPFS, log.lookups.isEmpty else { return }
+        oracles.judged += 1
+        guard before >= 2 * settings.informerTriggerInterval else { return }
+        world.fail(.live, "\(world.name(index)) has begun or ended \(before) pins since it told its metrics last, which is due after \(settings.informerTriggerInterval)")
     }
 
     // MARK: Heard

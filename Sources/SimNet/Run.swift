@@ -178,7 +178,7 @@ package final class Run {
             }
         }
         watchWants()
-        (world.diskPace, world.ipfsPace) = (max(1, options.diskPace), max(1, options.ipfsPace))
+        (world.diskPace, world.ipfsPace, world.hasLongPins) = (max(1, options.diskPace), max(1, options.ipfsPace), options.hasLongPins)
         onStorm?()
         if let (peer, step, effect) = plan.stepCrash { world.stepCrashes = .at(peer: peer, step: step, effect: effect) }
         else if options.stepCrashOneIn > 0 { world.stepCrashes = .oneIn(options.stepCrashOneIn) }
@@ -208,7 +208,7 @@ package final class Run {
     private func settle() {
         world.record(.phase("healed"), nil, "-- faults end; everything is healed --")
         world.stepCrashes = .never
-        (world.diskPace, world.ipfsPace) = (1, 1)
+        (world.diskPace, world.ipfsPace, world.hasLongPins) = (1, 1, false)
         world.healAll()
         chooseAbsentees()
         startPresent()

@@ -4,6 +4,7 @@ import Cluster
 import DagList
 import Exchange
 import Gossip
+import IPFSConnector
 import Kernel
 import MerkleCRDT
 import RPC
@@ -42,6 +43,8 @@ package struct RunLimits: Equatable, Sendable {
     package var statusesPerChunk = 0
     /// Seconds for which addresses are kept of whom nobody has heard since.
     package var addressLifetime = 0
+    /// So many beginnings and ends of pins after which a peer tells all of its metrics (IPFS-60).
+    package var metricTrigger = 0
     package init() {}
 }
 
@@ -101,6 +104,8 @@ package struct RunOptions: Equatable, Sendable {
     package var concurrentPins = 3
     /// Pins of IPFS that take longer are given up.
     package var pinTimeout = Span.seconds(20)
+    /// Some pins take longer than that, and tell how far they are.
+    package var hasLongPins = false
     /// Each content is written about by way of one peer alone: what must come of that, is known.
     package var hasHomes = false
     /// Of eight writes so many are followed by another of the same content, at once or within seconds.
@@ -171,7 +176,7 @@ package struct RunOptions: Equatable, Sendable {
         int("absentees", \.absentees), int("bystanders", \.bystanders), int("old-peers", \.oldPeers), bool("skewed", \.isSkewed),
         int("index-entries", \.indexEntries), int("segment-bytes", \.segmentBytes), int("replay-at-open", \.replayBytesAtOpen),
         bool("writes-late", \.writesLate), int("reader-pause", \.readerPause), int("concurrent-pins", \.concurrentPins),
-        span("pin-timeout", \.pinTimeout), bool("homes", \.hasHomes), int("echoes", \.echoes), span("state-sync-every", \.stateSyncInterval),
+        span("pin-timeout", \.pinTimeout), bool("long-pins", \.hasLongPins), bool("homes", \.hasHomes), int("echoes", \.echoes), span("state-sync-every", \.stateSyncInterval),
         int("disk-pace", \.diskPace), int("ipfs-pace", \.ipfsPace), span("batch-age", \.batchAge), int("drill", \.drill),
         int("queue-max", \.limits.queueMax), int("tracked-max", \.limits.trackedMax), int("told-per-step", \.limits.toldPerStep),
         int("wants-per-peer", \.limits.wantsPerPeer), int("live-wants", \.limits.liveWants), int("outstanding-bytes", \.limits.outstandingBytes),
@@ -179,6 +184,7 @@ package struct RunOptions: Equatable, Sendable {
         int("calls-per-peer", \.limits.callsPerPeer), int("mesh-factor", \.limits.meshFactor), int("listing-bytes", \.limits.listingBytes),
         int("statuses-per-chunk", \.limits.statusesPerChunk), int("gossip-window", \.limits.gossipWindow),
         int("ids-asked", \.limits.idsAsked), int("upload-window", \.limits.uploadWindow), int("upload-blocks", \.limits.uploadBlocks), int("address-lifetime", \.limits.addressLifetime),
+        int("metric-trigger", \.limits.metricTrigger),
     ]
     /// name=value for what is not as usual.
     package var words: [String] {
@@ -206,6 +212,14 @@ extension RunLimits {
         set(uploadBlocks, \.uploadBlocksPerStep, &peer)
         set(listingBytes, \.listing.bytesPerChunk, &peer)
         set(statusesPerChunk, \.listing.statusesPerChunk, &peer)
+        switch peer.ipfs {
+        case .kubo(var settings):
+            set(metricTrigger, \.informerTriggerInterval, &settings)
+            peer.ipfs = .kubo(settings)
+        case .embedded(var settings):
+            set(metricTrigger, \.informerTriggerInterval, &settings)
+            peer.ipfs = .embedded(settings)
+        }
         if addressLifetime > 0 { peer.book.learntAddressTTL = .seconds(Int64(addressLifetime)) }
     }
 

@@ -67,6 +67,7 @@ extension RunPlan {
         plan.options.drawWindow(tape)
         plan.options.drawCrowd(tape, drawing.peers)
         plan.options.drawJoining(tape)
+        plan.options.drawTelling(tape)
         if plan.options.boots == 0 { plan.options.drill = Drill.steps }
         if drawing.diskFaults {
             var more = tape.stream(.options, 1)
@@ -163,6 +164,13 @@ extension RunOptions {
         if choices.chance(1, in: 3) { limits.uploadWindow = [1000, 4000, 20_000][choices.below(3)] }
         // An outsider that everybody has sent away hears of all by asking for it (seed 33097).
         if choices.chance(1, in: 4), !hasOutsider { limits.idsAsked = [5, 20][choices.below(2)] }
+    }
+
+    /// In one of four runs metrics are told after some pins; in half of them some pins take long.
+    mutating func drawTelling(_ tape: Tape) {
+        var choices = tape.stream(.options, 8)
+        if choices.chance(1, in: 4) { limits.metricTrigger = 1 + choices.below(6) }
+        hasLongPins = choices.chance(1, in: 2)
     }
 
     /// Half of the late comers know nobody but those whom they join by way of.

@@ -25,7 +25,15 @@ package struct SimIPFS: Sendable {
         let target: String
         /// The run of the daemon that took it.
         let run: Int
+        /// It tells now and then how far it is.
+        var tells = false
+        /// How many blocks it has told of, if of any.
+        var told: Int?
+        /// What it still takes.
+        var left = Span.zero
     }
+    /// Kubo's is half a second.
+    static let tellingPause = Span.seconds(4)
     package struct Answer: Equatable {
         var status = 200
         var body: Bytes = []
@@ -50,6 +58,8 @@ package struct SimIPFS: Sendable {
     /// When it last pinned or unpinned a CID: what a status says is judged where nothing changed meanwhile.
     package private(set) var changedAt = SortedMap<CID, Int64>()
     package private(set) var emptiedAt: Int64 = -1
+    /// What it has unpinned for somebody who did not wait for it any more.
+    var unpinnedLate = SortedSet<CID>()
     var blocks = SortedMap<Multihash, Bytes>()
     /// What it has collected, and when.
     package private(set) var collections: [(at: Int64, garbage: [IPFSRepoGC])] = []
@@ -127,6 +137,11 @@ package struct SimIPFS: Sendable {
     static func isStreamed(_ target: String) -> Bool { target.hasPrefix("/api/v0/pin/ls?stream=true") || target.hasPrefix("/api/v0/pin/add") }
     static func streamError(_ message: String) -> ExchangeEvent.Trailer { .init(name: "X-Stream-Error", value: message) }
     static func changesSpace(_ target: String) -> Bool { ["pin/add", "pin/rm", "pin/update", "block/put", "repo/gc"].contains { target.hasPrefix("/api/v0/" + $0) } }
+    /// How many blocks a line of an answer tells of.
+    static func progress(_ line: Bytes) -> Int? {
+        let head = Bytes("{\"Progress\":".utf8)
+        return line.starts(with: head) ? Int(String(decoding: line.dropFirst(head.count).prefix { $0 != UInt8(ascii: "}") }, as: UTF8.self)) : nil
+    }
     static func isFetch(_ target: String) -> Bool { target.hasPrefix("/api/v0/pin/add") || target.hasPrefix("/api/v0/pin/update") }
 
     /// Carries out one request, as Kubo answers it.
@@ -248,15 +263,44 @@ extension World {
             let isFetch = SimIPFS.isFetch(request.target)
             let (low, high) = isFetch || request.target.hasPrefix(SimIPFS.resolveTarget) ? (options.fetchMin, options.fetchMax) : (options.latencyMin, options.latencyMax)
             let slowness = isFetch ? peer.ipfs.slowness : max(ipfsPace, peer.ipfs.slowness)
-            let delay = tape.span(.ipfs, UInt64(peer.index), peer.requests, low, high).nanoseconds * Int64(slowness)
-            let task = SimIPFS.Task(exchange: exchange, target: request.target, run: peer.ipfs.run)
-            schedule(.ipfs(process, task), of: peer, at: now + delay)
+            var delay = tape.span(.ipfs, UInt64(peer.index), peer.requests, low, high).nanoseconds * Int64(slowness)
+            var task = SimIPFS.Task(exchange: exchange, target: request.target, run: peer.ipfs.run)
+            if request.target.contains("progress=true") {
+                var choices = tape.stream(.ipfs, 1 << 32 | UInt64(peer.index), peer.requests)
+                task.tells = choices.chance(1, in: 2)
+                if hasLongPins, task.tells, choices.chance(1, in: 12) { delay += choices.span(.seconds(10), .seconds(50)).nanoseconds }
+            }
+            schedule(process, task, in: Span(nanoseconds: delay))
         case .cancel(let exchange):
             process.exchanges.remove(exchange)
             process.puts[exchange] = nil
         case .body(let exchange, let bytes): carry(bytes, of: exchange, process)
         case .endOfBody(let exchange): carry(nil, of: exchange, process)
         }
+    }
+
+    private func schedule(_ process: Process, _ task: SimIPFS.Task, in span: Span) {
+        var task = task
+        let pause = task.tells ? min(span, SimIPFS.tellingPause) : span
+        task.left = span - pause
+        schedule(.ipfs(process, task), of: process.peer, at: now + pause.nanoseconds)
+    }
+
+    /// Tells how far it is, and goes on; or stays there after the first block.
+    private func tell(_ process: Process, _ task: SimIPFS.Task, isStuck: Bool = false) {
+        var task = task
+        if task.told == nil { feed(process, .exchange(.head(task.exchange, status: 200))) }
+        let isFurther = !isStuck || task.told == nil
+        let told = (task.told ?? 0) + (isFurther ? 1 : 0)
+        task.told = told
+        feed(process, .exchange(.body(task.exchange, Bytes("{\"Progress\":\(told)}\n".utf8))))
+        hit(isFurther ? .ipfsProgress : .ipfsNoProgress)
+        if isStuck { schedule(.ipfs(process, task), of: process.peer, at: now + SimIPFS.tellingPause.nanoseconds) } else { schedule(process, task, in: task.left) }
+    }
+
+    /// It is not answered until what it waits for is over.
+    private func stall(_ process: Process, _ task: SimIPFS.Task, isAwaited: Bool) {
+        if task.tells, isAwaited { tell(process, task, isStuck: true) } else { process.peer.stuck.append((process, task)) }
     }
 
     /// Connects two daemons that both run, if that is what is asked for. None dials itself.
@@ -276,7 +320,7 @@ extension World {
         if !isAwaited && SimIPFS.isFetch(task.target) { return }
         if peer.ipfs.hangs {
             hit(.ipfsHung)
-            return peer.stuck.append((process, task))
+            return stall(process, task, isAwaited: isAwaited)
         }
         guard !peer.ipfs.isDown, task.run == peer.ipfs.run else {
             hit(.ipfsCutShort)
@@ -284,17 +328,21 @@ extension World {
             if isAwaited, process.exchanges.remove(task.exchange) != nil { feed(process, .exchange(.failed(task.exchange, reason: "unexpected EOF"))) }
             return
         }
+        if isAwaited, task.left > .zero { return tell(process, task) }
         if task.target == SimIPFS.putTarget { return takePiece(process, task.exchange) }
         introduce(peer.index, task.target)
         let held = isWatched ? peer.ipfs.pins : nil
         let isLacking = peer.ipfs.isLacking(task.target)
         if isLacking {
             hit(.ipfsLacked)
-            if peer.ipfs.lacks?.hangs == true { return peer.stuck.append((process, task)) }
+            if peer.ipfs.lacks?.hangs == true { return stall(process, task, isAwaited: isAwaited) }
         }
         // It looks for it until it is there, or nobody waits any more.
-        if !isLacking, !fetch(task.target, for: peer) { return schedule(.ipfs(process, task), of: peer, at: now + Span.seconds(5).nanoseconds) }
+        if !isLacking, !fetch(task.target, for: peer) {
+            return task.tells && isAwaited ? tell(process, task, isStuck: true) : schedule(.ipfs(process, task), of: peer, at: now + Span.seconds(5).nanoseconds)
+        }
         let answer = isLacking ? SimIPFS.notFound : SimIPFS.wantedBlock(task.target).map { addedBlock($0, for: peer).map { SimIPFS.Answer(body: $0) } ?? SimIPFS.notFound } ?? peer.ipfs.answer(task.target, at: now)
+        if !isAwaited, task.target.hasPrefix("/api/v0/pin/rm"), let cid = mentioned(in: task.target).last { peer.ipfs.unpinnedLate.insert(cid) }
         if let held { recordPins(peer, held, task.target) }
         noteProbes(peer, task.target)
         var choices = tape.stream(.faults, 1 << 32 | UInt64(peer.index), task.exchange.number)
@@ -308,11 +356,13 @@ extension World {
         }
         // It had told of its progress before it found out.
         if isLacking, task.target.contains("progress=true"), choices.chance(1, in: 2) {
-            feed(process, .exchange(.head(task.exchange, status: 200)))
-            feed(process, .exchange(.body(task.exchange, Bytes("{\"Progress\":1}\n".utf8))))
+            if task.told == nil { feed(process, .exchange(.head(task.exchange, status: 200))) }
+            feed(process, .exchange(.body(task.exchange, Bytes("{\"Progress\":\((task.told ?? 0) + 1)}\n".utf8))))
             return feed(process, .exchange(.end(task.exchange, trailers: [SimIPFS.streamError("ipld: could not find the content")])))
         }
-        feed(process, .exchange(.head(task.exchange, status: answer.status)))
+        if task.told == nil { feed(process, .exchange(.head(task.exchange, status: answer.status))) } else if answer.status != 200 {
+            return feed(process, .exchange(.end(task.exchange, trailers: [SimIPFS.streamError("pin: it has come to nothing")])))
+        }
         let cuts = peer.ipfs.cutsOneIn
         if cuts > 0 && choices.chance(1, in: cuts) {
             hit(.ipfsCutAnswer)

@@ -56,6 +56,8 @@ package final class World {
     /// Syncs take so many times as long, and requests to IPFS, on all peers.
     package var diskPace = 1
     package var ipfsPace = 1
+    /// Some pins take long, and tell how far they are.
+    package var hasLongPins = false
     /// Blocks that were put into any daemon: nobody else has them.
     var putBlocks: Set<Multihash> = []
     /// How long a client that lists takes for each chunk.

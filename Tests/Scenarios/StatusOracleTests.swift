@@ -202,7 +202,7 @@ import Testing
     @Test func aDaemonThatIsWaitedForWithoutEnd() throws {
         let rest = try Rest()
         let process = try #require(rest.world.peers[1].process)
-        rest.run.oracles.health[1]?.asked[ExchangeID(9_999_999)] = ("/api/v0/pin/rm?arg=c", rest.world.now)
+        rest.run.oracles.health[1]?.asked[ExchangeID(9_999_999)] = ("/api/v0/pin/rm?arg=c", rest.world.now, 0)
         rest.world.run(for: .seconds(25))
         rest.run.checkPatience(1, process)
         #expect(rest.world.failure == nil)
