@@ -10,7 +10,8 @@ let strict: [SwiftSetting] = [
     .enableUpcomingFeature("MemberImportVisibility"),
 ] + (Context.environment["WARNINGS_AS_ERRORS"] == "1" ? [.treatAllWarnings(as: .error)] : [])
 
-/// For simulators alone, whose peers share one thread: counts references without locking the bus. Into a daemon it must not get.
+/// For simulators alone, whose peers share one thread: counts references without locking the bus. Into a daemon it must not get, nor into the
+/// simulator's commands, which wait for other processes in threads.
 let oneThread: [SwiftSetting] = Context.environment["ONE_THREAD"] == "1" ? [.unsafeFlags(["-Xfrontend", "-assume-single-threaded"])] : []
 
 /// A machine or vocabulary of the deterministic core.

@@ -86,9 +86,9 @@ extension Run {
                 reader.append(bytes)
                 guard let frame = try? reader.next() else { continue }
                 silent.remove(id)
-                if log.served[id] != nil { notePage(index, id, frame, &log) } else {
-                    judgeBegun(index, input, frame, process, now, log)
-                    noteAsked(frame, &log)
+                if log.served[id] != nil { notePage(index, id, frame, &log) } else if let question = Listed(question: frame) {
+                    if question.cursor.isEmpty { judgeBegun(index, input, process, now, log) }
+                    if question.cursor == log.more?.cursor { log.more = nil }
                 }
             case .closeWrite(let id):
                 log.served[id]?.isDone = true
@@ -144,10 +144,6 @@ extension Run {
         return false
     }
 
-    private func noteAsked(_ frame: ArraySlice<UInt8>, _ log: inout ListLog) {
-        if let question = Listed(question: frame), question.cursor == log.more?.cursor { log.more = nil }
-    }
-
     private func notePage(_ index: Int, _ id: StreamID, _ frame: ArraySlice<UInt8>, _ log: inout ListLog) {
         guard let served = log.served[id], let asked = served.cursor, let page = Listed(page: frame) else { return }
         judgePage(index, served.from, asked, page.cids, page.cursor, known: served.known, log)
@@ -186,11 +182,11 @@ extension Run {
     }
 
     /// A list is begun once; after it has ended, or failed, another one begins after a pause, or with somebody who has just come.
-    private func judgeBegun(_ index: Int, _ input: PeerInput, _ frame: ArraySlice<UInt8>, _ process: Process, _ now: Instant, _ log: ListLog) {
+    private func judgeBegun(_ index: Int, _ input: PeerInput, _ process: Process, _ now: Instant, _ log: ListLog) {
         // A state that is made anew begins without a pause.
         if plan.has(.disk) || plan.spoilsDisks { return }
         if case .connection(.introduced) = input { return }
-        guard let question = Listed(question: frame), question.cursor.isEmpty, let ended = log.endedAt, now < ended + process.peer.settings.replica.retryDelay else { return }
+        guard let ended = log.endedAt, now < ended + process.peer.settings.replica.retryDelay else { return }
         world.fail(.wants, "\(world.name(index)) begins a list of blocks \((now - ended).seconds) after the last one")
     }
 

@@ -70,7 +70,7 @@ extension Run {
             case .stream(.reset(let id)): log.owners.remove(id)
             case .ready: log.told?.occasions += 1
             case .exchange(.start(let id, let request)):
-                // A pin is one when it begins, and when it ends.
+                // A pin counts when it begins, and when it ends.
                 if SimIPFS.changesSpace(request.target) { log.told?.occasions += 2 }
                 if request.target.hasPrefix("/api/v0/pin/add") {
                     log.pins.insert(id)
@@ -80,10 +80,6 @@ extension Run {
             case .exchange(.cancel(let id)): noteEnded(id, &log)
             default: break
             }
-        }
-        switch input {
-        case .exchange(.end(let id, _)), .exchange(.failed(let id, _)): noteEnded(id, &log)
-        default: break
         }
         if case .connection(.introduced) = input { log.told?.occasions += 1 }
         if input.isWake {
@@ -131,6 +127,7 @@ extension Run {
             dialled.state = .waiting(until: now + pause(after: dialled.failures, settings))
             dialled.failures += 1
             log.dials[peer] = dialled
+        case .exchange(.end(let id, _)), .exchange(.failed(let id, _)): noteEnded(id, &log)
         case .stream(.opened(let id, _)): if let peer = log.owners[id] { log.streams[peer]?.failures = 0 }
         case .stream(.failed(let id, _)), .stream(.reset(let id)), .stream(.remoteClosed(let id)), .stream(.received(let id, _)):
             guard let peer = log.owners.remove(id), var streamed = log.streams[peer], streamed.stream == id else { return }

@@ -84,7 +84,7 @@ package struct EmbeddedNode: Sendable {
 
     package func isWaiting(for hash: Multihash) -> Bool { wanted[hash] != nil }
     /// Between two steps, in simulations and tests.
-    func checkInvariants() {
+    package func checkInvariants() {
         var missing: Set<Multihash> = []
         for (id, walk) in walks {
             for (hash, _) in walk.missing {

@@ -145,6 +145,22 @@ private struct Node {
         #expect(node.machine.nextDeadline == nil)
     }
 
+    @Test func aBlockIsWantedAsLongAsOneOfThoseWhoMissItWaits() throws {
+        var node = try Node(EmbeddedSettings())
+        let (first, second, block) = (IPFSCallID(1), IPFSCallID(2), Bytes([9]))
+        let cid = CID(v1: Codec.raw, .sha2_256(of: block))
+        #expect(node.act { $0.start(.pin(Pin(cid: cid)), first, now: $1, effects: &$2) } == [.want([cid])])
+        node.now.monotonic = node.now.monotonic + .minutes(1)
+        #expect(node.act { $0.start(.pin(Pin(cid: cid)), second, now: $1, effects: &$2) } == [])
+        node.now.monotonic = node.now.monotonic + .minutes(1)
+        let effects = node.act { $0.onTime(now: $1, effects: &$2) }
+        #expect(effects.contains { if case .finished(first, .failure) = $0 { true } else { false } })
+        #expect(!effects.contains(.unwant([cid])) && node.machine.isWaiting(for: cid.multihash))
+        node.machine.checkInvariants()
+        _ = node.act { $0.onBlock(cid, block, now: $1, effects: &$2) }
+        #expect(node.endSyncs().contains(.finished(second, .success(.done))))
+    }
+
     /// What a call has stored or seen may be lost with what the disk could not take (seed 4000643).
     @Test func whoeverLosesBlocksToAFullDiskHearsOfIt() throws {
         var settings = EmbeddedSettings()
