@@ -20,7 +20,11 @@ struct Service: Sendable {
     var waitingCount: Int { responses.count }
     var isIdle: Bool { responses.isEmpty }
 
-    mutating func forgetWants() { ledger.removeAll() }
+    /// All that it wanted, also what waits to be sent (BS-08).
+    mutating func forgetWants() {
+        ledger.removeAll()
+        queued.removeAll()
+    }
 
     mutating func cancel(_ hash: Multihash) {
         ledger.remove(hash)
