@@ -236,7 +236,7 @@ extension Run {
             if !asked.request.isLocal, plan.troublesIPFS && asked.request.needsIPFS || plan.has(.disk) { return }
             // Statuses leave out what was unpinned meanwhile, though it may be pinned again (seed 951583), by a clock that stands at the same
             // second (seed 7005045); or since the block that removed it has rotted, and the state was made anew (seed 260611257 with disk faults).
-            if plan.has(.clock) || blocks.logs[asked.peer]?.closedAt.map({ $0 >= asked.at }) ?? false { return }
+            if plan.has(.clock) || wasMadeAnew(asked.peer, since: asked.at) { return }
         }
         let kept = isExact ? snapshot : SortedMap(world.peers[asked.peer].process.map { pins(of: $0.machine).map { ($0.cid, $0) } } ?? [])
         // Or by somebody who writes the same once more (seed 7005779).

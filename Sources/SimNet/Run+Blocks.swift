@@ -160,6 +160,9 @@ extension Run {
         world.fail(.cover, "\(world.name(index)) lacks nothing, and is dirty for \(Span(nanoseconds: world.now - since).seconds)")
     }
 
+    /// Whether its state was made anew since then, and lacked meanwhile what had rotted.
+    func wasMadeAnew(_ index: Int, since time: Int64) -> Bool { blocks.logs[index]?.closedAt.map { $0 >= time } ?? false }
+
     /// FETCHABLE: what a peer may announce it can serve to the last block, but for what it has given up. Only what is new since the
     /// last look is read.
     func checkNewHeads(_ index: Int, _ process: Process) {

@@ -22,7 +22,7 @@ private struct Reason: Sendable {
     static let all: [Reason] = [
         // Or it was, and is whole again: what rots is made anew in a moment.
         Reason("the pinset is being read from the log") { run, asked, process in
-            !process.machine.replica.isOpen || run.blocks.logs[process.index]?.closedAt.map { $0 >= asked.at } ?? false
+            !process.machine.replica.isOpen || run.wasMadeAnew(process.index, since: asked.at)
         },
         Reason("Write operations are disabled") { $1.request.isWrite && $2.peer.settings.isFollower },
         Reason("shutting down") { !$2.machine.isReady },

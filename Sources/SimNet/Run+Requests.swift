@@ -62,7 +62,8 @@ extension Run {
                 if request.target.hasPrefix(SimIPFS.connectTarget) { oracles.introduced[index, default: [:]][request.target] = world.now }
                 guard isFetch || isLook, let cid = mentioned(in: request.target).last else { continue }
                 if isLook {
-                    let pin = mergedAtMostOne(index, process) ? workedOn(cid, process) : nil
+                    // What had waited is begun in the place of what is given up, before the rest of the same block changes it (seed 5001613).
+                    let pin = mergedAtMostOne(index, process) && !effects.contains(where: \.isCancel) ? workedOn(cid, process) : nil
                     oracles.looked[index, default: [:]][cid] = (world.now, pin, (oracles.looked[index]?[cid]?.count ?? 0) + 1)
                 } else { judgeOrigins(index, cid, process) }
                 let pinning = Pinning(cid: cid, isRecursive: !request.target.contains("recursive=false") && !request.target.contains("type=direct"))
@@ -279,4 +280,8 @@ extension Run {
         let link = Link(from: holder, to: index)
         return world.network[link].isSound && world.network[link.reversed].isSound
     }
+}
+
+extension PeerEffect {
+    fileprivate var isCancel: Bool { if case .exchange(.cancel) = self { true } else { false } }
 }

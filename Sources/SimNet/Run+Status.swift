@@ -72,9 +72,9 @@ extension Run {
         }
     }
 
-    /// What a peer has held of it since that was asked. Nil where nobody knows.
+    /// What a peer has held of it since that was asked. Nil where nobody knows, as while a state is made anew (seed 5002624).
     private func held(_ cid: CID, by index: Int, _ asked: Asked) -> [Pin?]? {
-        guard let views = asked.views[index]?[cid], let process = world.peers[index].process, process.machine.replica.isOpen,
+        guard let views = asked.views[index]?[cid], let process = world.peers[index].process, process.machine.replica.isOpen, !wasMadeAnew(index, since: asked.at),
             let now = try? Optional(process.machine.readPin(cid))
         else { return nil }
         return views + [now]
