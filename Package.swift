@@ -98,7 +98,7 @@ let package = Package(
         core("API", knows: floor1),
 
         // Floor 5: the worlds that interpret a peer's effects.
-        module("SimNet", at: "Sources/SimNet", knows: wholeCore,
+        module("SimNet", at: "Sources/SimNet", knows: wholeCore + ["Transport"],
                embeds: ["page.css", "body.html", "trace.js", "diagram.js", "events.js", "page.js"].map { "Page/" + $0 },
                // Exclusive access is checked where tests run, and in mutants; not in each event of a sweep.
                settings: oneThread + [.unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))]),

@@ -100,7 +100,7 @@ package final class Drill {
         if failure == nil, !foreign.isEmpty, let replica = members[0].replica { refold(replica) }
     }
 
-    private func fail(_ oracle: Oracle, _ text: String) { if failure == nil { failure = (oracle, "a replica alone: \(text)") } }
+    private func fail(_ oracle: Oracle, _ text: String) { if failure == nil { failure = (oracle, text) } }
     private func say(_ text: String) { lines.append(text) }
 
     // MARK: Steps

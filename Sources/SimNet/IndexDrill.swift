@@ -142,5 +142,5 @@ package struct IndexDrill {
         } catch { fail("\(error)") }
     }
 
-    private mutating func fail(_ text: String, _ oracle: Oracle = .refold) { if failure == nil { failure = (oracle, "an index alone, step \(step): \(text)") } }
+    private mutating func fail(_ text: String, _ oracle: Oracle = .refold) { if failure == nil { failure = (oracle, "step \(step): \(text)") } }
 }

@@ -153,10 +153,10 @@ package final class Run {
     }
 
     private func drill() {
-        guard let drill = Drill.series(world.tape, steps: options.drill).last else { return }
-        for line in drill.failure == nil ? drill.lines.suffix(1) : drill.lines[...] { world.note(nil, "a replica alone: \(line)") }
-        if let (oracle, text) = drill.failure { world.fail(oracle, text) }
-        if let (oracle, text) = IndexDrill.failure(world.tape, steps: options.drill) { world.fail(oracle, text) }
+        for drill in DrillReport.all(world.tape, steps: options.drill) {
+            for line in drill.failure == nil ? drill.lines.suffix(1) : drill.lines[...] { world.note(nil, "\(drill.subject) alone: \(line)") }
+            if let (oracle, text) = drill.failure { world.fail(oracle, "\(drill.subject) alone: \(text)") }
+        }
     }
 
     /// The run as something to look at, before its first entry.

@@ -10,6 +10,7 @@ extension Host {
         let protocols: [String]
         var held: [Bytes] = []
         var isEndWanted = false
+        var isHeld = false
     }
 
     package mutating func onEffect(_ effect: StreamEffect, now: Now, effects: inout [Effect]) {
@@ -33,6 +34,7 @@ extension Host {
 
     /// Stops and goes on taking what comes on a stream. Less than a window of it comes all the same.
     package mutating func hold(_ stream: StreamID, _ isHeld: Bool, now: Now, effects: inout [Effect]) {
+        pending[stream]?.isHeld = isHeld
         guard let place = streams[stream] else { return }
         run(place.socket, now, &effects) { $0.hold(place.substream, isHeld, now: now, effects: &$1) }
     }
@@ -101,5 +103,6 @@ extension Host {
             run(socket, now, &effects) { $0.send(substream, bytes, now: now, effects: &$1) }
         }
         if waiting.isEndWanted { closeWrite(stream, now, &effects) }
+        if waiting.isHeld { hold(stream, true, now: now, effects: &effects) }
     }
 }

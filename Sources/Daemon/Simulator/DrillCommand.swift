@@ -1,4 +1,4 @@
-// `drill`: a replica alone, and an index, seed after seed.
+// `drill`: a replica alone, an index, and hosts, seed after seed.
 
 import Foundation
 import Kernel
@@ -11,12 +11,12 @@ func drill(_ arguments: inout Arguments) {
     let began = Date()
     var (failures, crashes) = (0, 0)
     for seed in first..<first + count {
-        let drills = Drill.series(Tape(seed: seed), steps: steps)
+        let drills = DrillReport.all(Tape(seed: seed), steps: steps)
         crashes += drills.reduce(0) { $0 + $1.crashes }
-        guard let drill = drills.last, let (oracle, text) = drill.failure ?? IndexDrill.failure(Tape(seed: seed), steps: steps) else { continue }
+        guard let drill = drills.first(where: { $0.failure != nil }), let (oracle, text) = drill.failure else { continue }
         failures += 1
         for line in drill.lines.suffix(30) where failures == 1 { print("  \(line)") }
-        print("seed \(seed) FAILED: \(oracle.rawValue): \(text)")
+        print("seed \(seed) FAILED: \(oracle.rawValue): \(drill.subject) alone: \(text)")
         print("  replay: ipfs-cluster-sim drill --seeds 1 --from \(seed) --steps \(steps)")
     }
     let seconds = Date().timeIntervalSince(began)

@@ -113,6 +113,24 @@ private func connected(seed: UInt64 = 1, pieceBytes: Int = 2000, settings: HostS
         #expect(network.dialFailures.isEmpty)
     }
 
+    /// What is said of a stream before its connection stands holds when it does (drill of seed 42).
+    @Test func aStreamIsHeldBeforeItStands() throws {
+        var network = Network(2)
+        network.hosts[0].learn(network.id(1), [Network.address(1)])
+        network.want(0, .open(stream(1), to: network.id(1), protocols: ["/echo/1"]))
+        network.want(0, .send(stream(1), [1]))
+        network.want(0, .hold(stream(1), true))
+        network.settle()
+        let far = try #require(network.incoming(1).first)
+        network.want(1, .send(far, Bytes(repeating: 7, count: 400_000)))
+        network.settle()
+        // A window of it, with what the two have agreed on.
+        #expect((200_000...256 << 10).contains(network.received(0, stream(1)).count))
+        network.want(0, .hold(stream(1), false))
+        network.settle()
+        #expect(network.received(0, stream(1)).count == 400_000)
+    }
+
     @Test func streamsThatWaitedForADialFailWithIt() {
         var network = Network(1)
         network.hosts[0].learn(identity(9).peerID, [multiaddr("/ip4/10.9.9.9/tcp/1")])
