@@ -310,6 +310,8 @@ extension Run {
     /// TRUTH: what is queued is in the queue, or in the log and not told yet. Others may have said so a while ago.
     func judgeQueued(_ said: PinInfoShort, _ cid: CID, _ index: Int, _ asked: Asked) {
         guard said.status == .pinQueued, asked.request.isLocal, index == asked.peer, let process = world.peers[index].process else { return }
+        // Where no pinset is read for it, all is told as it was when that was asked, however slowly it is taken (seed 5007147).
+        if case .statusAll(let filter, _) = asked.request, !Tracker.needsState(filter), asked.at < world.now { return }
         oracles.judged += 1
         // A pin that waits until its unpin is done is in no queue.
         guard process.machine.tracked().busy == 0, process.machine.replica.untoldCount == 0 else { return }

@@ -127,8 +127,6 @@ package struct Connection: Sendable {
 
     package mutating func onBytes(_ bytes: Bytes, now: Now, effects: inout [Effect]) {
         guard !isClosed, !bytes.isEmpty else { return }
-        lastHeard = now.monotonic
-        pingSentAt = nil
         receivedBytes += bytes.count
         attempt(now, &effects) { this, effects throws(TransportError) in
             if this.webSocket == nil { return try this.onStream(bytes, now, &effects) }
@@ -355,6 +353,9 @@ package struct Connection: Sendable {
 
     private mutating func onPlain(_ bytes: Bytes, _ now: Now, _ effects: inout [Effect]) throws(TransportError) {
         if bytes.isEmpty { return }
+        // Not what has come of a message that may never be whole: its length is not sealed (drill of seed 5007160).
+        lastHeard = now.monotonic
+        pingSentAt = nil
         guard case .selectingMuxer(var selection) = state else { return try onMuxed(bytes, now, &effects) }
         let outcome = try selection.receive(bytes[...], reply: &clear)
         switch outcome {

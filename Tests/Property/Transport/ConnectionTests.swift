@@ -258,6 +258,18 @@ func expectBigTransfers(over pair: inout Pair) throws {
         #expect(pair.a.closing == "keepalive timeout: no answer to a ping")
     }
 
+    /// A length that was changed on the way makes one wait for bytes that never come, while others do (drill of seed 5007160).
+    @Test func halfAMessageIsNoSignOfLife() {
+        var pair = Pair()
+        pair.settle()
+        pair.a.run { $0.onBytes([0xff, 0xff, 1], now: at(20_000), effects: &$1) }
+        #expect(pair.a.machine.nextDeadline == at(30_000).monotonic)
+        pair.a.run { $0.onTime(now: at(30_000), effects: &$1) }
+        pair.a.run { $0.onBytes([2, 3], now: at(35_000), effects: &$1) }
+        pair.a.run { $0.onTime(now: at(40_000), effects: &$1) }
+        #expect(pair.a.closing == "keepalive timeout: no answer to a ping")
+    }
+
     @Test func aStreamMustAgreeInTime() throws {
         var pair = Pair()
         pair.settle()
