@@ -53,12 +53,17 @@ extension HostDrill {
         let target = others[choices.below(others.count)]
         let isConnected = members[index].connected.contains(target)
         guard isConnected || choices.chance(1, in: 4) else { return }
+        // As many as wait for a dial come with the end of its handshake.
+        for _ in 0..<(isTight && !isConnected ? 6 : 1) { openStream(index, to: target, isConnected) }
+    }
+
+    private mutating func openStream(_ index: Int, to target: Int, _ isConnected: Bool) {
         var protocols = choices.sample(HostDrill.protocols, 1 + choices.below(3))
         if choices.chance(1, in: 8) { protocols.insert("/nobody/9", at: 0) }
         members[index].streams += 1
         let id = StreamID(owner: 1, number: members[index].streams), number = streams.count
         streams.append(Stream(
-            protocols: protocols, isBulk: choices.chance(1, in: isConnected ? 8 : 2), mayBreak: !isHealthy(index, target), openedAt: now.monotonic,
+            protocols: protocols, isBulk: choices.chance(1, in: isConnected ? 8 : 2), mayBreak: !isHealthy(index, target) || isTight && !isFirst(index, target), openedAt: now.monotonic,
             ends: [Stream.End(member: index, id: id), Stream.End(member: target)]))
         placeOf[StreamPlace(member: index, id: id)] = (number, 0)
         say("\(name(index)) opens stream \(number) to \(name(target)) for \(protocols)")
@@ -86,6 +91,8 @@ extension HostDrill {
         case 15:
             say("\(name(index)) resets stream \(number)")
             (streams[number].ends[end].hasReset, streams[number].ends[end].isOver) = (true, true)
+            // What becomes of its dial nobody is told.
+            if end == 0, !streams[number].isOpen { members[index].failed.insert(streams[number].ends[1].member) }
             act(index) { $0.onEffect(.reset(id), now: $1, effects: &$2) }
         default: hold(number, end, !streams[number].ends[end].isHeld)
         }
@@ -149,9 +156,16 @@ extension HostDrill {
         static func < (a: Self, b: Self) -> Bool { (a.low, a.high) < (b.low, b.high) }
     }
 
-    /// Whether a stream waits for that dial, or for an answer.
+    /// Where there is little room, one stream at least has it.
+    private func isFirst(_ index: Int, _ target: Int) -> Bool {
+        !streams.contains { $0.ends[0].member == index && $0.ends[1].member == target && ($0.openedAt > restedAt || $0.ends.contains { !$0.isOver }) }
+    }
+
+    /// Whether a stream waits for that dial, or for an answer; or has waited, and the dial goes on.
     func isWaiting(_ index: Int, _ target: Int) -> Bool {
-        streams.contains { $0.ends[0].member == index && $0.ends[1].member == target && !$0.isOpen && !$0.ends[0].isOver }
+        streams.contains {
+            $0.ends[0].member == index && $0.ends[1].member == target && !$0.isOpen && (!$0.ends[0].isOver || $0.openedAt + members[index].settings.dialTimeout >= now.monotonic)
+        }
     }
 
     private func isHealthy(_ a: Int, _ b: Int) -> Bool {
@@ -194,8 +208,7 @@ extension HostDrill {
             say("stream \(number) has failed: \(reason)")
             streams[number].ends[end].isOver = true
             members[index].failed.insert(other.member)
-            let target = members[other.member]
-            let mayBeRefused = !stream.protocols.contains(where: target.serves.contains) || target.servesSince + .seconds(5) > stream.openedAt
+            let mayBeRefused = !stream.protocols.contains(where: members[other.member].serves.contains) || !isKnown(stream)
             if end == 1 || stream.isOpen { fail("\(name(index)) says that stream \(number) could not be opened, which it has been") }
             if !stream.mayBreak, !mayBeRefused, !other.hasReset { fail("\(name(index)) could not open stream \(number): \(reason)") }
         case .received(_, let bytes):
@@ -224,8 +237,16 @@ extension HostDrill {
         if !members[place.member].serves.contains(protocolName) && members[place.member].servesSince + .seconds(5) < now.monotonic {
             fail("\(name(place.member)) has a stream for \(protocolName), which it does not serve")
         }
+        let others = inboundCount(place.member, from: from)
+        // With the end of a handshake as many may come as on a connection that is the only one.
+        if others >= members[place.member].settings.resources.inboundStreamsPerPeer * wireCount(from, place.member) { fail("\(name(place.member)) takes another stream of \(name(from)), and has \(others)", .bound) }
         if unnamed[place] != nil || placeOf[place] != nil { fail("\(name(place.member)) has stream \(place.id) twice") }
         unnamed[place] = Unnamed(from: from, protocolName: protocolName)
+    }
+
+    func inboundCount(_ index: Int, from other: Int) -> Int {
+        streams.count { $0.ends[0].member == other && $0.ends[1].member == index && $0.ends[1].id != nil && !$0.ends[1].isOver }
+            + unnamed.count { $0.key.member == index && $0.value.from == other }
     }
 
     private mutating func hearUnnamed(_ place: StreamPlace, _ event: StreamEvent) {
@@ -250,13 +271,19 @@ extension HostDrill {
         receive(number, 1, Bytes(stream.bytes[2...]))
     }
 
+    /// What the other side serves has not changed since shortly before it was opened, nor was it refused to hear of that.
+    private func isKnown(_ stream: Stream) -> Bool {
+        let target = members[stream.ends[1].member], told = members[stream.ends[0].member].introductions[stream.ends[1].member]
+        return target.servesSince + .seconds(5) < stream.openedAt && told.map { $0.protocols.filter(HostDrill.protocols.contains) == target.serves } ?? true
+    }
+
     /// Both ends speak the same, which is the first that both know.
     private mutating func checkAgreed(_ number: Int, _ agreed: String) {
         let stream = streams[number], target = members[stream.ends[1].member]
         if let before = stream.agreed, before != agreed { fail("the ends of stream \(number) speak \(before) and \(agreed)") }
         streams[number].agreed = agreed
         if !stream.protocols.contains(agreed) { fail("stream \(number) is open for \(agreed), and \(stream.protocols) was asked for") }
-        guard target.servesSince + .seconds(5) < stream.openedAt, target.downUntil == nil else { return }
+        guard isKnown(stream), target.downUntil == nil else { return }
         if case let first = stream.protocols.first(where: target.serves.contains), first != agreed { fail("stream \(number) is open for \(agreed), and both speak \(first ?? "nothing")") }
     }
 

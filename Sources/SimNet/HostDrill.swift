@@ -85,6 +85,10 @@ package struct HostDrill {
     private var lastInbound: UInt64 = 0
     private let faultsInHundred: Int
     private let isCrowded: Bool
+    /// There is room for a few streams of others.
+    let isTight: Bool
+    /// When all was at rest last.
+    var restedAt = Instant.origin
     /// Between whom something went wrong that may not be over.
     var broken = SortedSet<Pair>()
     var streams: [Stream] = []
@@ -111,10 +115,12 @@ package struct HostDrill {
         choices = tape.stream(.drill, 1 << 41)
         faultsInHundred = [0, 3, 10][choices.below(3)]
         isCrowded = choices.chance(1, in: 6)
+        isTight = choices.chance(1, in: 6)
         var settings = HostSettings()
         settings.connection.writeQueueBytes = [4 << 10, 64 << 10, 256 << 10][choices.below(3)]
         settings.connection.receiveWindowLimit = [256 << 10, 1 << 20][choices.below(2)]
         settings.connection.unacknowledgedStreamsLimit = [2, 256][choices.below(2)]
+        if isTight { (settings.resources.inboundStreamsPerPeer, settings.resources.memoryBytes) = (4, 4 << 20) }
         if isCrowded {
             var marks = Watermarks()
             (marks.low, marks.high, marks.gracePeriod) = (1, 2, .seconds(5))
@@ -302,7 +308,7 @@ package struct HostDrill {
         for other in members.indices where other != index { breakOff(index, other) }
         act(index) { $0.shutDown(now: $1, effects: &$2) }
         let host = members[index].host
-        if [host.socketCount, host.streamCount, host.connectionCount, host.windowBytes] != [0, 0, 0, 0] || host.nextDeadline != nil {
+        if [host.socketCount, host.streamCount, host.connectionCount, host.windowBytes] != [0, 0, 0, 0] || (!isCrowded && host.nextDeadline != nil) {
             fail("\(name(index)) has shut down and keeps \(host.socketCount) sockets, \(host.streamCount) streams, windows of \(host.windowBytes) bytes, and \(host.nextDeadline == nil ? "no" : "a") deadline")
         }
     }
@@ -403,6 +409,8 @@ package struct HostDrill {
     private func isTrying(_ index: Int, _ peer: PeerID, since: Instant = .origin) -> Bool {
         wires.contains { $0.value.ends[0].member == index && $0.value.target == peer && !$0.value.isOver[0] && $0.value.beganAt >= since }
     }
+
+    func wireCount(_ a: Int, _ b: Int) -> Int { wires.count { [[a, b], [b, a]].contains($0.value.ends.map(\.member)) } }
 
     /// Some can be done without, and of them the least worth go first; the others stay.
     private mutating func trim(_ index: Int, _ peers: [PeerID]) {
@@ -515,7 +523,8 @@ package struct HostDrill {
             wires[number]?.isToBeSpoilt = false
             // Of how two WebSockets agree, not every byte counts.
             if flow.moved > HostDrill.agreementBytes { wires[number]?.spoiltAt = now.monotonic }
-            piece[choices.below(count)] ^= UInt8(1 << choices.below(8))
+            // Of what begins a message, its length perhaps, as often as of all else.
+            piece[choices.below(choices.chance(1, in: 2) ? min(count, 4) : count)] ^= UInt8(1 << choices.below(8))
         }
         schedule(number, from)
         let (writer, reader) = (wire.ends[from], wire.ends[1 - from])
@@ -542,6 +551,7 @@ package struct HostDrill {
         for index in members.indices { compare(index) }
         checkStreams(soundOnly: false)
         if wires.allSatisfy({ $0.value.isStanding && $0.value.isOver == [false, false] && !$0.value.isToBeSpoilt }) { broken.removeAll() }
+        restedAt = now.monotonic
         say("at rest: \(streams.count) streams, \(wires.count) wires")
     }
 
@@ -553,7 +563,8 @@ package struct HostDrill {
             guard member.connected.contains(other) else { continue }
             guard let introduction = member.introductions[other] else { fail("\(name(index)) has not been introduced to \(name(other))"); continue }
             let told = introduction.protocols.filter(HostDrill.protocols.contains)
-            if told != peer.serves { fail("\(name(index)) thinks that \(name(other)) serves \(told), which serves \(peer.serves)") }
+            // Pushes are refused where there is no room for another stream.
+            if told != peer.serves, inboundCount(index, from: other) < member.settings.resources.inboundStreamsPerPeer { fail("\(name(index)) thinks that \(name(other)) serves \(told), which serves \(peer.serves)") }
             if host.signedRecord(of: peer.host.me) == nil { fail("\(name(index)) has not been given the signed addresses of \(name(other))") }
             if introduction.listenAddresses.first != peer.address { fail("\(name(index)) does not know where \(name(other)) listens: \(introduction.listenAddresses)") }
         }

@@ -153,7 +153,7 @@ package final class Run {
     }
 
     private func drill() {
-        for drill in DrillReport.all(world.tape, steps: options.drill) {
+        for drill in Drill.all(world.tape, steps: options.drill) {
             for line in drill.failure == nil ? drill.lines.suffix(1) : drill.lines[...] { world.note(nil, "\(drill.subject) alone: \(line)") }
             if let (oracle, text) = drill.failure { world.fail(oracle, "\(drill.subject) alone: \(text)") }
         }

@@ -118,7 +118,7 @@ package struct RunOptions: Equatable, Sendable {
     package var batchAge = Span.seconds(5)
     /// How often expired pins are looked for.
     package var stateSyncInterval = Span.minutes(3)
-    /// Steps of a replica alone, before the cluster begins: see `Drill`.
+    /// Steps of single machines, before the cluster begins: see `Drill`.
     package var drill = 0
     package var limits = RunLimits()
     package init() {}

@@ -8,14 +8,14 @@ import Testing
 @Suite struct DrillTests {
     @Test func whatIsDoneHolds() {
         for seed in 1...30 as ClosedRange<UInt64> {
-            let drills = Drill.series(Tape(seed: seed), steps: Drill.steps)
+            let drills = ReplicaDrill.series(Tape(seed: seed), steps: Drill.steps)
             for (oracle, text) in drills.compactMap(\.failure) { Issue.record("seed \(seed): \(oracle.rawValue): \(text)") }
             #expect(drills.allSatisfy { $0.lines.contains { $0.hasPrefix("at rest: ") } })
         }
     }
 
     @Test func oneSeedIsOneDrill() {
-        let drills = (0..<2).map { _ in Drill(Tape(seed: 3)) }
+        let drills = (0..<2).map { _ in ReplicaDrill(Tape(seed: 3)) }
         for drill in drills { drill.run(200) }
         #expect(drills[0].lines == drills[1].lines && drills[0].crashes > 0)
     }
@@ -24,7 +24,7 @@ import Testing
     @Test func rotIsFound() throws {
         var found = 0
         for seed in 1...10 as ClosedRange<UInt64> {
-            let drill = Drill(Tape(seed: seed))
+            let drill = ReplicaDrill(Tape(seed: seed))
             drill.run(128)
             for file in try drill.disk.list("crdt/") where file.hasSuffix(".log") { drill.disk.flipBit(file, at: try drill.disk.size(file) / 2) }
             drill.run(300)
@@ -36,7 +36,7 @@ import Testing
     /// A checkpoint takes away what those before it have left.
     @Test func whatNoCheckpointNamesIsFound() {
         let found = (1...10 as ClosedRange<UInt64>).count { seed in
-            let drill = Drill(Tape(seed: seed))
+            let drill = ReplicaDrill(Tape(seed: seed))
             drill.run(128)
             for number in 1_000_000..<1_000_100 { drill.disk.apply(.append("crdt/0\(number).run", [1])) }
             drill.run(10)

@@ -22,6 +22,9 @@ extension Host {
         var uses: [SubstreamID: Use] = [:]
         /// Of this host's identity, what the other side was told last; nil before it has asked.
         var toldVersion: UInt64?
+        /// A push that was refused is made again then, and how many were in a row.
+        var pushAgainAt: Instant?
+        var refusedPushes = 0
         var services = SortedMap<SubstreamID, Service>()
         var scheduled: Instant?
         /// Its share of the host's `windowBytes`.
@@ -114,11 +117,12 @@ extension Host {
 
     var isOutOfDescriptors: Bool { sockets.count >= settings.resources.descriptors }
 
-    /// What the other side may take up, from what others have taken up already.
+    /// What the other side may take up, from what others have taken up already. With the bytes by which it proves who it is, streams may come:
+    /// what it has on other connections is not counted then.
     private mutating func allow(_ socket: SocketID) {
-        guard let link = links[socket], let peer = link.peer, link.connection != nil else { return }
+        guard let link = links[socket], link.connection != nil else { return }
         var streams = settings.resources.inboundStreamsPerPeer
-        for other in peers[peer]?.links ?? [] where other != socket {
+        for other in link.peer.flatMap({ peers[$0]?.links }) ?? [] where other != socket {
             streams -= links[other]?.connection?.inboundStreamCount ?? 0
         }
         let taken = windowBytes - link.countedBytes

@@ -16,6 +16,8 @@ struct Service: Sendable {
 
     static let pingProtocolID = "/ipfs/ping/1.0.0"
     static let pingBytes = 32
+    /// After how many refusals in a row the pause before the next push grows no more.
+    static let pushPauses = 3
     static let protocols = [IdentifyMessage.protocolID, IdentifyMessage.pushProtocolID, pingProtocolID]
 
     let kind: Kind
@@ -36,6 +38,7 @@ extension Host {
             peers[peer]?.introduction?.protocols.contains(IdentifyMessage.pushProtocolID) == true
         else { return }
         links[socket]?.toldVersion = identityVersion
+        links[socket]?.pushAgainAt = nil
         openService(socket, .pushing, IdentifyMessage.pushProtocolID, ownIdentity(socket, now).wire, now, &effects)
     }
 
@@ -128,7 +131,8 @@ extension Host {
             run(socket, now, &effects) { $0.closeWrite(substream, now: now, effects: &$1) }
             heard(socket, service.buffer, now, &effects)
         case .ping: run(socket, now, &effects) { $0.closeWrite(substream, now: now, effects: &$1) }
-        case .answering, .pushing: break
+        case .pushing: links[socket]?.refusedPushes = 0
+        case .answering: break
         }
     }
 
@@ -136,8 +140,25 @@ extension Host {
     mutating func endService(
         _ socket: SocketID, _ substream: SubstreamID, _ now: Now, _ effects: inout [Effect]
     ) {
-        guard let service = links[socket]?.services.remove(substream), service.kind == .asking else { return }
-        introduceUnknown(socket, now, &effects)
+        switch links[socket]?.services.remove(substream)?.kind {
+        case .asking?: introduceUnknown(socket, now, &effects)
+        case .pushing?: planPush(socket, now)
+        default: break
+        }
+    }
+
+    /// Who hears too many pushes, or has too many streams, refuses one: what has changed is told later, more and more seldom.
+    private mutating func planPush(_ socket: SocketID, _ now: Now) {
+        guard let link = links[socket] else { return }
+        links[socket]?.toldVersion = identityVersion - 1
+        links[socket]?.refusedPushes += 1
+        links[socket]?.pushAgainAt = now.monotonic + .nanoseconds(settings.pushInterval.nanoseconds << min(link.refusedPushes, Service.pushPauses))
+    }
+
+    mutating func pushAgain(_ socket: SocketID, _ now: Now, _ effects: inout [Effect]) {
+        guard let at = links[socket]?.pushAgainAt, at <= now.monotonic else { return }
+        links[socket]?.pushAgainAt = nil
+        push(socket, now, &effects)
     }
 
     private mutating func cutService(

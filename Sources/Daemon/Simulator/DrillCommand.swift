@@ -11,7 +11,7 @@ func drill(_ arguments: inout Arguments) {
     let began = Date()
     var (failures, crashes) = (0, 0)
     for seed in first..<first + count {
-        let drills = DrillReport.all(Tape(seed: seed), steps: steps)
+        let drills = Drill.all(Tape(seed: seed), steps: steps)
         crashes += drills.reduce(0) { $0 + $1.crashes }
         guard let drill = drills.first(where: { $0.failure != nil }), let (oracle, text) = drill.failure else { continue }
         failures += 1
