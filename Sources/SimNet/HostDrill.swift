@@ -468,7 +468,8 @@ package struct HostDrill {
         guard listener.member >= 0, members[listener.member].downUntil == nil else {
             (wires[number], wireOf[dialler]) = (nil, nil)
             let isDialled = wire.isOver[0] ? nil : wire.target.flatMap(member)
-            if let other = isDialled, !members[dialler.member].connected.contains(other) { members[dialler.member].refused[other, default: [:]][wire.address] = now.monotonic }
+            // Attempts of a dial that is over leave nothing behind.
+            if let other = isDialled, let dial = members[dialler.member].dials[other], dial.at <= wire.beganAt { members[dialler.member].refused[other, default: [:]][wire.address] = now.monotonic }
             tell(dialler.member, .connectFailed(dialler.socket, reason: "connection refused"))
             if let other = isDialled, members[dialler.member].dials[other] != nil, !isTrying(dialler.member, members[other].host.me) {
                 fail("\(name(dialler.member)) dials \(name(other)), and neither tries another address nor gives up")
@@ -563,7 +564,9 @@ package struct HostDrill {
             guard member.connected.contains(other) else { continue }
             guard let introduction = member.introductions[other] else { fail("\(name(index)) has not been introduced to \(name(other))"); continue }
             let told = introduction.protocols.filter(HostDrill.protocols.contains)
-            // Pushes are refused where there is no room for another stream.
+            // Where there is no room for another stream pushes are refused, and so may the first question be: who does not know whether the
+            // other hears pushes makes none.
+            if isTight, told.isEmpty || peer.introductions[index]?.protocols.isEmpty != false { continue }
             if told != peer.serves, inboundCount(index, from: other) < member.settings.resources.inboundStreamsPerPeer { fail("\(name(index)) thinks that \(name(other)) serves \(told), which serves \(peer.serves)") }
             if host.signedRecord(of: peer.host.me) == nil { fail("\(name(index)) has not been given the signed addresses of \(name(other))") }
             if introduction.listenAddresses.first != peer.address { fail("\(name(index)) does not know where \(name(other)) listens: \(introduction.listenAddresses)") }

@@ -265,6 +265,7 @@ func expectBigTransfers(over pair: inout Pair) throws {
         pair.a.run { $0.onBytes([0xff, 0xff, 1], now: at(20_000), effects: &$1) }
         #expect(pair.a.machine.nextDeadline == at(30_000).monotonic)
         pair.a.run { $0.onTime(now: at(30_000), effects: &$1) }
+        pair.takeAll(at(30_001))
         pair.a.run { $0.onBytes([2, 3], now: at(35_000), effects: &$1) }
         pair.a.run { $0.onTime(now: at(40_000), effects: &$1) }
         #expect(pair.a.closing == "keepalive timeout: no answer to a ping")
