@@ -113,8 +113,12 @@ extension HostDrill {
 
     /// Little mostly, and on some streams more than a window.
     private mutating func send(_ number: Int, _ end: Int) {
+        if streams[number].ends[end].hasClosed { return }
+        send(number, end, 1 + choices.below(streams[number].isBulk && choices.chance(1, in: 3) ? 700_000 : [40, 3000][choices.below(2)]))
+    }
+
+    private mutating func send(_ number: Int, _ end: Int, _ count: Int) {
         guard let id = streams[number].ends[end].id, !streams[number].ends[end].hasClosed, case let (index, sent) = (streams[number].ends[end].member, streams[number].ends[end].sent) else { return }
-        let count = 1 + choices.below(streams[number].isBulk && choices.chance(1, in: 3) ? 700_000 : [40, 3000][choices.below(2)])
         say("\(name(index)) sends \(count) bytes on stream \(number)")
         streams[number].ends[end].sent += count
         streams[number].ends[end].owesDrain = true
@@ -144,13 +148,13 @@ extension HostDrill {
 
     /// Whatever goes on between two may end badly from now on.
     mutating func breakOff(_ a: Int, _ b: Int) {
-        for number in streams.indices where streams[number].isBetween(a, b) { streams[number].mayBreak = true }
+        for number in streams.indices where streams[number].pair == Pair(a, b) { streams[number].mayBreak = true }
         broken.insert(Pair(a, b))
         members[a].dials[b]?.isSound = false
         members[b].dials[a]?.isSound = false
     }
 
-    struct Pair: Comparable {
+    struct Pair: Comparable, Hashable {
         let low, high: Int
         init(_ a: Int, _ b: Int) { (low, high) = (min(a, b), max(a, b)) }
         static func < (a: Self, b: Self) -> Bool { (a.low, a.high) < (b.low, b.high) }
@@ -182,7 +186,7 @@ extension HostDrill {
 
     mutating func onDisconnected(_ index: Int, _ other: Int) {
         if !broken.contains(Pair(index, other)) { fail("\(name(index)) has lost \(name(other)), and nothing was wrong") }
-        for number in streams.indices where streams[number].isBetween(index, other) {
+        for number in streams.indices where streams[number].pair == Pair(index, other) {
             let end = streams[number].ends[0].member == index ? 0 : 1
             if streams[number].ends[end].id != nil, !streams[number].ends[end].isOver { fail("\(name(index)) has lost \(name(other)), and not ended stream \(number) before") }
         }
@@ -303,8 +307,21 @@ extension HostDrill {
 
     // MARK: At rest
 
-    mutating func checkStreams(soundOnly: Bool) {
-        for number in streams.indices where !soundOnly || !streams[number].mayBreak {
+    /// Between whom more is under way.
+    func busyPairs(_ bytes: Int) -> Set<Pair> {
+        var under: [Pair: Int] = [:]
+        for stream in streams { for end in [0, 1] where !stream.ends[1 - end].isOver { under[stream.pair, default: 0] += stream.ends[end].sent - stream.ends[1 - end].received } }
+        return Set(under.filter { $0.value > bytes }.keys)
+    }
+
+    /// A little, on each of its streams.
+    mutating func mutter(_ index: Int) {
+        guard members[index].downUntil == nil else { return }
+        for number in streams.indices { for end in [0, 1] where streams[number].ends[end].member == index && isUsable(streams[number].ends[end]) { send(number, end, 1 + choices.below(40)) } }
+    }
+
+    mutating func checkStreams(_ isJudged: (Stream) -> Bool) {
+        for number in streams.indices where isJudged(streams[number]) {
             let stream = streams[number]
             for (me, other) in [(stream.ends[0], stream.ends[1]), (stream.ends[1], stream.ends[0])] {
                 if other.isOver, !me.isOver, me.id != nil, !(other.hasClosed && other.hasHeardEnd) { fail("stream \(number) is over at \(name(other.member)), and not at \(name(me.member))") }
@@ -315,7 +332,9 @@ extension HostDrill {
                 if me.owesDrain { fail("\(name(me.member)) has not said that what was sent on stream \(number) has gone") }
             }
         }
-        if soundOnly { return }
+    }
+
+    mutating func checkCounts() {
         for index in members.indices {
             let count = streams.reduce(0) { $0 + $1.ends.count { $0.member == index && $0.id != nil && !$0.isOver } }
             if members[index].host.streamCount != count { fail("\(name(index)) counts \(members[index].host.streamCount) streams, of \(count)") }
@@ -325,7 +344,7 @@ extension HostDrill {
 }
 
 extension HostDrill.Stream {
-    func isBetween(_ a: Int, _ b: Int) -> Bool { (ends[0].member == a && ends[1].member == b) || (ends[0].member == b && ends[1].member == a) }
+    var pair: HostDrill.Pair { HostDrill.Pair(ends[0].member, ends[1].member) }
 }
 
 extension StreamEvent {

@@ -101,8 +101,11 @@ package struct HostDrill {
     /// What a system takes although nothing arrives.
     private static let systemBytes = 64 << 10
     private static let agreementBytes = 500
-    /// What is sound needs so long for what waits, and whoever says nothing has been given up after the rest: a silence, a ping, and some more.
-    private static let soundTime = Span.seconds(20), restTime = Span.seconds(90)
+    /// What is sound needs so long for little, and so long for all that waits.
+    private static let promptTime = Span.seconds(3), soundTime = Span.seconds(20)
+    /// A silence, a ping, and some more: whoever says nothing has been given up by then.
+    private static let restTime = Span.seconds(90), mutterTime = Span.seconds(9)
+    private static let littleBytes = 64 << 10
 
     /// What went wrong in so many steps.
     package static func run(_ tape: Tape, steps: Int) -> HostDrill {
@@ -176,7 +179,7 @@ package struct HostDrill {
         switch choices.below(6) {
         case 0: cut()
         case 1, 2: lose()
-        case 3: spoil()
+        case 3: _ = spoil()
         default: restart(choices.below(members.count), isKill: choices.chance(1, in: 2))
         }
     }
@@ -248,26 +251,27 @@ package struct HostDrill {
         if !members[dialler].connected.contains(listener) { members[dialler].failed.insert(listener) }
     }
 
+    private mutating func harm(_ what: String) -> Int? {
+        guard let number = aWire(), let wire = wires[number] else { return nil }
+        say("the wire \(number) of \(name(wire.ends[0].member)) and \(name(wire.ends[1].member)) \(what)")
+        breakOff(wire)
+        return number
+    }
+
     /// Both ends hear of it; what was under way is lost.
     private mutating func cut() {
-        guard let number = aWire(), let wire = wires[number] else { return }
-        say("the wire \(number) of \(name(wire.ends[0].member)) and \(name(wire.ends[1].member)) is cut")
-        breakOff(wire)
+        guard let number = harm("is cut") else { return }
         for end in choices.permuted([0, 1]) { endSocket(number, end, "connection reset by peer") }
     }
 
     private mutating func lose() {
-        guard let number = aWire(), let wire = wires[number] else { return }
-        say("the wire \(number) of \(name(wire.ends[0].member)) and \(name(wire.ends[1].member)) leads nowhere")
-        breakOff(wire)
-        wires[number]?.lostAt = now.monotonic
+        if let number = harm("leads nowhere") { wires[number]?.lostAt = now.monotonic }
     }
 
-    private mutating func spoil() {
-        guard let number = aWire(), let wire = wires[number] else { return }
-        say("a byte of the wire \(number) of \(name(wire.ends[0].member)) and \(name(wire.ends[1].member)) is changed")
-        breakOff(wire)
+    private mutating func spoil() -> Wire? {
+        guard let number = harm("is to change a byte") else { return nil }
         wires[number]?.isToBeSpoilt = true
+        return wires[number]
     }
 
     private mutating func restart(_ index: Int, isKill: Bool) {
@@ -525,7 +529,7 @@ package struct HostDrill {
             // Of how two WebSockets agree, not every byte counts.
             if flow.moved > HostDrill.agreementBytes { wires[number]?.spoiltAt = now.monotonic }
             // Of what begins a message, its length perhaps, as often as of all else.
-            piece[choices.below(choices.chance(1, in: 2) ? min(count, 4) : count)] ^= UInt8(1 << choices.below(8))
+            piece[choices.below(choices.chance(1, in: 2) ? min(count, 2) : count)] ^= UInt8(1 << choices.below(8))
         }
         schedule(number, from)
         let (writer, reader) = (wire.ends[from], wire.ends[1 - from])
@@ -541,19 +545,36 @@ package struct HostDrill {
     private mutating func rest() {
         say("rests")
         releaseAll()
-        pass(HostDrill.soundTime)
-        checkStreams(soundOnly: true)
-        pass(HostDrill.restTime)
+        let busy = busyPairs(HostDrill.littleBytes)
+        pass(HostDrill.promptTime)
+        checkStreams { !$0.mayBreak && !busy.contains($0.pair) }
+        pass(HostDrill.soundTime - HostDrill.promptTime)
+        checkStreams { !$0.mayBreak }
+        let mutterer = mutterer()
+        for _ in 0...HostDrill.restTime.nanoseconds / HostDrill.mutterTime.nanoseconds {
+            mutterer.map { mutter($0) }
+            pass(HostDrill.mutterTime)
+        }
         guard failure == nil else { return }
         for (number, wire) in wires {
             guard let since = wire.lostAt ?? wire.spoiltAt, since + HostDrill.restTime <= now.monotonic else { continue }
             for end in [0, 1] where !wire.isOver[end] { fail("\(name(wire.ends[end].member)) has not given up the wire \(number), by which nothing comes") }
         }
         for index in members.indices { compare(index) }
-        checkStreams(soundOnly: false)
+        checkStreams { _ in true }
+        checkCounts()
         if wires.allSatisfy({ $0.value.isStanding && $0.value.isOver == [false, false] && !$0.value.isToBeSpoilt }) { broken.removeAll() }
         restedAt = now.monotonic
         say("at rest: \(streams.count) streams, \(wires.count) wires")
+    }
+
+    /// Who says a little now and then, so that the other sides need not ask whether it is there. At times it has just got a message that may
+    /// not be whole, and hears no other: it is to notice all the same (drill of seed 5007160).
+    private mutating func mutterer() -> Int? {
+        guard choices.chance(1, in: 2) else { return nil }
+        guard faultsInHundred > 0, let ends = spoil()?.ends, case let from = choices.below(2) else { return choices.below(members.count) }
+        mutter(ends[from].member)
+        return ends[1 - from].member
     }
 
     private mutating func compare(_ index: Int) {
