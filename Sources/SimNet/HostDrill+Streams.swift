@@ -74,6 +74,8 @@ extension HostDrill {
         act(index) { $0.onEffect(.send(id, [UInt8(number & 255), UInt8(number >> 8)]), now: $1, effects: &$2) }
         if choices.chance(1, in: 4) { send(number, 0) }
         if choices.chance(1, in: isConnected ? 8 : 2) { hold(number, 0, true) }
+        // One question and no more, before anything is agreed on.
+        if choices.chance(1, in: 6) { endStream(number, 0) }
     }
 
     mutating func useStream() {
@@ -82,12 +84,7 @@ extension HostDrill {
         let index = streams[number].ends[end].member
         switch choices.below(20) {
         case 0..<12: send(number, end)
-        case 12..<15:
-            guard !streams[number].ends[end].hasClosed else { return }
-            say("\(name(index)) ends stream \(number)")
-            streams[number].ends[end].hasClosed = true
-            if streams[number].ends[end].hasHeardEnd { streams[number].ends[end].isOver = true }
-            act(index) { $0.onEffect(.closeWrite(id), now: $1, effects: &$2) }
+        case 12..<15: endStream(number, end)
         case 15:
             say("\(name(index)) resets stream \(number)")
             (streams[number].ends[end].hasReset, streams[number].ends[end].isOver) = (true, true)
@@ -96,6 +93,14 @@ extension HostDrill {
             act(index) { $0.onEffect(.reset(id), now: $1, effects: &$2) }
         default: hold(number, end, !streams[number].ends[end].isHeld)
         }
+    }
+
+    private mutating func endStream(_ number: Int, _ end: Int) {
+        guard let id = streams[number].ends[end].id, !streams[number].ends[end].hasClosed, case let index = streams[number].ends[end].member else { return }
+        say("\(name(index)) ends stream \(number)")
+        streams[number].ends[end].hasClosed = true
+        if streams[number].ends[end].hasHeardEnd { streams[number].ends[end].isOver = true }
+        act(index) { $0.onEffect(.closeWrite(id), now: $1, effects: &$2) }
     }
 
     private func isUsable(_ end: Stream.End) -> Bool { end.id != nil && !end.isOver && members[end.member].downUntil == nil }

@@ -118,7 +118,7 @@ package struct HostDrill {
         choices = tape.stream(.drill, 1 << 41)
         faultsInHundred = [0, 3, 10][choices.below(3)]
         isCrowded = choices.chance(1, in: 6)
-        isTight = choices.chance(1, in: 6)
+        isTight = choices.chance(1, in: 3)
         var settings = HostSettings()
         settings.connection.writeQueueBytes = [4 << 10, 64 << 10, 256 << 10][choices.below(3)]
         settings.connection.receiveWindowLimit = [256 << 10, 1 << 20][choices.below(2)]
