@@ -75,7 +75,7 @@ extension Run {
     /// somebody else has made the very same (seed 3511215).
     func judgePublished(_ pin: Pin, _ value: Bytes, in block: CID, _ index: Int) -> Bool {
         let peer = world.peers[index], first = blocks.published[index, default: [:]].updateValue((block, peer.lives), forKey: mix(value, seed: mix(pin.cid.bytes, seed: 0).low).low)
-        guard let first, first.block != block, peer.process?.machine.replica.has(first.block) == true, first.life == peer.lives || blocks.authors[pin.cid.stateKey]?.count == 1, peer.losses.isEmpty, !plan.spoilsDisk(of: index), !plan.has(.clock), !oracles.uploads.contains(where: { $0.root == pin.cid }) else { return true }
+        guard let first, first.block != block, peer.process?.machine.replica.has(first.block) == true, first.life == peer.lives || isOnlyAuthor(of: pin.cid, index), peer.losses.isEmpty, !plan.spoilsDisk(of: index), !plan.has(.clock), !oracles.uploads.contains(where: { $0.root == pin.cid }) else { return true }
         // In one second the same may be asked for twice, and what was asked of one that slept is taken up when it wakes (seed 41015).
         func takenUp(_ when: Int64) -> Int64 { peer.sleeps.first { $0.from <= when && when <= $0.to }?.to ?? when }
         let asked = oracles.askedWrites.filter { $0.at == index && $0.cid == pin.cid }
@@ -84,6 +84,11 @@ extension Run {
         guard !asked.isEmpty, twins < 2 else { return true }
         world.fail(.min, "\(world.name(index)) has published a pin of \(pin.cid) twice that it was asked for once")
         return false
+    }
+
+    /// Whoever makes the very same block a moment later is not seen to have made it (seed 6004422).
+    private func isOnlyAuthor(of cid: CID, _ index: Int) -> Bool {
+        blocks.authors[cid.stateKey]?.count == 1 && !oracles.askedWrites.contains { $0.cid == cid && $0.at != index }
     }
 
     /// FETCHABLE, HEIGHT: what a peer builds upon it has, and is below what it builds.

@@ -375,6 +375,8 @@ extension World {
         for connection in network.liveConnections where network.isLate(connection, at: now + Span.seconds(10).nanoseconds) { lose(connection) }
     }
 
+    var hasVoidConnections: Bool { network.liveConnections.contains(where: \.isVoid) }
+
     func onSilence(_ connection: SimConnection) {
         guard connection.isAlive else { return }
         let link = Link(from: connection.dialler, to: connection.listener)
