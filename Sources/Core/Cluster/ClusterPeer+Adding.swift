@@ -218,7 +218,9 @@ extension ClusterPeer {
         guard let adding = adds.remove(client) else { return }
         if adding.isBusy { busyUploads.removeAll { $0 == client } }
         abandon(.client(client))
-        if let sharding = adding.sharding, sharding.stage != .pinningContent { takeBack(sharding.written) }
+        guard let sharding = adding.sharding, sharding.stage != .pinningContent else { return }
+        takeBack(sharding.written)
+        if let root = sharding.holds { giveParts(of: root) }
     }
 
     // MARK: Speed

@@ -38,10 +38,16 @@ extension ClusterPeer {
         case rpc(RPCCallID)
     }
 
-    /// What somebody waits for: a call, or the answers of several peers together.
+    /// What somebody waits for: a call, the answers of several peers together, or the parts of content that somebody else has in hand.
     enum Question: Hashable, Sendable {
         case call(PendingCall)
         case gather(UInt64)
+        case parts(UInt64)
+    }
+
+    struct Waiting: Sendable {
+        let asker: Asker?
+        let body: @Sendable (inout ClusterPeer) -> Void
     }
 
     struct Replies: Sendable {
@@ -156,6 +162,7 @@ extension ClusterPeer {
             switch question {
             case .call(let call): cancel(call)
             case .gather(let id): gathers[id] = nil
+            case .parts(let id): partsWaiting[id] = nil
             }
         }
     }
@@ -169,6 +176,29 @@ extension ClusterPeer {
         case .rpc(let call):
             taken(call)
             withRPC { $0.cancel(call, effects: &$2) }
+        }
+    }
+
+    // MARK: One after the other
+
+    /// Whether nobody pins or removes the parts of that content just now; whoever has to wait is called again. What is pinned while it is
+    /// being removed would stay without its content, or without its parts (seed 6002699). Who takes them gives them back, whoever leaves.
+    mutating func takeParts(of root: CID, orWait body: @escaping @Sendable (inout ClusterPeer) -> Void) -> Bool {
+        guard partsInHand[root] != nil else {
+            partsInHand[root] = []
+            return true
+        }
+        let id = number()
+        partsWaiting[id] = Waiting(asker: begun(.parts(id)), body: body)
+        partsInHand[root]?.append(id)
+        return false
+    }
+
+    mutating func giveParts(of root: CID) {
+        for id in partsInHand.removeValue(forKey: root) ?? [] {
+            guard let waiting = partsWaiting.removeValue(forKey: id) else { continue }
+            ended(.parts(id), of: waiting.asker)
+            act(for: waiting.asker, waiting.body)
         }
     }
 

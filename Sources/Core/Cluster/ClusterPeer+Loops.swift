@@ -223,7 +223,7 @@ extension ClusterPeer {
     }
 
     /// Sharded content waits for blocks that are missing until it has expired so long ago.
-    private static let expiryPatience = Span.minutes(-30)
+    private static let expiryPatience = Span.minutes(-15)
 
     /// CLU-12: expired pins are unpinned by the trusted peer closest to each. A slice at a time.
     private mutating func syncState() {

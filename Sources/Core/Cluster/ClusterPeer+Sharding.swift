@@ -31,6 +31,8 @@ extension ClusterPeer {
         var parts: [Pin] = []
         /// What this add has written of them: taken back if it fails.
         var written: [WrittenPart] = []
+        /// The content whose parts nobody else pins or removes meanwhile.
+        var holds: CID?
     }
 
     /// A part of what is added, and the block that has set its key.
@@ -126,7 +128,7 @@ extension ClusterPeer {
         turn.effects.append(.reply(client, .item(.added(list.output(parameters.options)))))
         pinPart(list.pin(parameters.options), parameters, client) { cluster in
             guard let parts = cluster.adds[client]?.sharding?.parts else { return }
-            cluster.pinContent(list.metaPin(parameters.options), of: parts[...], parameters, client)
+            cluster.pinContent(list.metaPin(parameters.options), of: parts, parameters, client)
         }
     }
 
@@ -143,10 +145,16 @@ extension ClusterPeer {
         }
     }
 
+    private mutating func pinContent(_ content: Pin, of parts: [Pin], _ parameters: AddParameters, _ client: ClientID) {
+        guard takeParts(of: content.cid, orWait: { if $0.adds[client] != nil { $0.pinContent(content, of: parts, parameters, client) } }) else { return }
+        adds[client]?.sharding?.holds = content.cid
+        pinMissing(parts[...], of: content, parameters, client)
+    }
+
     /// The content, when all its parts are in the pinset: somebody may have unpinned the same, and taken some of them along.
-    private mutating func pinContent(_ content: Pin, of parts: ArraySlice<Pin>, _ parameters: AddParameters, _ client: ClientID) {
+    private mutating func pinMissing(_ parts: ArraySlice<Pin>, of content: Pin, _ parameters: AddParameters, _ client: ClientID) {
         if let next = parts.firstIndex(where: { !isPinned($0.cid) }) {
-            return pinPart(parts[next], parameters, client) { $0.pinContent(content, of: parts[(next + 1)...], parameters, client) }
+            return pinPart(parts[next], parameters, client) { $0.pinMissing(parts[(next + 1)...], of: content, parameters, client) }
         }
         let written = adds[client]?.sharding?.written ?? []
         let (shards, size, begun) = adds[client]?.sharding.map { ($0.maker.finishedCount, $0.maker.total, $0.begun) } ?? (0, 0, turn.now.monotonic)
@@ -158,6 +166,7 @@ extension ClusterPeer {
             case .failure: cluster.takeBack(adding?.sharding?.written ?? written)
             }
             if adding != nil { cluster.reply(client, outcome.map { _ in [] }) }
+            cluster.giveParts(of: content.cid)
         }
         parameters.noPin ? end(&self, .success(content)) : pin(content, then: end)
     }
@@ -205,9 +214,17 @@ extension ClusterPeer {
     mutating func eraseSharded(_ meta: Pin, then: @escaping Then<Outcome<Pin>>) {
         parts(of: meta) { cluster, parts in
             switch parts {
-            case .success(let cids): cluster.erase(cids.filter { cid in cid == meta.reference || cluster.storedPin(cid)?.type == .shard }, before: meta, then: then)
+            case .success(let cids): cluster.erase(parts: cids, of: meta, then: then)
             case .failure(let failure): then(&cluster, .failure(failure))
             }
+        }
+    }
+
+    private mutating func erase(parts: [CID], of meta: Pin, then: @escaping Then<Outcome<Pin>>) {
+        guard takeParts(of: meta.cid, orWait: { $0.unpin(meta.cid, then: then) }) else { return }
+        erase(parts.filter { $0 == meta.reference || storedPin($0)?.type == .shard }, before: meta) { cluster, outcome in
+            then(&cluster, outcome)
+            cluster.giveParts(of: meta.cid)
         }
     }
 

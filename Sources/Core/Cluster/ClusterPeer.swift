@@ -100,6 +100,9 @@ package struct ClusterPeer: Sendable {
     var inquiries = SortedMap<ClientID, Inquiry>()
     /// Uploads under way.
     var adds = SortedMap<ClientID, Adding>()
+    /// Content whose parts are being pinned or removed, and who waits for that.
+    var partsInHand: [CID: [UInt64]] = [:]
+    var partsWaiting: [UInt64: Waiting] = [:]
     /// Those with more to do than one step should.
     var busyUploads = FIFO<ClientID>()
 
