@@ -89,7 +89,7 @@ struct OracleState {
     /// When each peer, before it was ready, has asked for its daemon in the last millisecond.
     var questions = SortedMap<Int, [Int64]>()
     /// How long somebody near could have given a peer a block that it misses.
-    var missed: [Missed: Int64] = [:]
+    var missed: [Missed: Miss] = [:]
 }
 
 /// What a peer's replica has come to.

@@ -17,6 +17,12 @@ struct Missed: Hashable {
     let block: CID
 }
 
+/// Since when a block is missed, and how long it may be.
+struct Miss {
+    let since: Int64
+    let within: Span
+}
+
 /// What a tracker works on, and the pinset has in another way.
 struct Stale {
     let created: WallTime
@@ -255,18 +261,19 @@ extension Run {
         // The blocks of uploads take the few places there are.
         if options.isEmbedded, limits.wantsPerPeer > 0 { return }
         guard limits.liveWants == 0, limits.outstandingBytes == 0, limits.entriesPerMessage == 0, limits.listedBlocks == 0, !plan.has(.disk) else { return }
-        var missed: [Missed: Int64] = [:]
+        var missed: [Missed: Miss] = [:]
         for peer in world.peers {
             guard let process = peer.process, process.suspended == nil, process.machine.replica.isOpen else { continue }
             let absent = process.machine.replica.absentBlocks
-            // Where few wants are kept the rest is asked for again, half a minute later at most (seed 931735).
+            // Where few wants are kept the rest is asked for again, half a minute later at most (seed 931735), and the last of them last (6008271).
             let givenWithin = givenWithin + .seconds(30) * Int64(limits.wantsPerPeer > 0 ? absent.count / limits.wantsPerPeer : 0)
             for block in absent where !process.machine.replica.hasGivenUp(block) {
                 guard let holder = trusted.first(where: { mayGive(block, $0, to: peer.index) }) else { continue }
                 let key = Missed(peer: peer.index, block: block)
-                missed[key] = oracles.missed[key] ?? world.now
-                guard world.now - (missed[key] ?? 0) > givenWithin.nanoseconds else { continue }
-                return world.fail(.wants, "\(world.name(peer.index)) has not got \(block) in \(givenWithin.seconds), which \(world.name(holder)) has")
+                let before = oracles.missed[key], miss = Miss(since: before?.since ?? world.now, within: max(before?.within ?? .zero, givenWithin))
+                missed[key] = miss
+                guard world.now - miss.since > miss.within.nanoseconds else { continue }
+                return world.fail(.wants, "\(world.name(peer.index)) has not got \(block) in \(miss.within.seconds), which \(world.name(holder)) has")
             }
         }
         oracles.judged += missed.count
