@@ -90,8 +90,9 @@ extension Run {
         // What is written while it is looked at is as it will be pinned the next time.
         guard case .kubo(let settings) = process.peer.settings.ipfs, let (looked, known, _) = oracles.looked[index]?[cid],
             let known, known == workedOn(cid, process), let origins = known.options.origins, !origins.isEmpty,
-            // An update of itself looks twice (seed 4700115).
-            blocks.written[cid]?.contains(where: { $0.options.pinUpdate == cid }) != true
+            // An update of itself looks twice (seed 4700115); and a look that waits for a daemon which is down goes on with what it was begun
+            // for, whatever is written meanwhile (seed 6011742).
+            blocks.written[cid]?.contains(where: { $0.options.pinUpdate == cid || $0.options.origins != origins }) != true
         else { return }
         oracles.judged += 1
         let missing = origins.prefix(settings.originsMax).first {
