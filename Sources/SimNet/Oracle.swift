@@ -76,7 +76,7 @@ package enum Oracle: String, CaseIterable, Sendable {
         case .lookup: "Whoever looks for a peer asks the nearest that it has heard of, a few at a time, and nobody once that is over; who answers is in the table and who does not is not, and others are told of the nearest in it; who is not reached is looked for, and those around are, again and again."
         case .bound: "Memory and queues stay within their limits, a step sends few of the blocks of an upload, whoever uploads waits for them to be taken, nothing is kept for those who have gone, and no disk holds what no checkpoint names, nor an index what is erased."
         case .spin: "Time passes."
-        case .start: "A peer starts on whatever a crash has left of its disk; all that it had merged is there, and nothing is damaged; and it says when it is ready."
+        case .start: "A peer starts on whatever a crash has left of its disk; all that it had merged is there, nothing is damaged, and whoever comes upon damage all the same mends it; and it says when it is ready."
         case .wire: "What was sent on a stream comes whole and in order, and nothing else; it ends at both ends, for a reason; both know who is connected, what they serve, and soon who is gone; and what is dialled is reached, or said not to be."
         case .trap: "No invariant of a machine breaks: counters are folds over what they count, nothing is known twice."
         case .endless: "Every step ends."

@@ -12,6 +12,21 @@ struct Manifests {
     var durable: String?
 }
 
+/// How often a peer has told in this life of damage, in the same words.
+struct Damages {
+    static let toldMax = 4
+    private var life: UInt64
+    private var counts: [String: Int] = [:]
+
+    init(life: UInt64) { self.life = life }
+
+    mutating func tell(_ text: String, life: UInt64) -> Int {
+        if life != self.life { (self.life, counts) = (life, [:]) }
+        counts[text, default: 0] += 1
+        return counts[text] ?? 0
+    }
+}
+
 extension Run {
     // MARK: What is written
 
@@ -58,9 +73,15 @@ extension Run {
 
     static let damages = ["damage", "checksum", "made anew", "cannot be used", "cannot be read", "could not be written", "was lost", "holds no block", "unknown kind"]
 
-    /// START: a crash damages nothing, wherever it comes.
+    /// START: a crash damages nothing, wherever it comes; and whoever comes upon damage mends it, or goes on without.
     func judge(_ line: LogLine, of index: Int) {
         guard ["crdt", "embedded", "dht"].contains(line.component), Run.damages.contains(where: line.message.contains), !line.message.contains("an announcement cannot be read") else { return }
+        // Each pass over the log tells what it goes on without.
+        if ["is damaged at", "does not match"].contains(where: line.message.contains), !line.message.contains("What was lost is fetched again") {
+            oracles.judged += 1
+            let told = oracles.damages[index, default: Damages(life: world.peers[index].lives)].tell(line.message, life: world.peers[index].lives)
+            if told > Damages.toldMax { return world.fail(.start, "\(world.name(index)) has told of the same damage \(told) times, and not mended it: \(line.message)") }
+        }
         // What could not be written is known not to be there: it is not found damaged later.
         if plan.spoilsDisk(of: index), plan.rotsDisk(of: index) || !["is damaged", "does not match its checksum"].contains(where: line.message.contains) { return }
         // One that was being written when the crash came; the one before is there.

@@ -90,6 +90,7 @@ struct OracleState {
     var questions = SortedMap<Int, [Int64]>()
     /// How long somebody near could have given a peer a block that it misses.
     var missed: [Missed: Miss] = [:]
+    var damages: [Int: Damages] = [:]
 }
 
 /// What a peer's replica has come to.

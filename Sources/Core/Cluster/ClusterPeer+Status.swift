@@ -205,7 +205,8 @@ extension ClusterPeer {
         guard !tracker.isBusy(with: cid), replica.isOpen else { return }
         if let pin = storedPin(cid) {
             if pin.isRemote(for: id) { withTracker { $0.track(pin, now: $1, effects: &$2) } }
-        } else if (try? replica.hasRemoved(cid)) == true {
+        } else {
+            do throws(LogError) { if try !replica.hasRemoved(cid) { return } } catch { return mend(error) }
             withTracker { $0.untrack(cid, now: $1, effects: &$2) }
         }
     }

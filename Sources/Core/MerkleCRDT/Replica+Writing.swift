@@ -29,6 +29,7 @@ extension Replica {
             guard pendingCount - min(batch.count, settings.batchSizeMax) < settings.batchQueueMax else { return effects.append(.finished(id, .queueFull)) }
             do throws(LogError) { logOperation(id, try resolved(change), now, &effects) } catch {
                 effects.append(.finished(id, .log("\(error)")))
+                onUnreadable(error, now: now, effects: &effects)
             }
         } else {
             queue.append((id, change))
@@ -75,30 +76,37 @@ extension Replica {
     /// Whatever can be written now.
     mutating func work(_ now: Now, _ effects: inout [Effect]) {
         if !queue.isEmpty, !isCommitting, isOpen, !store.index.isOverloaded {
-            writeQueued(&effects)
+            let unreadable = writeQueued(&effects)
             if isCommitting { sync(&effects) }
+            if let unreadable { onUnreadable(unreadable, now: now, effects: &effects) }
         }
         if let due = commitDue, now.monotonic >= due { commit(now, &effects) }
     }
 
     /// What waits for nothing. What was accepted before comes before it.
-    private mutating func atOnce(_ id: OperationID, _ effects: inout [Effect], _ body: (inout Replica, inout [Effect]) throws -> Void) {
+    private mutating func atOnce(_ id: OperationID, _ now: Now, _ effects: inout [Effect], _ body: (inout Replica, inout [Effect]) throws -> Void) {
         if isStopping { return effects.append(.finished(id, .stopping)) }
         guard isOpen else { return effects.append(.finished(id, .opening(percent: openingPercent))) }
-        writeQueued(&effects)
+        var unreadable = writeQueued(&effects)
         commitAll(alsoUnderWay: true, &effects)
-        do { try body(&self, &effects) } catch { effects.append(.finished(id, .log("\(error)"))) }
+        do { try body(&self, &effects) } catch {
+            effects.append(.finished(id, .log("\(error)")))
+            unreadable = unreadable ?? error as? LogError
+        }
         sync(&effects)
+        if let unreadable { onUnreadable(unreadable, now: now, effects: &effects) }
     }
 
-    /// A chain of blocks, one for each operation, that one sync makes durable.
-    private mutating func writeQueued(_ effects: inout [Effect]) {
+    /// A chain of blocks, one for each operation, that one sync makes durable. What could not be read for it, if anything.
+    private mutating func writeQueued(_ effects: inout [Effect]) -> LogError? {
         var tips = tipsInFlight
+        var unreadable: LogError?
         defer { queue = [] }
         for (id, change) in queue {
             let resolved: Change
             do throws(LogError) { resolved = try self.resolved(change) } catch {
                 effects.append(.finished(id, .log("\(error)")))
+                unreadable = error
                 continue
             }
             var builder = DeltaBuilder()
@@ -111,6 +119,7 @@ extension Replica {
             guard let block = write(delta, on: tips, operations: [id], consumes: 0, &effects) else { continue }
             tips = [(block.hash, block.priority)]
         }
+        return unreadable
     }
 
     /// Nothing is to be done about a key; but what is on its way into the log may be lost, and is what there was to be done.
@@ -171,7 +180,7 @@ extension Replica {
     /// Writes several changes as one batch, at once: `finished` says when all of it is durable.
     package mutating func write(_ changes: [BatchChange], _ id: OperationID, now: Now, effects: inout [Effect]) {
         guard !changes.isEmpty else { return effects.append(.finished(id, nil)) }
-        atOnce(id, &effects) { replica, effects in
+        atOnce(id, now, &effects) { replica, effects in
             replica.write(try changes.map { try replica.resolved($0) }, id, &effects)
         }
     }
@@ -186,7 +195,7 @@ extension Replica {
 
     /// Takes back what was set by that block: what others have set the same key to, before or since, stays.
     package mutating func takeBack(_ key: String, setBy block: Multihash, _ id: OperationID, now: Now, effects: inout [Effect]) {
-        atOnce(id, &effects) { replica, effects in
+        atOnce(id, now, &effects) { replica, effects in
             let isThere = try replica.blocks(setting: key).contains(block)
             isThere ? replica.write([.delete(key: key, blocks: [block])], id, &effects) : replica.finish(id, key, &effects)
         }
@@ -195,7 +204,7 @@ extension Replica {
     /// Removes many keys at once, each once: `finished` says when all of it is durable.
     package mutating func remove(_ removals: [Removal], _ id: OperationID, now: Now, effects: inout [Effect]) {
         var rest = removals[...]
-        atOnce(id, &effects) { replica, effects in
+        atOnce(id, now, &effects) { replica, effects in
             try replica.writeBlocks(id, &effects) { tips, priority, store, settings in
                 guard !rest.isEmpty else { return nil }
                 let block = StoredBlock.of(
@@ -236,7 +245,7 @@ extension Replica {
     package mutating func pin(
         _ pins: StoredPins, newcomers: Newcomers? = nil, _ id: OperationID, now: Now, effects: inout [Effect]
     ) {
-        atOnce(id, &effects) { replica, effects in
+        atOnce(id, now, &effects) { replica, effects in
             guard let hashes = newcomers?.hashes ?? StoredBlock.hashes(pins) else {
                 return effects.append(.finished(id, .log("a pin does not begin with its CID")))
             }

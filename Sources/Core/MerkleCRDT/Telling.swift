@@ -41,11 +41,11 @@ extension Replica {
     mutating func tellWaiting(_ now: Now, _ effects: inout [Effect]) {
         telling.nextAt = nil
         var left = Telling.bytesPerStep
-        do {
+        do throws(LogError) {
             while let (record, told) = telling.behind, isOpen, telling.room > 0, left > 0 { left -= try tellMore(record, told, &effects) }
         } catch {
-            effects.append(.log(LogLine(.error, "crdt", "the log cannot be read: \(error)")))
             telling.nextAt = now.monotonic + settings.retryDelay  // not at once, over and over (seed 910171)
+            onUnreadable(error, now: now, effects: &effects)
         }
         reportDamages(now, &effects)
     }
@@ -56,7 +56,7 @@ extension Replica {
     }
 
     /// What one record changed, from some change on. How large it is.
-    private mutating func tellMore(_ record: LogAddress, _ told: Int, _ effects: inout [Effect]) throws -> Int {
+    private mutating func tellMore(_ record: LogAddress, _ told: Int, _ effects: inout [Effect]) throws(LogError) -> Int {
         guard let (position, payload) = try store.log.record(at: record + Log.frameBytes) else {
             goOnTelling(at: store.log.next(afterDamageAt: record))
             return Telling.bytesPerStep
