@@ -130,6 +130,7 @@ extension Run {
             if failure == nil || plan.has(.disk) { oracles.leftOf.insert(bytes) }
             if case .some(.some) = failure { oracles.cleansUp[asked.peer] = (bytes, world.now) }
         case .unpin(let cid):
+            oracles.unpinners[cid, default: []].insert(asked.peer)
             // What comes out of order brings the content before some of its shards: these are not there yet to be removed (seed 5001751).
             if failure != .some(nil) || asked.wasBehind { oracles.doubtfulRoots.insert(cid) }
         // Who has not heard of the content yet may pin its root as it is: of two such pins one counts (seed 700019).
@@ -140,17 +141,26 @@ extension Run {
 
     /// ADD: a shard belongs to content that is in the pinset, and so does a list of shards; an add that fails leaves none.
     func checkShards(machine: ClusterPeer?) {
-        guard let machine, !mayHaveLostBlocks else { return }
+        guard let machine else { return }
         let pins = pins(of: machine), mayHaveParts = Set(pins.filter { $0.type == .meta }.map(\.cid)).union(oracles.doubtfulRoots)
         for pin in pins where pin.type == .shard || pin.type == .clusterDAG {
             oracles.judged += 1
             let roots = oracles.shardsOf[pin.cid]
             // Who re-pinned it while it was being removed has kept it.
             guard blocks.authors[pin.cid.stateKey].map({ $0.count < 2 }) ?? true, roots.map({ $0.isDisjoint(with: mayHaveParts) }) ?? oracles.leftOf.isEmpty,
-                oracles.bytesOf[pin.cid].map({ !oracles.leftOf.contains($0) }) ?? true
+                oracles.bytesOf[pin.cid].map({ !oracles.leftOf.contains($0) }) ?? true, !mayBeLost(pin, of: roots ?? [])
             else { continue }
             return world.fail(.add, "\(pin.options.name), \(pin.cid), is in the pinset, and nothing that it is a part of: \(roots?.map(\.description).joined(separator: " ") ?? "an add that failed")")
         }
+    }
+
+    /// A removal may be gone with whoever had a hand in it, or somebody who is away has it. Who removes what has expired nobody knows.
+    private func mayBeLost(_ part: Pin, of roots: Set<CID>) -> Bool {
+        guard mayHaveLostBlocks else { return false }
+        guard part.options.expireAt.isUnset, !roots.isEmpty else { return true }
+        var hands = blocks.authors[part.cid.stateKey] ?? []
+        for root in roots { hands.formUnion((blocks.authors[root.stateKey] ?? []).union(oracles.unpinners[root] ?? [])) }
+        return hands.contains { world.peers[$0].isLost || !world.peers[$0].losses.isEmpty || plan.rotsInStorm($0) || absent.contains($0) }
     }
 
     /// ADD: content that nobody has touched since has all its shards, whatever became of other adds of the same, through its peer or another

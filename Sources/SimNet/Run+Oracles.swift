@@ -32,6 +32,8 @@ struct OracleState {
     /// The upload in shards that failed last, and when: its peer takes them back then.
     var cleansUp = SortedMap<Int, (bytes: Int, at: Int64)>()
     var doubtfulRoots: Set<CID> = []
+    /// Who was asked to unpin it.
+    var unpinners: [CID: Set<Int>] = [:]
     /// Who held all of a file when its client was told.
     var holders: [CID: [Int]] = [:]
     /// Writes that were asked of a peer: what may replace an earlier one in an open batch, acknowledged or not.
