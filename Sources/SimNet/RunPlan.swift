@@ -27,7 +27,8 @@ extension RunPlan {
     /// Files may hold what nobody wrote.
     var spoilsDisks: Bool { faults.contains { $0.kind == .rot || $0.kind == .readError } }
     /// One try of IPFS may not be enough.
-    var mayFailAtIPFS: Bool { options.isEmbedded || options.limits.queueMax > 0 || troublesIPFS }
+    /// Who wakes after a long sleep gives up what had no answer in time, before it has read what came meanwhile.
+    var mayFailAtIPFS: Bool { options.isEmbedded || options.limits.queueMax > 0 || troublesIPFS || faults.contains { $0.kind == .suspend } }
     var troublesIPFS: Bool { has(.ipfs) || faults.contains { $0.kind == .reboot } }
     /// What a peer alone had may be gone before anybody else had it.
     func rotsInStorm(_ peer: Int) -> Bool { faults.contains { $0.kind == .rot && !$0.isLate && $0.peers.contains(peer) } }
