@@ -91,7 +91,7 @@ extension Replica {
         commitAll(alsoUnderWay: true, &effects)
         do { try body(&self, &effects) } catch {
             effects.append(.finished(id, .log("\(error)")))
-            unreadable = unreadable ?? error as? LogError
+            if let error = error as? LogError, error.isDamage { unreadable = error }
         }
         sync(&effects)
         if let unreadable { onUnreadable(unreadable, now: now, effects: &effects) }

@@ -45,7 +45,9 @@ extension Replica {
             while let (record, told) = telling.behind, isOpen, telling.room > 0, left > 0 { left -= try tellMore(record, told, &effects) }
         } catch {
             telling.nextAt = now.monotonic + settings.retryDelay  // not at once, over and over (seed 910171)
-            onUnreadable(error, now: now, effects: &effects)
+            if error.isDamage { onUnreadable(error, now: now, effects: &effects) } else {
+                effects.append(.log(LogLine(.error, "crdt", "the log cannot be read: \(error)")))
+            }
         }
         reportDamages(now, &effects)
     }

@@ -56,6 +56,14 @@ package enum LogError: Error, Equatable, Sendable, CustomStringConvertible {
     case notALog(FileName)
     case tooLarge(Int)
 
+    /// It stays until it is mended; what the disk says may pass.
+    package var isDamage: Bool {
+        switch self {
+        case .damaged, .index: true
+        case .disk, .notALog, .tooLarge: false
+        }
+    }
+
     package var description: String {
         switch self {
         case .disk(.full(let file)): "the disk is full: \(file) could not be written"
