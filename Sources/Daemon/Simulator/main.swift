@@ -25,7 +25,8 @@ let usage = """
                                           every plan of so few operations with at most one partition, and in each a crash
                                           between any two effects
       ipfs-cluster-sim drill --seeds K [--from N] [--steps N]
-                                          a replica alone, on a disk that fails all the time: the first part of each run
+                                          a replica, an index and some hosts alone, on disks and sockets that fail all the time:
+                                          the first part of each run
       ipfs-cluster-sim verify --seeds K [--from N]
                                           each run twice, in two processes: the same to the last bit, or where they part
       ipfs-cluster-sim replay JOURNAL [--quiet]
