@@ -222,21 +222,25 @@ extension ClusterPeer {
         }
     }
 
-    /// Sharded content waits for blocks that are missing until it has expired so long ago.
-    private static let expiryPatience = Span.minutes(-15)
+    /// How long sharded content that has expired waits for blocks that are missing. Not every block comes.
+    private static let expiryPatience = Span.minutes(15)
 
     /// CLU-12: expired pins are unpinned by the trusted peer closest to each. A slice at a time.
     private mutating func syncState() {
         var expired: [(cid: CID, at: WallTime)] = []
         let pending = replica.pendingKeys  // may just be given a later expiry
         let rivals = trustedMembers(without: [])
-        // Of sharded content some shards may be in a block that is still to come: they would stay for ever (seed 256229425). Not every block comes.
-        let wall = turn.now.wall, shardedWall = replica.absentCount == 0 ? wall : wall + ClusterPeer.expiryPatience
+        // Of sharded content some shards may be in a block that is still to come: they would stay for ever (seed 256229425).
+        let patience = replica.absentCount == 0 ? Span.zero : ClusterPeer.expiryPatience
         // A closure that saw all of the peer would make a copy of it.
-        let (cursor, damage) = sweep(from: loops.stateSyncCursor, if: { $1.expireAt != 0 }) { [id] _, pin in
-            // Shards go with their content.
-            guard pin.type == .data || pin.type == .meta, pin.isExpired(at: pin.type == .meta ? shardedWall : wall) else { return }
-            if !pending.contains(pin.cid.stateKey), isClosest(id, to: pin.cid, among: rivals) { expired.append((pin.cid, pin.options.expireAt)) }
+        let (cursor, damage) = sweep(from: loops.stateSyncCursor, if: { $1.expireAt != 0 }) { [wall = turn.now.wall, id] _, pin in
+            guard pin.isExpired(at: wall), !pending.contains(pin.cid.stateKey), isClosest(id, to: pin.cid, among: rivals) else { return }
+            let end = pin.options.expireAt
+            switch pin.type {
+            case .data: expired.append((pin.cid, end))
+            case .meta: if end + patience < wall { expired.append((pin.cid, end)) }
+            case .shard, .clusterDAG, .bad: break  // shards go with their content
+            }
         }
         mend(damage)
         let isDone = cursor == nil
