@@ -221,7 +221,8 @@ extension ClusterPeer {
         let (key, value) = (pin.cid.stateKey, pin.protobuf)
         guard let adder else { return withReplica { $0.put(key, value, id, now: $1.now, effects: &$2) } }
         var block: Multihash?
-        withReplica { block = $0.putAtOnce(key, value, id, now: $1.now, effects: &$2) }
+        let author = self.id.description
+        withReplica { block = $0.putAtOnce(key, value, by: author, id, now: $1.now, effects: &$2) }
         if let block { adds[adder]?.sharding?.written.append(WrittenPart(cid: pin.cid, block: block)) }
     }
 

@@ -8,8 +8,11 @@ import Multiformats
 package struct Delta: Equatable, Sendable {
     package struct Element: Equatable, Sendable {
         package var key: String
+        /// Empty, as a rule; whatever stands here, every replica puts the block's key in its place when it merges (CRDT-21). Two peers that
+        /// write the same differ by it.
+        package var id = ""
         package var value: Bytes
-        package init(key: String, value: Bytes) { self.key = key; self.value = value }
+        package init(key: String, id: String = "", value: Bytes) { self.key = key; self.id = id; self.value = value }
     }
     /// Removes what the block of that multihash added under the key.
     package struct Tombstone: Hashable, Sendable {
@@ -27,7 +30,7 @@ package struct Delta: Equatable, Sendable {
     package var encoded: Bytes {
         var writer = ProtobufWriter(capacity: encodedSizeEstimate)
         for element in elements {
-            writer.message(1) { $0.string(1, element.key); $0.bytes(3, element.value) }
+            writer.message(1) { $0.string(1, element.key); $0.string(2, element.id); $0.bytes(3, element.value) }
         }
         for tombstone in tombstones {
             writer.message(2) { $0.string(1, tombstone.key); $0.string(2, Delta.blockKey(tombstone.block)) }
@@ -48,8 +51,8 @@ package struct Delta: Equatable, Sendable {
         while let field = try reader.next() {
             switch field.number {
             case 1:
-                let (key, _, value) = try Delta.element(try field.message())
-                elements.append(Element(key: key, value: value))
+                let (key, id, value) = try Delta.element(try field.message())
+                elements.append(Element(key: key, id: id, value: value))
             case 2:
                 let (key, id, _) = try Delta.element(try field.message())
                 if let block = Delta.block(key: id) { tombstones.append(Tombstone(key: key, block: block)) }
@@ -85,7 +88,7 @@ package struct Delta: Equatable, Sendable {
 extension Delta.Element {
     /// Exact, in bytes within the encoded delta.
     var encodedSize: Int {
-        let inner = Delta.fieldSize(key.utf8.count) + Delta.fieldSize(value.count)
+        let inner = Delta.fieldSize(key.utf8.count) + Delta.fieldSize(id.utf8.count) + Delta.fieldSize(value.count)
         return 1 + varintLength(UInt64(inner)) + inner
     }
 }

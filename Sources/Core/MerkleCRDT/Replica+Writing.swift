@@ -186,9 +186,16 @@ extension Replica {
     }
 
     /// Sets a key at once, in a block of its own, whatever waits in a batch. By that block it can be taken back; none if it cannot be written:
-    /// `finished` says why.
-    package mutating func putAtOnce(_ key: String, _ value: Bytes, _ id: OperationID, now: Now, effects: inout [Effect]) -> Multihash? {
-        write([.put(key: key, value: value)], id, now: now, effects: &effects)
+    /// `finished` says why. With its author's name no other peer can make the very same block: whoever takes back its own would take
+    /// back the other's too (seed 6021284).
+    package mutating func putAtOnce(
+        _ key: String, _ value: Bytes, by author: String, _ id: OperationID, now: Now, effects: inout [Effect]
+    ) -> Multihash? {
+        var delta = Delta()
+        delta.elements = [Delta.Element(key: key, id: author, value: value)]
+        atOnce(id, now, &effects) { replica, effects in
+            _ = replica.write(delta, on: replica.tipsInFlight, operations: [id], consumes: 0, &effects)
+        }
         guard case .block(let block, _, [id], true) = inFlight.last?.what else { return nil }
         return block.hash
     }

@@ -2,6 +2,7 @@
 
 import Kernel
 import MerkleCRDT
+import Multiformats
 import Seams
 import Testing
 
@@ -48,6 +49,24 @@ import Testing
         room.failSyncs()
         for id in removals { #expect(room.members[0].finished[id] != .some(nil)) }
         #expect(room.values(0).map(\.key) == ["/k", "/other"])
+    }
+
+    /// Two that set a key to the same upon the same heads take back their own alone (seed 6021284).
+    @Test func whatIsTakenBackIsNobodyElses() throws {
+        var room = try Room(2)
+        room.put(0, "/k0", [1])
+        room.deliverAll()
+        var written: [Multihash?] = [nil, nil]
+        for index in 0..<2 {
+            room.act(index) { written[index] = $0.putAtOnce("/k", [7], by: "peer \(index)", OperationID(9_000), now: $1, effects: &$3) }
+        }
+        room.deliverAll()
+        for (index, left) in [["/k", "/k0"], ["/k0"]].enumerated() {
+            let block = try #require(written[index])
+            room.act(index) { $0.takeBack("/k", setBy: block, OperationID(9_001), now: $1, effects: &$3) }
+            room.deliverAll()
+            for member in 0..<2 { #expect(room.values(member).map(\.key) == left) }
+        }
     }
 
     private func batching(deltaBytesMax: Int) -> ReplicaSettings {

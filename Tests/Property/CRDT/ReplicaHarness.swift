@@ -138,6 +138,13 @@ struct Room {
         return id
     }
 
+    /// All that was announced, to everybody else.
+    mutating func deliverAll() {
+        let all = broadcasts
+        broadcasts = []
+        for broadcast in all { for index in members.indices where index != broadcast.by { deliver(broadcast.payload, to: index) } }
+    }
+
     mutating func deliver(_ payload: Bytes, to index: Int) {
         act(index) { $0.onAnnouncement(payload, now: $1, choices: &$2, effects: &$3) }
     }

@@ -19,7 +19,7 @@ import Testing
             let isOdd = choices.chance(1, in: 4)
             let value = choices.chance(1, in: 8) ? [] : isOdd ? choices.bytes(choices.below(40)) : pin.protobuf
             let key = choices.chance(1, in: 4) ? "/k\(choices.below(9))" : pin.cid.stateKey
-            delta.elements.append(Delta.Element(key: key, value: value))
+            delta.elements.append(Delta.Element(key: key, id: choices.chance(1, in: 40) ? "somebody" : "", value: value))
         }
         for _ in 0..<choices.below(4) {
             let key = choices.chance(1, in: 2) ? "/k" : CID(v1: Codec.dagPB, .sha2_256(of: choices.bytes(2))).stateKey
