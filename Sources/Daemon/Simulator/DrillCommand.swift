@@ -5,12 +5,13 @@ import Kernel
 import SimNet
 
 func drill(_ arguments: inout Arguments) {
-    let count = arguments.number("--seeds"), first = arguments.number("--from") ?? 1, steps = Int(arguments.number("--steps") ?? UInt64(Drill.steps))
+    let count = arguments.number("--seeds"), first = arguments.number("--from") ?? 1, steps = Int(arguments.number("--steps") ?? UInt64(Drill.steps)), awaited = arguments.awaited()
     arguments.done()
     guard let count, count > 0, steps > 0 else { fail("drill needs --seeds K, and a step at least") }
     let began = Date()
     var (failures, crashes) = (0, 0)
     for seed in first..<first + count {
+        if awaited != nil { announce(seed) }
         let drills = Drill.all(Tape(seed: seed), steps: steps)
         crashes += drills.reduce(0) { $0 + $1.crashes }
         guard let drill = drills.first(where: { $0.failure != nil }), let (oracle, text) = drill.failure else { continue }
@@ -18,6 +19,7 @@ func drill(_ arguments: inout Arguments) {
         for line in drill.lines.suffix(30) where failures == 1 { print("  \(line)") }
         print("seed \(seed) FAILED: \(oracle.rawValue): \(drill.subject) alone: \(text)")
         print("  replay: ipfs-cluster-sim drill --seeds 1 --from \(seed) --steps \(steps)")
+        if awaited?.contains(oracle.rawValue) == true { break }
     }
     let seconds = Date().timeIntervalSince(began)
     print(String(format: "%d seeds of %d steps in %.1f s: %.0f seeds/s, %d crashes", Int(count), steps, seconds, Double(count) / seconds, crashes))

@@ -44,7 +44,7 @@ func sweep(_ arguments: inout Arguments) {
     let order = SweepOrder(
         drawing: drawing, first: arguments.number("--from") ?? 1, count: arguments.number("--seeds"),
         minutes: arguments.number("--minutes").map { Double($0) }, jobs: Int(arguments.number("--jobs") ?? 1),
-        awaited: arguments.text("--until")?.split(separator: "|").map { "\($0):" }, ledger: arguments.text("--ledger"))
+        awaited: arguments.awaited(), ledger: arguments.text("--ledger"))
     // What a sweep of several jobs hands to each: seeds first, first + step, …, told line by line.
     let step = arguments.number("--worker")
     arguments.done()
@@ -92,6 +92,9 @@ private func tell(_ seed: UInt64, _ failure: String, _ drawing: Drawing) {
     fflush(nil)  // a later seed may trap
 }
 
+/// Who awaits a failure is told of each seed before it is run: it may trap.
+func announce(_ seed: UInt64) { FileHandle.standardError.write(Data("seed \(seed)\n".utf8)) }
+
 /// Runs the seeds in this process.
 private func runAll(_ order: SweepOrder, step: UInt64, _ each: (LedgerEntry) -> Void) {
     let began = Date()
@@ -99,13 +102,13 @@ private func runAll(_ order: SweepOrder, step: UInt64, _ each: (LedgerEntry) -> 
     while true {
         if let count = order.count, seed >= order.first + count { return }
         if let minutes = order.minutes, Date().timeIntervalSince(began) > minutes * 60 { return }
-        if order.awaited != nil { FileHandle.standardError.write(Data("seed \(seed)\n".utf8)) }
+        if order.awaited != nil { announce(seed) }
         running.withLock { $0 = (seed, processorSeconds()) }
         let start = Date()
         let verdict = Run(.random(seed, order.drawing)).execute()
         let entry = LedgerEntry(verdict, seconds: Date().timeIntervalSince(start))
         each(entry)
-        if let failure = entry.failure, order.awaited?.contains(where: { failure.hasPrefix($0) }) == true { return }
+        if let failure = entry.failure, order.awaited?.contains(where: { failure.hasPrefix("\($0):") }) == true { return }
         seed += step
     }
 }

@@ -15,8 +15,8 @@ let usage = """
           --write-plan FILE               writes the run down: options, workload and faults, one line each
       ipfs-cluster-sim sweep (--seeds K | --minutes M) [--from N] [--jobs J]
                                           K runs from seed N (default 1), or as many as M minutes allow: failures, probes and figures
-          --until ORACLES                 ends with the first failure by one of them (DURABLE|COVER, say), and names
-                                          each seed on standard error before it is run
+          --until ORACLES                 ends with the first failure by one of them (DURABLE|COVER, say; NOTHING: with none), and
+                                          names each seed on standard error before it is run
       ipfs-cluster-sim shrink (--seed N | --plan FILE) [--to FILE] [--minutes M]
                                           the least that fails in the same way, as a plan, and which faults it needs
           --with BINARY                   judged by another build of the simulator, such as a mutant's
@@ -24,7 +24,7 @@ let usage = """
       ipfs-cluster-sim explore [--operations N] [--peers N] [--contents N] [--batching] [--part K/N]
                                           every plan of so few operations with at most one partition, and in each a crash
                                           between any two effects
-      ipfs-cluster-sim drill --seeds K [--from N] [--steps N]
+      ipfs-cluster-sim drill --seeds K [--from N] [--steps N] [--until ORACLES]
                                           a replica, an index and some hosts alone, on disks and sockets that fail all the time:
                                           the first part of each run
       ipfs-cluster-sim verify --seeds K [--from N]
