@@ -72,13 +72,15 @@ package struct Index: Sendable {
         let manifests = files.filter { $0.hasSuffix(".manifest") }.sorted { Index.number(of: $0) ?? 0 > Index.number(of: $1) ?? 0 }
         nextNumber = (files.compactMap(Index.number).max() ?? 0) + 1
         var found: (address: LogAddress, state: Bytes)?
-        var kept: [FileName] = []
+        var kept: [FileName] = [], unusable: [LogError] = []
         for file in manifests where found == nil {
             do throws(LogError) {
                 (found, kept) = try open(manifest: file)
                 (manifest, lastManifest) = ((takeNumber(), file, []), file)
-            } catch { faults.append("the index cannot be used: \(error)") }
+            } catch { unusable.append(error) }
         }
+        // After a power cut a hundred may be there again that were removed, and each names files that are gone (seed 6032700).
+        if let newest = unusable.first { faults.append("the index cannot be used: \(newest)" + (unusable.count > 1 ? "; nor can \(unusable.count - 1) older ones" : "")) }
         let rest = files.filter { !kept.contains($0) }
         guard let current = manifest else {
             effects += rest.map(DiskEffect.remove)

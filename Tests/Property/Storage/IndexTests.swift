@@ -247,6 +247,20 @@ private typealias Model = [UInt64: Set<UInt64>]
         #expect(rig.opened == nil && rig.faults.count == 1)
     }
 
+    /// Manifests that a power cut has brought back name the same damaged file, a hundred of them perhaps (seed 6032700).
+    @Test func whatIsDamagedIsToldOnce() throws {
+        let disk = MemoryDisk()
+        var (rig, choices) = (try Rig(disk), Choices(seed: 1))
+        for number in 1...4 as ClosedRange<UInt64> { checkpoint(&rig, number, &choices) }
+        let newest = try #require(try disk.list("x/").first { $0.hasSuffix(".manifest") }), state = try #require(try disk.list("x/").first { $0.hasSuffix(".state") })
+        for number in 1...2 { _ = disk.carryOut(.append("x/0000000\(number).manifest", disk.contents(newest))) }
+        #expect(try Rig(MemoryDisk(copying: disk)).opened?.state == [4])
+        disk.flipBit(state, at: 0)
+        rig = try Rig(disk)
+        let told = try #require(rig.faults.first)
+        #expect(rig.opened == nil && rig.faults.count == 1 && told.contains(state) && told.hasSuffix("; nor can 2 older ones"))
+    }
+
     @Test func damageOfWhatIsOpenedIsFound() throws {
         let disk = MemoryDisk()
         var rig = try Rig(disk, tableEntries: 50)
