@@ -51,19 +51,23 @@ extension HostDrill {
     mutating func openStream(_ index: Int) {
         let others = members.indices.filter { $0 != index }
         let target = others[choices.below(others.count)]
+        guard members[index].connected.contains(target) || choices.chance(1, in: 4) else { return }
+        openStreams(index, to: target)
+    }
+
+    mutating func openStreams(_ index: Int, to target: Int) {
         let isConnected = members[index].connected.contains(target)
-        guard isConnected || choices.chance(1, in: 4) else { return }
         // As many as wait for a dial come with the end of its handshake.
         for _ in 0..<(isTight && !isConnected ? 6 : 1) { openStream(index, to: target, isConnected) }
     }
 
     private mutating func openStream(_ index: Int, to target: Int, _ isConnected: Bool) {
         var protocols = choices.sample(HostDrill.protocols, 1 + choices.below(3))
-        if choices.chance(1, in: 8) { protocols.insert("/nobody/9", at: 0) }
+        if choices.chance(1, in: isConnected ? 8 : 2) { protocols.insert("/nobody/9", at: 0) }
         members[index].streams += 1
         let id = StreamID(owner: 1, number: members[index].streams), number = streams.count
         streams.append(Stream(
-            protocols: protocols, isBulk: choices.chance(1, in: isConnected ? 8 : 2), mayBreak: !isHealthy(index, target) || isTight && !isFirst(index, target), openedAt: now.monotonic,
+            protocols: protocols, isBulk: choices.chance(1, in: isConnected ? 8 : 2), mayBreak: !isHealthy(index, target) && !isDialled(index, target) || isTight && !isFirst(index, target), openedAt: now.monotonic,
             ends: [Stream.End(member: index, id: id), Stream.End(member: target)]))
         placeOf[StreamPlace(member: index, id: id)] = (number, 0)
         say("\(name(index)) opens stream \(number) to \(name(target)) for \(protocols)")
@@ -175,6 +179,11 @@ extension HostDrill {
         streams.contains {
             $0.ends[0].member == index && $0.ends[1].member == target && !$0.isOpen && (!$0.ends[0].isOver || $0.openedAt + members[index].settings.dialTimeout >= now.monotonic)
         }
+    }
+
+    /// Whoever waits for a dial that must succeed has a stream with it.
+    private func isDialled(_ index: Int, _ target: Int) -> Bool {
+        members[index].dials[target]?.isSound == true && !broken.contains(Pair(index, target))
     }
 
     private func isHealthy(_ a: Int, _ b: Int) -> Bool {

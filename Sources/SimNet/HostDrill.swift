@@ -36,6 +36,21 @@ package struct HostDrill {
         var refused: [Int: [Multiaddr: Instant]] = [:]
         /// When it has said last that there are too many connections.
         var crowdedAt = Instant.origin
+        /// By their sockets.
+        var visitors = SortedMap<SocketID, Visitor>()
+        /// In so many addresses it listens besides that where it is.
+        let otherAddresses: [Multiaddr]
+    }
+
+    /// Who is no peer at all: a look at the port, somebody else's protocol, or one who says nothing.
+    struct Visitor {
+        /// What it has not said yet.
+        var words: Bytes
+        /// Whether it goes when it has said all.
+        let leaves: Bool
+        /// So many bytes were written to it.
+        var told = 0
+        var turnAt: Instant?
     }
 
     struct EndPoint: Hashable {
@@ -94,6 +109,8 @@ package struct HostDrill {
     var streams: [Stream] = []
     var placeOf: [StreamPlace: (stream: Int, end: Int)] = [:]
     var unnamed: [StreamPlace: Unnamed] = [:]
+    /// Whom the step under way has reached by its dial of then.
+    private var reached: (Int, since: Instant)?
     private var step = 0
 
     static let protocols = ["/echo/1", "/sink/2", "/drain/3"]
@@ -123,7 +140,9 @@ package struct HostDrill {
         settings.connection.writeQueueBytes = [4 << 10, 64 << 10, 256 << 10][choices.below(3)]
         settings.connection.receiveWindowLimit = [256 << 10, 1 << 20][choices.below(2)]
         settings.connection.unacknowledgedStreamsLimit = [2, 256][choices.below(2)]
-        if isTight { (settings.resources.inboundStreamsPerPeer, settings.resources.memoryBytes) = (4, 4 << 20) }
+        // What moves goes on moving; that much waits all the time is no reason to give up.
+        settings.connection.writeStallTimeout = [.seconds(10), .milliseconds(200)][choices.below(2)]
+        if isTight { (settings.resources.inboundStreamsPerPeer, settings.resources.inboundHandshakes, settings.resources.memoryBytes) = (4, 8, 4 << 20) }
         if isCrowded {
             var marks = Watermarks()
             (marks.low, marks.high, marks.gracePeriod) = (1, 2, .seconds(5))
@@ -139,7 +158,7 @@ package struct HostDrill {
             let own = isStranger ? choices.bytes(32) : secret
             members.append(Member(
                 host: Host(key: key, networkKey: own, protocols: serves, settings: settings), key: key, secret: own, settings: settings,
-                address: address, serves: serves))
+                address: address, serves: serves, otherAddresses: choices.chance(1, in: 4) ? HostDrill.many : []))
             listen(index)
         }
     }
@@ -167,7 +186,11 @@ package struct HostDrill {
         let index = choices.below(members.count)
         guard members[index].downUntil == nil else { return }
         switch choices.below(100) {
-        case 0..<12: dial(index)
+        case 0..<12:
+            let others = members.indices.filter { $0 != index }, target = others[choices.below(others.count)]
+            dial(index, target)
+            // Two that dial each other at once have two connections.
+            if choices.chance(1, in: 4), members[target].downUntil == nil { dial(target, index) }
         case 12..<30: openStream(index)
         case 30..<33: disconnect(index)
         case 33..<36: serve(index)
@@ -176,17 +199,17 @@ package struct HostDrill {
     }
 
     private mutating func strike() {
-        switch choices.below(6) {
+        switch choices.below(8) {
         case 0: cut()
         case 1, 2: lose()
         case 3: _ = spoil()
+        case 4, 5: visit(choices.below(members.count))
         default: restart(choices.below(members.count), isKill: choices.chance(1, in: 2))
         }
     }
 
-    private mutating func dial(_ index: Int) {
-        let others = members.indices.filter { $0 != index }
-        let target = others[choices.below(others.count)], own = members[target].address
+    private mutating func dial(_ index: Int, _ target: Int) {
+        let others = members.indices.filter { $0 != index }, own = members[target].address
         var addresses: [Multiaddr] = []
         var isSound = members[target].secret == members[index].secret && members[target].downUntil == nil && !members[index].failed.contains(target)
         switch choices.below(8) {
@@ -212,8 +235,11 @@ package struct HostDrill {
         say("\(name(index)) dials \(name(target)) at \(addresses)")
         let peer = members[target].host.me
         act(index) { $0.onEffect(.dial(peer, addresses), now: $1, effects: &$2) }
+        if isSound, choices.chance(1, in: 3) { openStreams(index, to: target) }
     }
 
+    /// More than fit into one message of identify together with the record that is signed.
+    private static let many = (0..<120).map { address("/ip4/10.0.2.\($0 + 1)/tcp/9096") }
     private static let blackHole = address("/ip4/10.0.1.1/tcp/9096"), nowhere = address("/ip4/10.0.2.1/tcp/9096")
     private static func address(_ text: String) -> Multiaddr {
         guard let address = try? Multiaddr(text: text) else { unreachable("\(text) is an address") }
@@ -240,9 +266,10 @@ package struct HostDrill {
 
     // MARK: Faults
 
+    private var soundWires: [Int] { wires.filter { $0.value.isStanding && $0.value.lostAt == nil && $0.value.isOver == [false, false] }.map(\.key) }
     private mutating func aWire() -> Int? {
-        let standing = wires.filter { $0.value.isStanding && $0.value.lostAt == nil && $0.value.isOver == [false, false] }.map(\.key)
-        return standing.isEmpty ? nil : standing[choices.below(standing.count)]
+        let sound = soundWires
+        return sound.isEmpty ? nil : sound[choices.below(sound.count)]
     }
 
     private mutating func breakOff(_ wire: Wire) {
@@ -251,16 +278,16 @@ package struct HostDrill {
         if !members[dialler].connected.contains(listener) { members[dialler].failed.insert(listener) }
     }
 
-    private mutating func harm(_ what: String) -> Int? {
-        guard let number = aWire(), let wire = wires[number] else { return nil }
+    private mutating func harm(_ what: String, _ chosen: Int? = nil) -> Int? {
+        guard let number = chosen ?? aWire(), let wire = wires[number] else { return nil }
         say("the wire \(number) of \(name(wire.ends[0].member)) and \(name(wire.ends[1].member)) \(what)")
         breakOff(wire)
         return number
     }
 
     /// Both ends hear of it; what was under way is lost.
-    private mutating func cut() {
-        guard let number = harm("is cut") else { return }
+    private mutating func cut(_ chosen: Int? = nil) {
+        guard let number = harm("is cut", chosen) else { return }
         for end in choices.permuted([0, 1]) { endSocket(number, end, "connection reset by peer") }
     }
 
@@ -272,6 +299,43 @@ package struct HostDrill {
         guard let number = harm("is to change a byte") else { return nil }
         wires[number]?.isToBeSpoilt = true
         return wires[number]
+    }
+
+    /// Several at once, from a few addresses. Who was about to prove itself may have to make room for them.
+    private mutating func visit(_ index: Int) {
+        guard members[index].downUntil == nil else { return }
+        let count = 1 + choices.below(12), port = choices.below(1000)
+        say("\(count) visitors come to \(name(index))")
+        for other in members.indices where members[other].dials[index] != nil || members[other].connected.contains(index) != members[index].connected.contains(other) {
+            breakOff(other, index)
+        }
+        for number in 0..<count where members[index].visitors.count < 3 * members[index].settings.resources.inboundHandshakes {
+            lastInbound += 1
+            let socket = SocketID.inbound(lastInbound)
+            let words = choices.chance(1, in: 3) ? [] : choices.chance(1, in: 2) ? Bytes("GET / HTTP/1.1\r\nHost: \(name(index))\r\n\r\n".utf8) : choices.bytes(1 + choices.below(300))
+            let turnAt = now.monotonic + choices.span(.zero, .seconds(1))
+            members[index].visitors[socket] = Visitor(words: words, leaves: choices.chance(1, in: 3), turnAt: turnAt)
+            let address = HostDrill.address("/ip4/10.0.3.\(1 + number % 4)/tcp/\(10_000 + 20 * port + number)")
+            tell(index, .accepted(socket, remote: choices.chance(1, in: 4) ? address.carrying(.webSocket) : address))
+            if case let (host, limits) = (members[index].host, members[index].settings), members[index].visitors.count > limits.resources.inboundHandshakes {
+                fail("\(name(index)) has \(members[index].visitors.count) visitors at a time, and \(host.socketCount) sockets", .bound)
+            }
+        }
+    }
+
+    /// It takes what it was told, says a part of what it has to say, or leaves.
+    private mutating func takeTurn(_ index: Int, _ socket: SocketID) {
+        guard var visitor = members[index].visitors[socket] else { return }
+        let told = visitor.told, part = visitor.words.prefix(1 + choices.below(200)), goes = part.isEmpty && visitor.leaves
+        (visitor.told, visitor.turnAt) = (0, part.isEmpty ? nil : now.monotonic + choices.span(.zero, .seconds(1)))
+        visitor.words.removeFirst(part.count)
+        members[index].visitors[socket] = visitor
+        if told > 0 { tell(index, .written(socket, told)) }
+        guard members[index].visitors[socket] != nil else { return }
+        if !part.isEmpty { return tell(index, .received(socket, Bytes(part))) }
+        guard goes else { return }
+        tell(index, .closed(socket, reason: "EOF"))
+        if members[index].visitors[socket] != nil { fail("\(name(index)) keeps the socket \(socket) of a visitor who has left") }
     }
 
     private mutating func restart(_ index: Int, isKill: Bool) {
@@ -290,6 +354,7 @@ package struct HostDrill {
         members[index].connected.removeAll()
         (members[index].introductions, members[index].failed, members[index].refused) = ([:], SortedSet(), [:])
         members[index].dials.removeAll()
+        members[index].visitors = SortedMap()
         members[index].downUntil = now.monotonic + choices.span(.zero, .seconds(2))
     }
 
@@ -303,7 +368,8 @@ package struct HostDrill {
 
     private mutating func listen(_ index: Int) {
         let address = members[index].address
-        act(index) { $0.onListening([address, address.carrying(.webSocket)], now: $1, effects: &$2) }
+        let others = members[index].otherAddresses
+        act(index) { $0.onListening([address, address.carrying(.webSocket)] + others, now: $1, effects: &$2) }
     }
 
     /// Nothing is left of whoever has shut down.
@@ -334,6 +400,9 @@ package struct HostDrill {
                     if let again = members[index].host.nextDeadline, again <= now.monotonic { return fail("\(name(index)) wants to be woken at once, again and again", .spin) }
                 }
             }
+            for index in members.indices {
+                for (socket, visitor) in members[index].visitors { if let at = visitor.turnAt, at <= now.monotonic { takeTurn(index, socket) } }
+            }
             for (number, wire) in wires {
                 if let at = wire.connectAt, at <= now.monotonic { connect(number) }
                 for from in [0, 1] { if let at = wires[number]?.flows[from].moveAt, at <= now.monotonic { move(number, from) } }
@@ -352,7 +421,10 @@ package struct HostDrill {
 
     private var nextInstant: Instant? {
         var next: Instant?
-        for member in members { next = earliest(next, member.downUntil ?? member.host.nextDeadline) }
+        for member in members {
+            next = earliest(next, member.downUntil ?? member.host.nextDeadline)
+            member.visitors.each { _, visitor in next = earliest(next, visitor.turnAt) }
+        }
         wires.each { _, wire in next = earliest(next, earliest(wire.connectAt, earliest(wire.flows[0].moveAt, wire.flows[1].moveAt))) }
         return next
     }
@@ -370,6 +442,11 @@ package struct HostDrill {
             case .log: break
             }
         }
+        // Of several addresses that were tried the others are given up (SIM-01: where the other side dialled, they are not).
+        if let (other, since) = reached, wires.contains(where: { $0.value.ends[0].member == index && $0.value.target == members[other].host.me && !$0.value.isStanding && !$0.value.isOver[0] && $0.value.beganAt >= since }) {
+            fail("\(name(index)) is connected to \(name(other)), and goes on trying other addresses")
+        }
+        reached = nil
     }
 
     private mutating func tell(_ index: Int, _ event: SocketEvent) {
@@ -387,7 +464,10 @@ package struct HostDrill {
             if isOutbound, address != members[other].address, address != members[other].address.carrying(.webSocket) {
                 fail("\(name(index)) is connected to \(name(other)) at \(address), where it is not")
             }
-            members[index].dials.remove(other)
+            // What an older dial had begun may reach it as well.
+            if let dial = members[index].dials.remove(other), isOutbound, !wires.contains(where: { $0.value.ends[0].member == index && $0.value.address == address && $0.value.beganAt < dial.at }) {
+                reached = (other, dial.at)
+            }
             members[index].failed.remove(other)
             members[index].refused[other] = nil
         case .introduced(let peer, let introduction):
@@ -423,9 +503,11 @@ package struct HostDrill {
         for peer in dispensable { if let other = member(peer) { breakOff(index, other) } }
         let kept = members[index].connected.elements.filter { !dispensable.contains(members[$0].host.me) }
         let worths = dispensable.map { PeerWorth($0, choices.below(3)) }
+        let hasOneEach = dispensable.allSatisfy { peer in member(peer).map { wireCount(index, $0) == 1 } ?? false }
         members[index].crowdedAt = now.monotonic
         act(index) { $0.onEffect(.trim(worths), now: $1, effects: &$2) }
         let left = worths.filter { members[index].host.isConnected($0.peer) }
+        if left.isEmpty, !worths.isEmpty, hasOneEach { fail("\(name(index)) has closed all connections that it can do without, and was to keep one") }
         if left.count > 1 { fail("\(name(index)) has kept \(left.count) connections that it can do without, and was to keep one") }
         if let least = left.first, worths.contains(where: { $0.value > least.value && !left.contains($0) }) { fail("\(name(index)) has kept who is worth less than others") }
         for other in kept where !members[index].connected.contains(other) { fail("\(name(index)) has closed its connection to \(name(other)), which it was not to do without") }
@@ -437,6 +519,11 @@ package struct HostDrill {
         switch effect {
         case .connect(let socket, let address): begin(EndPoint(member: index, socket: socket), address)
         case .write(let socket, let bytes):
+            if let visitor = members[index].visitors[socket] {
+                members[index].visitors[socket]?.told += bytes.count
+                members[index].visitors[socket]?.turnAt = visitor.turnAt ?? now.monotonic + choices.span(.zero, .milliseconds(20))
+                return
+            }
             guard let number = wireOf[EndPoint(member: index, socket: socket)] else { return fail("\(name(index)) writes to the socket \(socket), which it has closed") }
             guard let wire = wires[number], case let end = wire.end(of: index, socket), !wire.isOver[end] else { return }
             wires[number]?.flows[end].waiting += bytes
@@ -444,6 +531,7 @@ package struct HostDrill {
             let waiting = wires[number]?.flows[end].waiting.count ?? 0
             if waiting > members[index].settings.connection.writeQueueBytes + (128 << 10) { fail("\(name(index)) has \(waiting) bytes waiting for one socket", .bound) }
         case .close(let socket):
+            if members[index].visitors.remove(socket) != nil { return }
             guard let number = wireOf.removeValue(forKey: EndPoint(member: index, socket: socket)) else { return fail("\(name(index)) closes the socket \(socket) twice") }
             guard let wire = wires[number], case let end = wire.end(of: index, socket), !wire.isOver[end] else { return }
             wires[number]?.isOver[end] = true
@@ -543,6 +631,7 @@ package struct HostDrill {
 
     /// No more faults, everybody is back and takes what comes: after a while all has come, and both ends of all agree.
     private mutating func rest() {
+        if isTight, faultsInHundred > 0, choices.chance(1, in: 2) { makeRoom() }
         say("rests")
         releaseAll()
         let busy = busyPairs(HostDrill.littleBytes)
@@ -560,12 +649,35 @@ package struct HostDrill {
             guard let since = wire.lostAt ?? wire.spoiltAt, since + HostDrill.restTime <= now.monotonic else { continue }
             for end in [0, 1] where !wire.isOver[end] { fail("\(name(wire.ends[end].member)) has not given up the wire \(number), by which nothing comes") }
         }
-        for index in members.indices { compare(index) }
+        for index in members.indices {
+            if let (socket, _) = members[index].visitors.first { fail("\(name(index)) still has the visitor at \(socket)") }
+            compare(index)
+        }
         checkStreams { _ in true }
         checkCounts()
         if wires.allSatisfy({ $0.value.isStanding && $0.value.isOver == [false, false] && !$0.value.isToBeSpoilt }) { broken.removeAll() }
         restedAt = now.monotonic
         say("at rest: \(streams.count) streams, \(wires.count) wires")
+    }
+
+    /// Of two that have several connections the first ends, with its streams, and what changes before or then is to be told over the
+    /// others. They may have been refused all by then, as there was no room.
+    private mutating func makeRoom() {
+        let up = choices.permuted(members.indices.filter { members[$0].downUntil == nil })
+        if up.count > 1, !members[up[0]].connected.contains(up[1]) {
+            for (index, target) in [(up[0], up[1]), (up[1], up[0])] {
+                dial(index, target)
+                openStreams(index, to: target)
+            }
+            pass(.seconds(2))
+        }
+        guard let first = soundWires.first(where: { number in wires[number].map { wireCount($0.ends[0].member, $0.ends[1].member) > 1 } ?? false }), let ends = wires[first]?.ends else { return }
+        let isChangedFirst = choices.chance(1, in: 2)
+        if !isChangedFirst { cut(first) }
+        pass(.seconds(1))
+        for end in ends where members[end.member].downUntil == nil { serve(end.member) }
+        pass(.seconds(1))
+        if isChangedFirst { cut(first) }
     }
 
     /// Who says a little now and then, so that the other sides need not ask whether it is there. At times it has just got a message that may
@@ -584,11 +696,9 @@ package struct HostDrill {
             if member.connected.contains(other) != peer.connected.contains(index) { fail("\(name(member.connected.contains(other) ? other : index)) does not know that it is connected to \(name(member.connected.contains(other) ? index : other))") }
             guard member.connected.contains(other) else { continue }
             guard let introduction = member.introductions[other] else { fail("\(name(index)) has not been introduced to \(name(other))"); continue }
-            let told = introduction.protocols.filter(HostDrill.protocols.contains)
-            // Where there is no room for another stream pushes are refused, and so may the first question be: who does not know whether the
-            // other hears pushes makes none.
-            if isTight, told.isEmpty || peer.introductions[index]?.protocols.isEmpty != false { continue }
-            if told != peer.serves, inboundCount(index, from: other) < member.settings.resources.inboundStreamsPerPeer { fail("\(name(index)) thinks that \(name(other)) serves \(told), which serves \(peer.serves)") }
+            // Where there is no room for another stream questions and pushes are refused.
+            guard inboundCount(index, from: other) < member.settings.resources.inboundStreamsPerPeer, inboundCount(other, from: index) < peer.settings.resources.inboundStreamsPerPeer else { continue }
+            if case let told = introduction.protocols.filter(HostDrill.protocols.contains), told != peer.serves { fail("\(name(index)) thinks that \(name(other)) serves \(told), which serves \(peer.serves)") }
             if host.signedRecord(of: peer.host.me) == nil { fail("\(name(index)) has not been given the signed addresses of \(name(other))") }
             if introduction.listenAddresses.first != peer.address { fail("\(name(index)) does not know where \(name(other)) listens: \(introduction.listenAddresses)") }
         }

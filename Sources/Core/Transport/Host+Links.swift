@@ -22,9 +22,11 @@ extension Host {
         var uses: [SubstreamID: Use] = [:]
         /// Of this host's identity, what the other side was told last; nil before it has asked.
         var toldVersion: UInt64?
-        /// A push that was refused is made again then, and how many were in a row.
-        var pushAgainAt: Instant?
-        var refusedPushes = 0
+        /// Whether the other side was asked in vain who it is.
+        var isUnanswered = false
+        /// What was refused is tried again then, and how often it was in a row.
+        var retryAt: Instant?
+        var refusals = 0
         var services = SortedMap<SubstreamID, Service>()
         var scheduled: Instant?
         /// Its share of the host's `windowBytes`.

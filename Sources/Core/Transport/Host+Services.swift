@@ -17,7 +17,8 @@ struct Service: Sendable {
     static let pingProtocolID = "/ipfs/ping/1.0.0"
     static let pingBytes = 32
     /// After how many refusals in a row the pause before the next push grows no more.
-    static let pushPauses = 3
+    /// In doublings of `pushInterval`.
+    static let longestPause = 3
     static let protocols = [IdentifyMessage.protocolID, IdentifyMessage.pushProtocolID, pingProtocolID]
 
     let kind: Kind
@@ -38,17 +39,16 @@ extension Host {
             peers[peer]?.introduction?.protocols.contains(IdentifyMessage.pushProtocolID) == true
         else { return }
         links[socket]?.toldVersion = identityVersion
-        links[socket]?.pushAgainAt = nil
         openService(socket, .pushing, IdentifyMessage.pushProtocolID, ownIdentity(socket, now).wire, now, &effects)
     }
 
     private mutating func openService(
         _ socket: SocketID, _ kind: Service.Kind, _ name: String, _ bytes: Bytes, _ now: Now, _ effects: inout [Effect]
     ) {
-        guard count(kind, sharing: socket) < settings.resources.identifyStreamsPerPeer else { return }
+        guard count(kind, sharing: socket) < settings.resources.identifyStreamsPerPeer else { return onRefused(kind, socket, now, &effects) }
         var substream: SubstreamID?
         let out = links[socket]?.run { substream = $0.open([name], known: true, now: now, effects: &$1) }
-        guard let substream else { return }
+        guard let substream else { return onRefused(kind, socket, now, &effects) }
         links[socket]?.services[substream] = Service(kind: kind, deadline: now.monotonic + settings.identifyTimeout)
         carryOut(socket, out ?? [], now, &effects)
         run(socket, now, &effects) {
@@ -126,12 +126,14 @@ extension Host {
     ) {
         guard let service = links[socket]?.services.remove(substream) else { return }
         switch service.kind {
-        case .asking: heard(socket, service.buffer, now, &effects)
+        case .asking:
+            links[socket]?.refusals = 0
+            heard(socket, service.buffer, now, &effects)
         case .hearing:
             run(socket, now, &effects) { $0.closeWrite(substream, now: now, effects: &$1) }
             heard(socket, service.buffer, now, &effects)
         case .ping: run(socket, now, &effects) { $0.closeWrite(substream, now: now, effects: &$1) }
-        case .pushing: links[socket]?.refusedPushes = 0
+        case .pushing: links[socket]?.refusals = 0
         case .answering: break
         }
     }
@@ -140,24 +142,30 @@ extension Host {
     mutating func endService(
         _ socket: SocketID, _ substream: SubstreamID, _ now: Now, _ effects: inout [Effect]
     ) {
-        switch links[socket]?.services.remove(substream)?.kind {
-        case .asking?: introduceUnknown(socket, now, &effects)
-        case .pushing?: planPush(socket, now)
-        default: break
+        guard let service = links[socket]?.services.remove(substream) else { return }
+        onRefused(service.kind, socket, now, &effects)
+    }
+
+    /// Who hears too many pushes, or has too many streams, refuses one, and a question as well: what has changed is told later, and who it is
+    /// asked again, more and more seldom. On a connection on which it was not asked nobody would tell it what changes (drill of seed 2564).
+    private mutating func onRefused(_ kind: Service.Kind, _ socket: SocketID, _ now: Now, _ effects: inout [Effect]) {
+        switch kind {
+        case .asking:
+            links[socket]?.isUnanswered = true
+            introduceUnknown(socket, now, &effects)
+        case .pushing: links[socket]?.toldVersion = identityVersion - 1
+        case .answering, .hearing, .ping: return
         }
+        guard let refusals = links[socket]?.refusals else { return }
+        links[socket]?.refusals += 1
+        links[socket]?.retryAt = now.monotonic + .nanoseconds(settings.pushInterval.nanoseconds << min(refusals, Service.longestPause))
     }
 
-    /// Who hears too many pushes, or has too many streams, refuses one: what has changed is told later, more and more seldom.
-    private mutating func planPush(_ socket: SocketID, _ now: Now) {
-        guard let link = links[socket] else { return }
-        links[socket]?.toldVersion = identityVersion - 1
-        links[socket]?.refusedPushes += 1
-        links[socket]?.pushAgainAt = now.monotonic + .nanoseconds(settings.pushInterval.nanoseconds << min(link.refusedPushes, Service.pushPauses))
-    }
-
-    mutating func pushAgain(_ socket: SocketID, _ now: Now, _ effects: inout [Effect]) {
-        guard let at = links[socket]?.pushAgainAt, at <= now.monotonic else { return }
-        links[socket]?.pushAgainAt = nil
+    mutating func retry(_ socket: SocketID, _ now: Now, _ effects: inout [Effect]) {
+        guard let link = links[socket], let at = link.retryAt, at <= now.monotonic else { return }
+        links[socket]?.retryAt = nil
+        links[socket]?.isUnanswered = false
+        if link.isUnanswered { askIdentity(socket, now, &effects) }
         push(socket, now, &effects)
     }
 

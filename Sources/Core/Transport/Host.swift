@@ -127,14 +127,14 @@ package struct Host: Sendable {
             return forget(socket, reason: "i/o timeout", now, &effects)
         }
         expireServices(socket, now, &effects)
-        pushAgain(socket, now, &effects)
+        retry(socket, now, &effects)
         run(socket, now, &effects) { $0.onTime(now: now, effects: &$1) }
         reschedule(socket)
     }
 
     func newDeadline(_ socket: SocketID) -> Instant? {
         guard let link = links[socket] else { return nil }
-        var next = earliest(earliest(link.connectDeadline, link.connection?.nextDeadline), link.pushAgainAt)
+        var next = earliest(earliest(link.connectDeadline, link.connection?.nextDeadline), link.retryAt)
         for (_, service) in link.services { next = earliest(next, service.deadline) }
         return next
     }

@@ -16,7 +16,7 @@ func drill(_ arguments: inout Arguments) {
         crashes += drills.reduce(0) { $0 + $1.crashes }
         guard let drill = drills.first(where: { $0.failure != nil }), let (oracle, text) = drill.failure else { continue }
         failures += 1
-        for line in drill.lines.suffix(30) where failures == 1 { print("  \(line)") }
+        for line in drill.lines.suffix(count == 1 ? .max : 30) where failures == 1 { print("  \(line)") }
         print("seed \(seed) FAILED: \(oracle.rawValue): \(drill.subject) alone: \(text)")
         print("  replay: ipfs-cluster-sim drill --seeds 1 --from \(seed) --steps \(steps)")
         if awaited?.contains(oracle.rawValue) == true { break }
