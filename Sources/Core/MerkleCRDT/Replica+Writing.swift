@@ -77,7 +77,7 @@ extension Replica {
     mutating func work(_ now: Now, _ effects: inout [Effect]) {
         if !queue.isEmpty, !isCommitting, isOpen, !store.index.isOverloaded {
             let unreadable = writeQueued(&effects)
-            if isCommitting { sync(&effects) }
+            if isCommitting || !doubted.isEmpty { sync(&effects) }
             if let unreadable { onUnreadable(unreadable, now: now, effects: &effects) }
         }
         if let due = commitDue, now.monotonic >= due { commit(now, &effects) }
@@ -122,13 +122,20 @@ extension Replica {
         return unreadable
     }
 
-    /// Nothing is to be done about a key; but what is on its way into the log may be lost, and is what there was to be done.
+    /// Nothing is to be done about a key; but what is on its way into the log may be lost, and is what there was to be done. And what was
+    /// lost may come back with a loss of power (drill of seed 6042734).
     private mutating func finish(_ id: OperationID, _ key: String, _ effects: inout [Effect]) {
         for index in inFlight.indices.reversed() {
             guard case .block(let block, let position, let operations, true) = inFlight[index].what, block.presence(of: key) != nil else { continue }
             return inFlight[index].what = .block(block, position, operations: operations + [id], isOwn: true)
         }
-        effects.append(.finished(id, nil))
+        if store.log.isDoubtful { doubted.append(id) } else { effects.append(.finished(id, nil)) }
+    }
+
+    /// A sync has ended, one way or the other: so have removals of nothing that waited for it.
+    mutating func endDoubted(_ error: ReplicaError?, _ effects: inout [Effect]) {
+        for id in doubted { effects.append(.finished(id, error)) }
+        doubted = []
     }
 
     /// When the batch must be committed: a function of what waits, never of how it came to wait (C25).
@@ -336,7 +343,7 @@ extension Replica {
         commit(now, &effects)
     }
     /// Nothing is on its way into the log.
-    package var isSettled: Bool { inFlight.isEmpty && queue.isEmpty }
+    package var isSettled: Bool { inFlight.isEmpty && queue.isEmpty && doubted.isEmpty }
     /// Of this peer's own, on their way into the log.
     package var elementsUnderWay: Int {
         inFlight.reduce(0) { if case .block(let block, _, _, true) = $1.what { $0 + block.elements.count } else { $0 } }

@@ -177,6 +177,8 @@ package struct Replica: Sendable {
 
     /// Unbatched operations that wait for the block before them to be durable.
     var queue: [(id: OperationID, change: BatchChange)] = []
+    /// Removals of what is not there, which wait for a sync as the log is doubtful.
+    var doubted: [OperationID] = []
     /// Batched operations: durable, and not yet in a block.
     var batch: [Accepted] = []
     var batchBytes = 0
@@ -282,7 +284,7 @@ package struct Replica: Sendable {
         return StoredBlock.raw(Bytes(frame[Log.frameBytes...]))
     }
     /// Operations that were accepted and are not in a block yet.
-    package var pendingCount: Int { batch.count + queue.count + inFlight.count }
+    package var pendingCount: Int { batch.count + queue.count + inFlight.count + doubted.count }
 
     /// A write waits although nothing is under way that it could wait for: for checks in simulations.
     package var waitsForNothing: Bool {
@@ -462,6 +464,7 @@ package struct Replica: Sendable {
         effects += disk.map(Effect.disk)
         switch outcome {
         case .durable:
+            endDoubted(nil, &effects)
             if mergeAt == nil { takeDurable(now, &effects) }
             if isFirst { replay(settings.replayBytesAtOpen, effort: .max, now, &effects) }
         case .lost(_, let error): lose(error, now, &effects)
@@ -560,6 +563,7 @@ package struct Replica: Sendable {
         // What waited behind the lost block fails with it: its callers are still there to be told.
         for (id, _) in queue { effects.append(.finished(id, .disk(error))) }
         queue = []
+        endDoubted(.disk(error), &effects)
         if !store.log.isFoundDurable { replayAt = retryAt }
     }
 

@@ -142,6 +142,8 @@ package struct Log: Sendable {
     private var syncedSegment: UInt32?
     /// What an earlier life has left, and nobody knows whether a sync of it ended: until the first one does.
     private var found = SortedSet<UInt32>()
+    /// What was unwritten may come back with a loss of power, until a sync has ended.
+    package private(set) var isDoubtful = false
     /// The header of the first segment is on the disk.
     private var hasHeader = false
 
@@ -201,7 +203,8 @@ package struct Log: Sendable {
             // What follows damage stays as it is: with more bytes behind them, some in it could look like a record.
             if end.isDamaged { begin(segment + 1, &effects) }
         } else {
-            if !segments.isEmpty { effects.append(.remove(name(firstSegment))) }
+            isDoubtful = !segments.isEmpty
+            if isDoubtful { effects.append(.remove(name(firstSegment))) }
             found.remove(firstSegment)
             begin(firstSegment, &effects)
         }
@@ -322,7 +325,7 @@ package struct Log: Sendable {
     /// next one, which then serves all of it (group commit).
     package mutating func sync(effects: inout [DiskEffect]) {
         guard waiting.isEmpty else { wantsSync = true; return }
-        guard appended > durable || !found.isEmpty else { return }
+        guard appended > durable || !found.isEmpty || isDoubtful else { return }
         appendedEndAtSync = (appended, segment, segmentEnd)
         for number in SortedSet(unsynced.elements + found.elements) {
             nextTicket += 1
@@ -352,7 +355,7 @@ package struct Log: Sendable {
         durableEnd = (segment, offset)
         syncedSegment = segment
         found = SortedSet()
-        hasHeader = true
+        (isDoubtful, hasHeader) = (false, true)
         needsMark = segment == self.segment
         forgetFresh()
         if !emptying.isEmpty {
@@ -390,6 +393,7 @@ package struct Log: Sendable {
             begin(firstSegment, &effects)
         }
         appended = durable
+        isDoubtful = true
         fresh.removeAll()
         syncFailure = nil
         wantsSync = false

@@ -69,6 +69,25 @@ import Testing
         }
     }
 
+    /// What a failed sync has unwritten comes back with a loss of power, perhaps: who is told that nothing is there must not see it again
+    /// (drill of seed 6042734).
+    @Test func aRemovalOfNothingWaitsWhereTheLogIsDoubtful() throws {
+        var room = try Room(1)
+        room.put(0, "/k", [1])
+        room.holdsSyncs = true
+        let lost = room.put(0, "/lost", [1])
+        room.failSyncs()
+        #expect(room.members[0].finished[lost] != .some(nil))
+        let waiting = room.delete(0, "/lost")
+        #expect(room.members[0].finished[waiting] == nil && !room.members[0].replica.isSettled)
+        room.failSyncs()
+        #expect(room.members[0].finished[waiting] != nil && room.members[0].finished[waiting] != .some(nil))
+        let again = room.delete(0, "/lost")
+        room.endSyncs()
+        #expect(room.members[0].finished[again] == .some(nil) && room.members[0].replica.isSettled)
+        #expect(room.members[0].finished[room.delete(0, "/lost")] == .some(nil), "nothing is in doubt any more")
+    }
+
     private func batching(deltaBytesMax: Int) -> ReplicaSettings {
         var settings = ReplicaSettings()
         (settings.batchSizeMax, settings.batchAgeMax, settings.deltaBytesMax) = (100, .seconds(10), deltaBytesMax)
