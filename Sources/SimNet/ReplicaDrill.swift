@@ -155,8 +155,9 @@ package final class ReplicaDrill {
         let id = wish(index, [(cid, value)], "pins \(cid)")
         act(index) { $0.put(cid.stateKey, value, id, now: $1, effects: &$2) }
     }
-    private func delete(_ index: Int) {
-        let cid = content(index), id = wish(index, [(cid, nil)], "unpins \(cid)")
+    private func delete(_ index: Int) { delete(content(index), index) }
+    private func delete(_ cid: CID, _ index: Int = 0) {
+        let id = wish(index, [(cid, nil)], "unpins \(cid)")
         act(index) { $0.delete(cid.stateKey, id, now: $1, effects: &$2) }
     }
     private func pinMany() {
@@ -238,11 +239,11 @@ package final class ReplicaDrill {
         crashes += 1
         say(isKill ? "is killed" : "loses power")
         (members[0].replica, members[0].syncs, members[0].jobs, members[0].wants, question) = (nil, [], [], SortedSet(), nil)
-        // Whatever was under way, or undone and not undone for good, may be there or not.
+        // Whatever was under way, or undone and not undone for good, may be there or not; but who was answered after it was undone counts.
         for cid in wishes[0].keys {
             for place in wishes[0][cid]?.indices ?? 0..<0 where [.waits, .failed].contains(wishes[0][cid]?[place].state) {
+                if wishes[0][cid]?[place].state == .waits { wishes[0][cid]?[place].ended = step }
                 wishes[0][cid]?[place].state = .unknown
-                wishes[0][cid]?[place].ended = step
             }
         }
         if isKill { members[0].disk.endProcess(&choices) } else { members[0].disk.crash(&choices) }
@@ -260,6 +261,12 @@ package final class ReplicaDrill {
         isSynced = failure == nil
         act(index) { $0.onDisk(event, now: $1, effects: &$2) }
         isSynced = false
+        // What has been lost may come back.
+        if index == 0, failure != nil, pending.name.hasSuffix(".log"), choices.chance(1, in: 3), let (cid, _) = wishes[0].first(where: { $0.value.last.map { $0.state == .failed && $0.value != nil } ?? false }) {
+            step += 1  // it was asked for later than that failed
+            delete(cid)
+            if choices.chance(1, in: 2) { return crash(isKill: false) }
+        }
         // Of what was to be durable together, some is.
         if index == 0, !members[0].syncs.isEmpty, choices.chance(faultsInHundred, in: 100) { crash(isKill: false) }
     }

@@ -248,7 +248,8 @@ package final class SimDisk: DiskReader, @unchecked Sendable {
         if !file.cut.tail.isEmpty && choices.chance(1, in: 2) && file.bytes.count == file.syncedCount {
             onProbe?(.cutLost)
             let (tail, syncedCount) = file.cut
-            file.bytes.append(contentsOf: tail.prefix(syncedCount + choices.below(tail.count - syncedCount + 1)))
+            // All of it as often as not: a cut that is not written leaves what was there.
+            file.bytes.append(contentsOf: choices.chance(1, in: 2) ? tail[...] : tail.prefix(syncedCount + choices.below(tail.count - syncedCount + 1)))
         }
         file.cut = ([], 0)
         file.syncedCount = file.bytes.count
