@@ -49,8 +49,7 @@ extension HostDrill {
     // MARK: What is done
 
     mutating func openStream(_ index: Int) {
-        let others = members.indices.filter { $0 != index }
-        let target = others[choices.below(others.count)]
+        let target = another(than: index)
         guard members[index].connected.contains(target) || choices.chance(1, in: 4) else { return }
         openStreams(index, to: target)
     }

@@ -177,6 +177,10 @@ package struct HostDrill {
     mutating func fail(_ text: String, _ oracle: Oracle = .wire) { if failure == nil { failure = (oracle, "step \(step): \(text)") } }
     mutating func say(_ text: String) { lines.append("\((now.monotonic - .origin).nanoseconds / 1_000_000) ms: \(text)") }
     func name(_ index: Int) -> String { "h\(index)" }
+    mutating func another(than index: Int) -> Int {
+        let others = members.indices.filter { $0 != index }
+        return others[choices.below(others.count)]
+    }
     func member(_ peer: PeerID) -> Int? { members.firstIndex { $0.host.me == peer } }
 
     // MARK: Steps
@@ -187,7 +191,7 @@ package struct HostDrill {
         guard members[index].downUntil == nil else { return }
         switch choices.below(100) {
         case 0..<12:
-            let others = members.indices.filter { $0 != index }, target = others[choices.below(others.count)]
+            let target = another(than: index)
             dial(index, target)
             // Two that dial each other at once have two connections.
             if choices.chance(1, in: 4), members[target].downUntil == nil { dial(target, index) }
@@ -209,7 +213,7 @@ package struct HostDrill {
     }
 
     private mutating func dial(_ index: Int, _ target: Int) {
-        let others = members.indices.filter { $0 != index }, own = members[target].address
+        let own = members[target].address
         var addresses: [Multiaddr] = []
         var isSound = members[target].secret == members[index].secret && members[target].downUntil == nil && !members[index].failed.contains(target)
         switch choices.below(8) {
@@ -219,7 +223,7 @@ package struct HostDrill {
         case 3: addresses = [HostDrill.nowhere, own.carrying(.webSocket)]
         case 4:
             // Who is there is somebody else.
-            addresses = [members[others[choices.below(others.count)]].address]
+            addresses = [members[another(than: index)].address]
             isSound = isSound && addresses == [own]
         case 5:
             addresses = [HostDrill.blackHole]
@@ -309,7 +313,7 @@ package struct HostDrill {
         for other in members.indices where members[other].dials[index] != nil || members[other].connected.contains(index) != members[index].connected.contains(other) {
             breakOff(other, index)
         }
-        for number in 0..<count where members[index].visitors.count < 3 * members[index].settings.resources.inboundHandshakes {
+        for number in 0..<count {
             lastInbound += 1
             let socket = SocketID.inbound(lastInbound)
             let words = choices.chance(1, in: 3) ? [] : choices.chance(1, in: 2) ? Bytes("GET / HTTP/1.1\r\nHost: \(name(index))\r\n\r\n".utf8) : choices.bytes(1 + choices.below(300))
@@ -317,8 +321,9 @@ package struct HostDrill {
             members[index].visitors[socket] = Visitor(words: words, leaves: choices.chance(1, in: 3), turnAt: turnAt)
             let address = HostDrill.address("/ip4/10.0.3.\(1 + number % 4)/tcp/\(10_000 + 20 * port + number)")
             tell(index, .accepted(socket, remote: choices.chance(1, in: 4) ? address.carrying(.webSocket) : address))
-            if case let (host, limits) = (members[index].host, members[index].settings), members[index].visitors.count > limits.resources.inboundHandshakes {
-                fail("\(name(index)) has \(members[index].visitors.count) visitors at a time, and \(host.socketCount) sockets", .bound)
+            let member = members[index]
+            if member.visitors.count > member.settings.resources.inboundHandshakes {
+                fail("\(name(index)) has \(member.visitors.count) visitors at a time, and \(member.host.socketCount) sockets", .bound)
             }
         }
     }

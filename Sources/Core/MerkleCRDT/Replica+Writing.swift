@@ -122,13 +122,17 @@ extension Replica {
         return unreadable
     }
 
-    /// Nothing is to be done about a key; but what is on its way into the log may be lost, and is what there was to be done. And what was
-    /// lost may come back with a loss of power (drill of seed 6042734).
+    /// Nothing is to be done about a key; but what is on its way into the log may be lost, and is what there was to be done.
     private mutating func finish(_ id: OperationID, _ key: String, _ effects: inout [Effect]) {
         for index in inFlight.indices.reversed() {
             guard case .block(let block, let position, let operations, true) = inFlight[index].what, block.presence(of: key) != nil else { continue }
             return inFlight[index].what = .block(block, position, operations: operations + [id], isOwn: true)
         }
+        finishWithoutWriting(id, &effects)
+    }
+
+    /// What was lost may come back with a loss of power, until a sync has ended (drill of seed 6042734).
+    private mutating func finishWithoutWriting(_ id: OperationID, _ effects: inout [Effect]) {
         if store.log.isDoubtful { doubted.append(id) } else { effects.append(.finished(id, nil)) }
     }
 
@@ -287,7 +291,7 @@ extension Replica {
             (isCommitting, isDone) = (true, isLast)
             tips = [(block.hash, block.priority)]
         }
-        if !isDone { effects.append(.finished(id, nil)) }
+        if !isDone { finishWithoutWriting(id, &effects) }
     }
 
     /// What the next own block is built upon: the last one that is on its way into the log, or the heads.

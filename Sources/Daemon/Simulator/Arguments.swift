@@ -60,6 +60,14 @@ extension Arguments {
         }
         return drawing
     }
+
+    /// Whose first failure is enough; by NOTHING there is none.
+    mutating func awaited() -> [String]? {
+        text("--until")?.split(separator: "|").map { name in
+            guard name == "NOTHING" || Oracle(rawValue: String(name)) != nil else { fail("no oracle \(name); ipfs-cluster-sim oracles lists them all") }
+            return String(name)
+        }
+    }
 }
 
 extension Drawing {
@@ -83,13 +91,3 @@ func readPlan(_ path: String) -> RunPlan {
 }
 
 func seconds(_ span: Span) -> String { String(format: "%.1f s", Double(span.nanoseconds) / 1e9) }
-
-extension Arguments {
-    /// Whose first failure is enough; by NOTHING there is none.
-    mutating func awaited() -> [String]? {
-        text("--until")?.split(separator: "|").map { name in
-            guard name == "NOTHING" || Oracle(rawValue: String(name)) != nil else { fail("no oracle \(name); ipfs-cluster-sim oracles lists them all") }
-            return String(name)
-        }
-    }
-}

@@ -80,6 +80,8 @@ import Testing
         #expect(room.members[0].finished[lost] != .some(nil))
         let waiting = room.delete(0, "/lost")
         #expect(room.members[0].finished[waiting] == nil && !room.members[0].replica.isSettled)
+        room.act(0) { $0.remove([], OperationID(9_000), now: $1, effects: &$3) }
+        #expect(room.members[0].finished[OperationID(9_000)] == nil)
         room.failSyncs()
         #expect(room.members[0].finished[waiting] != nil && room.members[0].finished[waiting] != .some(nil))
         let again = room.delete(0, "/lost")
