@@ -274,6 +274,7 @@ extension Run {
             guard let request = log.requests.remove(id) else { return }
             if isWake, !request.hasAnswer { log.failures.most += 1 }
             if isWake, request.isPin { judgeGivenUp(index, request, process, now) }
+            judgeCalledBack(index, request, process, now)
         case .body(let id, let bytes):
             // The last piece alone has no block.
             if let request = log.requests[id], request.isUpload, bytes.count > 100 { log.requests[id]?.unacknowledged += 1 }
@@ -291,6 +292,13 @@ extension Run {
         oracles.judged += 1
         guard request.since + limit > now else { return }
         world.fail(.calls, "\(world.name(index)) gives up \(request.target) of IPFS \((now - request.since).seconds) after that told of block \(request.told)")
+    }
+
+    /// CALLS: an unpin that has begun may be carried out all the same, and nobody calls it back (TRK-27).
+    func judgeCalledBack(_ index: Int, _ request: CallLog.Request, _ process: Process, _ now: Instant) {
+        guard request.target.hasPrefix("/api/v0/pin/rm"), process.machine.isReady, let limit = request.limit else { return }
+        oracles.judged += 1
+        if now < request.since + limit { world.fail(.calls, "\(world.name(index)) calls back \(request.target) of IPFS after \((now - request.since).seconds)") }
     }
 
     /// ADD: who sends blocks is told at once that the daemon has not taken them all (IPFS-43). Whose they are is certain where one alone sends some.

@@ -227,6 +227,11 @@ private final class Calls {
         calls.run.judgeTime(0, calls.now, calls.log { $0.requests[ExchangeID(1 << 40)] = calls.request("/api/v0/pin/rm?arg=x", calls.now + .seconds(-9), .seconds(9)) })
         calls.expect(.calls, "still waits for /api/v0/pin/rm?arg=x of IPFS")
     }
+    @Test(arguments: [(3, Oracle.calls), (9, nil)] as [(Int64, Oracle?)]) func anUnpinThatIsCalledBack(after seconds: Int64, oracle: Oracle?) throws {
+        let calls = try Calls()
+        calls.run.judgeCalledBack(0, calls.request("/api/v0/pin/rm?arg=x", calls.now + .seconds(-seconds), .seconds(9)), calls.process, calls.now)
+        calls.expect(oracle)
+    }
     @Test func aRequestThatNobodyWaitsFor() throws {
         let calls = try Calls()
         calls.look(.wake, [.exchange(.start(ExchangeID(1 << 40), ExchangeRequest(target: "/api/v0/id")))])

@@ -108,10 +108,22 @@ package struct Tracker: Sendable {
     /// The pin is in the state, new or changed.
     package mutating func track(_ pin: Pin, now: Now, effects: inout [Effect]) {
         guard pin.type != .meta else {
+            if endsUnpinning(pin.cid, now) { return }
             drop(pin.cid, &effects)
             return startWork(now, &effects)  // in its place
         }
         begin(pin.isRemote(for: me) ? .remote : .pin, pin, now, &effects)
+    }
+
+    /// Nothing of a root of shards is pinned for itself. An unpin under way goes on all the same: it cannot be called back.
+    private mutating func endsUnpinning(_ cid: CID, _ now: Now) -> Bool {
+        switch operations[cid]?.phase {
+        case .running: return operations[cid]?.kind != .pin
+        case .waiting(let id):
+            replace(Pin(cid: cid), .unpin, .running(id), 1, now)
+            return true
+        default: return false
+        }
     }
 
     /// The CID is no longer in the state.

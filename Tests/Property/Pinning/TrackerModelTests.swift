@@ -255,6 +255,25 @@ private func content(_ number: Int) -> CID { CID(v1: Codec.raw, .sha2_256(of: By
         tracker.checkInvariants()
     }
 
+    /// Seed 6071695: an unpin was called back when its content came back in shards, and left it pinned where it had not been carried out.
+    @Test(arguments: [false, true]) func whatBecomesShardedIsUnpinnedToTheEnd(waits: Bool) throws {
+        let now = Now(monotonic: .origin, wall: WallTime(seconds: 1_700_000_000))
+        var tracker = Tracker(settings: TrackerSettings(), me: me)
+        var effects: [Tracker.Effect] = []
+        tracker.untrack(content(1), now: now, effects: &effects)
+        guard case .unpin(let work, _)? = effects.first else { Issue.record("no unpin"); return }
+        var pin = Pin(cid: content(1))
+        pin.allocations = [me]
+        if waits { tracker.track(pin, now: now, effects: &effects) }
+        pin.type = .meta
+        tracker.track(pin, now: now, effects: &effects)
+        tracker.checkInvariants()
+        #expect(effects.count == 1 && tracker.busyCount == 1)
+        tracker.onDone(work, failure: nil, now: now, effects: &effects)
+        #expect(effects.count == 1 && tracker.busyCount == 0)
+        tracker.checkInvariants()
+    }
+
     @Test(arguments: 1...60) func theTrackerDoesWhatTheModelSays(seed: Int) {
         var choices = Choices(seed: UInt64(seed))
         var settings = TrackerSettings()
