@@ -139,7 +139,7 @@ extension FaultKind {
         row(.lose, .churn, 1, 0...0, "It goes for good, with its disk.", "Hardware that is not replaced.", .lostForGood),
         row(.hostileGossip, .hostile, 4, 0...0, 0...4, "An untrusted member announces heads that nobody has, garbage, too much, and in others' names.",
             "go-ds-crdt 4d32f9e, #199; an open swarm.", .hostileSent),
-        row(.hostileBytes, .hostile, 4, 0...0, 0...3, "It opens a stream of each protocol and sends noise.", "Scanners; foreign software on the port.", .hostileSent),
+        row(.hostileBytes, .hostile, 4, 0...0, 0...5, "It opens a stream of each protocol and sends noise; with 4 and 5 it calls what everybody may call, with a large or a small argument that breaks off.", "Scanners; foreign software on the port.", .hostileSent),
         // New kinds come last: what is drawn for a kind hangs on its place.
         row(.streamReset, .network, 6, 0...0, "All streams of one link are reset, and its connection stays.",
             "boxo #1164: a send that fails once; limits of a resource manager.", .streamsReset),

@@ -25,9 +25,11 @@ struct CallLog {
     }
     struct Served {
         let from: Int
-        /// What has come before it was known which method is wanted.
+        /// What has come before it was known which method is wanted, and of what.
         var head: Bytes = []
         var method: RPCMethodEntry?
+        /// An argument has come.
+        var isAsked = false
         var hasCallerLeft = false
         /// Of blocks to be put: bytes that have come since the daemon took some last; and whether more is to wait.
         var untaken = 0
@@ -141,7 +143,7 @@ extension Run {
         }
         for effect in effects {
             switch effect {
-            case .stream(let effect): if noteCall(index, effect, now, &log) { isTouched = true }
+            case .stream(let effect): if noteCall(index, effect, process, now, &log) { isTouched = true }
             case .exchange(let effect): noteRequest(index, effect, isWake: isWake, process, now, &log); isTouched = true
             case .reply(let client, .end), .reply(let client, .failed): log.leave(client)
             default: break
@@ -158,6 +160,15 @@ extension Run {
 
     // MARK: Heard
 
+    private func isArgument(in head: Bytes) -> Bool {
+        var reader = MessagePackReader(head)
+        do {
+            try reader.skip()
+            try reader.skip()
+        } catch { return false }
+        return true
+    }
+
     /// True where a call or a request may have ended.
     private func hearOfCalls(_ input: PeerInput, _ process: Process, _ now: Instant, _ log: inout CallLog, _ failure: inout CallLog.Failure?) -> Bool {
         switch input {
@@ -166,9 +177,10 @@ extension Run {
         case .stream(.received(let id, let bytes)):
             if log.made[id]?.isJoin == true { log.made[id]?.answer += bytes }
             if id.owner == 0, log.served[id]?.method?.isUpload == true { log.served[id]?.untaken += bytes.count }
-            guard id.owner == 0, var call = log.served[id], call.method == nil else { return false }
+            guard id.owner == 0, var call = log.served[id], call.method?.kind != .streaming, !call.isAsked else { return false }
             call.head += bytes
-            call.method = RPCMethodEntry(call.head)
+            call.method = call.method ?? RPCMethodEntry(call.head)
+            call.isAsked = call.method != nil && isArgument(in: call.head)
             log.served[id] = call
         case .stream(.remoteClosed(let id)):
             if id.owner == 0 { log.served[id]?.hasCallerLeft = true } else { log.made[id]?.isOver = true }
@@ -220,7 +232,7 @@ extension Run {
     // MARK: Said
 
     /// True where it has to do with a call.
-    private func noteCall(_ index: Int, _ effect: StreamEffect, _ now: Instant, _ log: inout CallLog) -> Bool {
+    private func noteCall(_ index: Int, _ effect: StreamEffect, _ process: Process, _ now: Instant, _ log: inout CallLog) -> Bool {
         switch effect {
         case .open(let id, let peer, let protocols):
             guard protocols.first == RPC.protocolID else { return false }
@@ -244,7 +256,7 @@ extension Run {
             log.made.remove(id)
             guard let call = log.served.remove(id) else { break }
             log.past.insert(id)
-            if let method = call.method, !call.hasCallerLeft {
+            if let method = call.method, !call.hasCallerLeft, !isTooMuch(call, process) {
                 world.fail(.calls, "\(world.name(index)) breaks off \(method.method.text), which \(world.name(call.from)) waits for")
             }
         }
@@ -370,6 +382,7 @@ extension Run {
             return world.fail(.calls, "\(world.name(index)) waits for \(calls.made - calls.sought) calls, and \(log.made.count) go on: \(names(log.made.values.map(\.method)))")
         }
         judgeServed(index, calls.served, calls.answered, log)
+        judgeUnasked(index, process, log)
         if let requests = process.machine.requestsToIPFS() { judgeRequests(index, requests.sent, requests.held, process, log) }
     }
 
@@ -423,6 +436,24 @@ extension Run {
             world.fail(.calls, "\(world.name(index)) has \(served) calls of others, and \(log.served.count) go on: \(names(log.served.values.map(\.method)))")
         } else if answered > served {
             world.fail(.calls, "\(world.name(index)) works on \(answered) calls of others, of whom \(served) still wait")
+        }
+    }
+
+    /// More of an argument than whoever may call a method, as everybody may, is given room for.
+    private func isTooMuch(_ call: CallLog.Served, _ process: Process) -> Bool {
+        !call.isAsked && call.method?.policy != .trusted && call.head.count > process.peer.settings.rpc.openValueBytesLimit + Run.callHeadMax
+    }
+    private static let callHeadMax = 100
+
+    /// CALLS, BOUND: what ends before it has said of what, or goes on and on saying it, is no call (RPC-09, RPC-17).
+    func judgeUnasked(_ index: Int, _ process: Process, _ log: CallLog) {
+        for call in log.served.values where !call.isAsked {
+            oracles.judged += 1
+            if isTooMuch(call, process) {
+                return world.fail(.bound, "\(world.name(index)) goes on reading what \(world.name(call.from)) calls it with: \(call.head.count) bytes")
+            }
+            guard call.hasCallerLeft, let method = call.method, method.kind == .unary else { continue }
+            return world.fail(.calls, "\(world.name(index)) goes on with a call of \(world.name(call.from)) for \(method.method.text) that has ended before it said of what")
         }
     }
 

@@ -327,8 +327,18 @@ extension World {
     private func sendNoise(_ fault: Fault) {
         guard let index = fault.peers.first, let process = peers[index].process else { return }
         var choices = tape.stream(.faults, 1 << 53 | UInt64(fault.number))
+        guard fault.amount < 4 else { return hostileStreams(process, [RPC.protocolID], fault.number) { _ in World.callWithoutEnd(fault.amount == 4 ? 200_000 : 20) } }
         let protocols = [[RPC.protocolID], Gossip.protocols, Exchange.protocols, ClusterPeer.protocols][min(3, max(0, fault.amount))]
         hostileStreams(process, protocols, fault.number) { _ in choices.bytes(1 + choices.below(600)) }
+    }
+
+    /// So many bytes of an argument that has more, for a method that everybody may call.
+    private static func callWithoutEnd(_ count: Int) -> Bytes {
+        var writer = MessagePackWriter()
+        writer.map(2)
+        for text in ["Name", "Cluster", "Method", "ID"] { writer.string(text) }
+        writer.raw(Bytes(repeating: 0, count: count))
+        return writer.bytes.dropLast()
     }
 
     /// Asks for what nobody has: for more than is kept for one peer, or for much and then, in a full list, for one thing alone.

@@ -217,6 +217,19 @@ private final class Calls {
         calls.run.judgeServed(0, 0, 1, calls.log { _ in })
         calls.expect(.calls, "works on 1 calls of others, of whom 0 still wait")
     }
+    @Test(arguments: [("goes on after its end", Oracle.calls), ("is too large", .bound), ("is right", nil)]) func aCallThatDoesNotSayOfWhat(what: String, oracle: Oracle?) throws {
+        let calls = try Calls()
+        calls.run.judgeUnasked(0, calls.process, calls.log {
+            var call = CallLog.Served(from: 1, method: calls.method("Cluster", "ID"))
+            switch what {
+            case "goes on after its end": call.hasCallerLeft = true
+            case "is too large": call.head = Bytes(repeating: 0, count: 70_000)
+            default: (call.head, call.hasCallerLeft, call.isAsked) = (Bytes(repeating: 0, count: 70_000), true, true)
+            }
+            $0.served[calls.served] = call
+        })
+        calls.expect(oracle)
+    }
     @Test func aCallThatIsLate() throws {
         let calls = try Calls()
         calls.run.judgeTime(0, calls.now, calls.log { $0.made[calls.made] = CallLog.Made(to: 1, since: calls.now + .seconds(-15), method: calls.method("Cluster", "ID")) })

@@ -228,7 +228,10 @@ package struct RPC: Sendable {
             }
             // A unary call is answered all the same. Upstream cancels what the call waits for, and answers with what comes of that
             // (RPC-11); its own callers reset the stream when they give up.
-            if entry.kind == .streaming { effects.append(.endOfArguments(stream)) }
+            if entry.kind == .streaming { return effects.append(.endOfArguments(stream)) }
+            guard server.argumentsSeen == 0 else { return }
+            refuse(stream, entry.method, .server, server.buffer.isEmpty ? "EOF" : "unexpected EOF", &effects)  // RPC-09
+            effects.append(.cancelled(stream))
         }
     }
 

@@ -75,6 +75,20 @@ import Testing
         #expect(isWhole == isTaken && hasFailed != isTaken)
     }
 
+    /// RPC-09: a call that ends before it has said of what is refused, and is over.
+    @Test(arguments: [([], "EOF"), ([0x92, 0x01], "unexpected EOF")] as [(Bytes, String)]) func endedWithoutAnArgument(begun: Bytes, told: String) throws {
+        var scene = Scene()
+        let stream = scene.open(from: scene.friend)
+        _ = scene.feed(.received(stream, HostileRPCTests.request("Cluster", "ID", argument: begun)))
+        #expect(scene.rpc.openCalls.served == 1)
+        let effects = scene.feed(.remoteClosed(stream))
+        let answer = effects.compactMap { if case .stream(.send(stream, let bytes)) = $0 { bytes } else { nil } }.flatMap { $0 }
+        #expect(String(decoding: answer, as: UTF8.self).contains(told))
+        #expect(effects.contains(.cancelled(stream)) && effects.contains(.stream(.closeWrite(stream))))
+        #expect(scene.rpc.openCalls.served == 0 && scene.rpc.countedCalls(of: scene.friend) == 0)
+        scene.expectService()
+    }
+
     /// Every method, by policy: nobody gets what is closed, and strangers get what is open to all.
     @Test func onlyWhatIsAllowedIsCalled() {
         var scene = Scene()
