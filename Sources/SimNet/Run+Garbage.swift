@@ -51,6 +51,24 @@ extension Run {
             if !isOver { world.fail(.live, "\(world.name(index)) does not end its collection of garbage") }
             judgeToldGarbage(index, told, oracles.garbage[index] ?? [])
         }
+        collectEverywhere()
+    }
+
+    /// ANSWER: one of them has the others collect, who are all there.
+    private func collectEverywhere() {
+        guard let index = trusted.first, world.failure == nil else { return }
+        var isOver = false, told: [RepoGC] = []
+        world.ask(index, .repoGC(isLocal: false)) { _, reply in
+            if case .item(.garbage(let all)) = reply { told = all } else { isOver = true }
+        }
+        _ = world.run(until: { _ in isOver }, within: .seconds(30), every: .milliseconds(100))
+        guard world.failure == nil else { return }
+        for other in trusted where other == index || world.network.connection(index, other).map({ $0.isAlive && !$0.isVoid }) == true {
+            oracles.judged += 1
+            let one = told.first { $0.peer == world.peers[other].id }
+            guard one?.error != "" else { continue }
+            return world.fail(.answer, "\(world.name(index)) says of the garbage of \(world.name(other)), at rest: \(one?.error ?? "nothing")")
+        }
     }
 
     /// ANSWER: each of the blocks that went is told (REST-180). `gone` has what went at a time.

@@ -34,6 +34,8 @@ struct ListLog {
     var endedAt: Instant?
     /// A page that has come, after which there are more, and who has given it.
     var more: (cursor: Bytes, of: PeerID)?
+    /// What the page lists that this step has brought.
+    var told: [CID] = []
 }
 
 /// A page, or a question for one: the first two fields of either are of the same kind.
@@ -104,6 +106,7 @@ extension Run {
         if hasFailed, log.asked.isEmpty { judgeFailed(index, process.machine.isCatchingUp()) }
         judgeServed(index, process.machine.listsServed(), log)
         judgeMore(index, process, log)
+        judgeFetched(index, process, &log)
     }
 
     /// True where a list has ended without an answer.
@@ -131,6 +134,7 @@ extension Run {
                 log.asked[id]?.reader.append(bytes)
                 guard let frame = try? log.asked[id]?.reader.next(), let page = Listed(page: frame) else { break }
                 log.more = page.cursor.isEmpty ? nil : log.asked[id].map { (page.cursor, $0.of) }
+                log.told = page.cids
                 log.asked.remove(id)
                 if page.cursor.isEmpty { log.endedAt = now }
             }
@@ -211,6 +215,17 @@ extension Run {
         oracles.judged += 1
         guard !process.machine.isCatchingUp() else { return }
         world.fail(.wants, "\(world.name(index)) has been given a part of the list of blocks of \(named(more.of)), and does not ask for more")
+    }
+
+    /// What is listed is fetched, unless it is here or wanted anyway.
+    private func judgeFetched(_ index: Int, _ process: Process, _ log: inout ListLog) {
+        let told = log.told
+        log.told = []
+        guard !told.isEmpty, !process.machine.isCatchingUp(), !plan.has(.disk), !plan.spoilsDisk(of: index) else { return }
+        oracles.judged += 1
+        let known = process.machine.merged(among: told)
+        guard let missed = told.first(where: { cid in !known.contains(cid) && !process.machine.isComing(cid) }) else { return }
+        world.fail(.wants, "\(world.name(index)) is told of \(missed) in a list of blocks, and does not fetch it")
     }
 
     func judgeFailed(_ index: Int, _ isCatchingUp: Bool) {

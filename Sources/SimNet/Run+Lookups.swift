@@ -81,10 +81,12 @@ extension Run {
         if case .wake = input, let late = log.served.first(where: { $0.value.busyAt + process.peer.settings.dht.idleTimeout <= now })?.value {
             world.fail(.lookup, "\(world.name(index)) keeps a stream of \(named(late.from)), which has asked nothing for \((now - late.busyAt).seconds)")
         }
+        judgeBegun(index, effects, step, process, log)
         if isTouched {
             judgeTable(index, step, process, log)
             judgeSearches(index, input, step, process, now, &log)
         }
+        log.begunCount = process.machine.searchesBegun()
         if input.isWake, process.peer.steps % 8 == 0 { judgeRefresh(index, process, now, log) }
     }
 
@@ -266,7 +268,6 @@ extension Run {
         let settings = process.peer.settings.dht
         for (peer, key, answer) in step.told where key != peer.bytes { hear(peer, key, answer, process, &log) }
         let begunCount = process.machine.searchesBegun()
-        defer { log.begunCount = begunCount }
         var fresh: [(peer: PeerID, key: Bytes)] = []
         for (peer, key) in step.asked where key != peer.bytes {
             if key == process.peer.id.bytes { log.refreshedAt = now }
@@ -289,6 +290,16 @@ extension Run {
             if underWay > settings.concurrency { return world.fail(.lookup, "\(world.name(index)) asks \(underWay) for the same at a time") }
             if process.machine.search(for: key) == nil { log.searches[key] = nil }
         }
+    }
+
+    /// DHT-14: a search begins with a question or a dial, where somebody is there to be asked who is not who is looked for.
+    private func judgeBegun(_ index: Int, _ effects: ArraySlice<PeerEffect>, _ step: LookupStep, _ process: Process, _ log: LookupLog) {
+        guard process.machine.searchesBegun() != log.begunCount, step.asked.isEmpty, step.busy.isEmpty else { return }
+        oracles.judged += 1
+        if effects.contains(where: { if case .connection(.dial) = $0 { true } else { false } }) || log.lines.contains(where: { $0.value.asked != nil }) { return }
+        let tabled = process.machine.tabled(), idle = tabled.count { log.contacts[$0]?.serves == true }
+        // Of a larger table it takes the nearest, who may all be out of reach (seed 6071119).
+        if idle > 1, tabled.count <= process.peer.settings.dht.bucketSize { world.fail(.lookup, "\(world.name(index)) begins a search, and asks none of \(idle) who could be") }
     }
 
     func judgeNext(_ index: Int, _ peer: PeerID, _ search: LookupLog.Search, busy: SortedSet<PeerID>, _ log: LookupLog) {

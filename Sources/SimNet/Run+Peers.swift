@@ -246,6 +246,10 @@ extension Run {
         if let missing = others.first(where: { $0 != other && see(other, $0, sound) && !links.contains(world.peers[$0].id) }) { return fail("draws no link from \(world.name(other)) to \(world.name(missing))") }
         if graph?.peerNames[peer.id] != peer.settings.peerName { return fail("draws \(world.name(other)) without a name") }
         if graph?.clusterToIPFS[peer.id] == nil { return fail("draws no daemon beside \(world.name(other))") }
+        if options.isEmbedded, let seen = graph?.ipfsLinks[peer.id] {
+            if let missing = others.first(where: { $0 != other && see(other, $0, sound) && !seen.contains(world.peers[$0].id) }) { return fail("draws no link from the node of \(world.name(other)) to \(world.name(missing))") }
+            if let gone = seen.first(where: { world.indexes[$0].map { world.network.connection(other, $0) == nil } ?? true }) { return fail("draws a link from the node of \(world.name(other)) to \(named(gone)), which it has no connection to") }
+        }
         if !options.isEmbedded, let seen = graph?.ipfsLinks[peer.ipfs.id], seen.sorted() != peer.ipfs.neighbours.elements { fail("draws \(seen.count) links of the daemon of \(world.name(other)), which has \(peer.ipfs.neighbours.count)") }
     }
 }

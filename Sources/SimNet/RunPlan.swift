@@ -299,7 +299,8 @@ extension RunPlan {
 
     /// Faults that meet. What a failed sync has not written is missed after a crash alone, best right after it was taken for written;
     /// a full or slow disk, or a daemon that is down, leaves things half done that only a restart forgets; where syncs take long, more
-    /// than one file may be torn; and what a crash has left may not be durable yet when the next one comes.
+    /// than one file may be torn; what a crash has left may not be durable yet when the next one comes; and who waits for its daemon is told
+    /// to stop.
     private func companion(of fault: Fault, _ choices: inout Choices) -> Fault? {
         let length = choices.span(.seconds(1), .seconds(20)), pause = choices.span(.zero, .seconds(6))
         switch fault.kind {
@@ -312,6 +313,8 @@ extension RunPlan {
             return Fault(number: fault.number + 50, kind: .crash, at: fault.at + pause, length: length, peers: fault.peers)
         case .crash where choices.chance(1, in: fault.isKill ? 2 : 4), .powerCut where choices.chance(1, in: fault.isKill ? 2 : 3):
             return Fault(number: fault.number + 50, kind: .crash, at: fault.at + fault.length + Span(nanoseconds: pause.nanoseconds / 4), length: length, peers: fault.peers)
+        case .reboot where choices.chance(1, in: 2):
+            return Fault(number: fault.number + 50, kind: .leave, at: fault.at + pause, length: length, peers: fault.peers)
         default: return nil
         }
     }

@@ -8,6 +8,7 @@ import Encoding
 import Gossip
 import IPFSConnector
 import Kernel
+import MerkleCRDT
 import Multiformats
 import RPC
 import Seams
@@ -310,6 +311,11 @@ extension Calls {
         calls.run.judgeTold(0, calls.stranger.bytes, calls.world.peers[2].id, DHTMessage(.findNode), [calls.p1], log)
         calls.expect(.lookup, "does not tell p2 of p1")
     }
+    @Test func aSearchThatAsksNobody() throws {
+        let calls = try Calls()
+        calls.search { $0.begunCount += 1 }
+        calls.expect(.lookup, "begins a search, and asks none of 2 who could be")
+    }
     @Test func whoDoesNotAnswer() throws {
         let calls = try Calls()
         let isTabled = calls.process.machine.isTabled(calls.p1)
@@ -480,6 +486,12 @@ extension Calls {
         #expect(calls.run.world.failure == nil)
         calls.run.noteListing(0)
         calls.expect(.min, "5 times in a minute")
+    }
+    @Test(arguments: [true, false]) func whatIsListedAndNotFetched(isHere: Bool) throws {
+        let calls = try Calls()
+        calls.run.lifeLogs[0]?.lists.told = isHere ? calls.process.machine.replica.heads.map(\.cid) : Self.cids
+        calls.look(.wake)
+        if isHere { calls.expect(nil) } else { calls.expect(.wants, "is told of \(Self.cids[0]) in a list of blocks") }
     }
     @Test func aListThatFailedAndIsAwaited() throws {
         let calls = try Calls()

@@ -187,6 +187,7 @@ package struct ClusterPeer: Sendable {
     package mutating func merged() -> (blocks: Int, absent: Int, digest: StateDigest) {
         (replica.blockCount, replica.absentCount, replica.digest)
     }
+    package mutating func isComing(_ block: CID) -> Bool { replica.isComing(block.multihash) }
     package mutating func merged(among cids: [CID]) -> [CID] { cids.filter { replica.has($0) } }
     package mutating func tracked() -> (busy: Int, queued: Int) { (tracker.busyCount, tracker.pinQueueSize) }
     package mutating func waitsForNothing() -> Bool { replica.waitsForNothing }

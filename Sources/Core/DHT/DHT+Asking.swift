@@ -84,6 +84,11 @@ extension DHT {
         return stream
     }
 
+    /// Questions of one purpose that have no answer.
+    func askedCount(_ purpose: Purpose) -> Int {
+        lines.reduce(0) { $0 + ($1.value.asked?.question.purpose == purpose ? 1 : 0) + $1.value.questions.count { $0.purpose == purpose } }
+    }
+
     // MARK: Answers
 
     mutating func onAsking(_ event: StreamEvent, _ stream: StreamID, _ peer: PeerID, _ now: Now, _ effects: inout [Effect]) {

@@ -221,7 +221,11 @@ package struct DHT: Sendable {
         invariant(!table.contains(me), "it knows itself")
         invariant(dialling.count <= settings.dialsMax, "\(dialling.count) dials at once")
         invariant(lookups.count <= settings.lookupsMax + 1, "\(lookups.count) searches at once")
-        lookups.each { _, lookup in
+        lines.each { _, line in invariant(line.asked != nil || line.questions.isEmpty, "questions that wait for no answer") }
+        invariant(checks.count == askedCount(.check), "peers that are checked are not asked")
+        lookups.each { number, lookup in
+            let dials = dialling.reduce(0) { $0 + $1.value.lookups.count { $0 == number } }
+            invariant(lookup.underWay == askedCount(.lookup(number)) + dials, "a search waits for what nobody was asked")
             invariant(lookup.asked.count <= settings.questionsMax && lookup.waiting.count <= settings.candidatesMax, "a search without bounds")
             invariant(lookup.underWay == lookup.asked.count { $0.value.state == .underWay }, "a search that has lost count")
             invariant(!lookup.isOver(settings), "a search that has ended")

@@ -8,6 +8,7 @@ public struct FIFO<Element: Sendable>: Sendable {
     @inlinable public var count: Int { items.count - head }
     @inlinable public var first: Element? { isEmpty ? nil : items[head] }
 
+    @inlinable public func count(where isWanted: (Element) -> Bool) -> Int { items[head...].count(where: isWanted) }
     @inlinable public mutating func append(_ item: Element) { items.append(item) }
 
     @discardableResult

@@ -293,6 +293,8 @@ package struct Replica: Sendable {
     }
 
     package func isWaiting(for hash: Multihash) -> Bool { wanted[hash].map { !$0.isArriving } ?? false }
+    /// It is wanted, or has come and is not merged yet.
+    package func isComing(_ hash: Multihash) -> Bool { wanted[hash] != nil }
     /// Between two steps, in simulations and tests. `isSought` says whether others are asked for a block.
     package func checkInvariants(isSought: (Multihash) -> Bool) {
         for (hash, want) in wanted where !want.isArriving {
