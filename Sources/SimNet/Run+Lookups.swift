@@ -296,7 +296,7 @@ extension Run {
     private func judgeBegun(_ index: Int, _ effects: ArraySlice<PeerEffect>, _ step: LookupStep, _ process: Process, _ log: LookupLog) {
         guard process.machine.searchesBegun() != log.begunCount, step.asked.isEmpty, step.busy.isEmpty else { return }
         oracles.judged += 1
-        if effects.contains(where: { if case .connection(.dial) = $0 { true } else { false } }) || log.lines.contains(where: { $0.value.asked != nil }) { return }
+        if !log.dialling.isEmpty || log.lines.contains(where: { $0.value.asked != nil }) { return }
         let tabled = process.machine.tabled(), idle = tabled.count { log.contacts[$0]?.serves == true }
         // Of a larger table it takes the nearest, who may all be out of reach (seed 6071119).
         if idle > 1, tabled.count <= process.peer.settings.dht.bucketSize { world.fail(.lookup, "\(world.name(index)) begins a search, and asks none of \(idle) who could be") }

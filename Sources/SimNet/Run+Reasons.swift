@@ -25,7 +25,7 @@ private struct Reason: Sendable {
             !process.machine.replica.isOpen || run.wasMadeAnew(process.index, since: asked.at)
         },
         Reason("Write operations are disabled") { $1.request.isWrite && $2.peer.settings.isFollower },
-        Reason("shutting down") { !$2.machine.isReady },
+        Reason("shutting down") { run, _, process in run.oracles.health[process.index]?.stopping?.life == process.peer.lives },
         Reason("cannot remove peers") { _, asked, _ in if case .peerRemove = asked.request { true } else { false } },
         Reason("many pins cannot update one", if: isWrite),
         Reason("is unpinned by itself", if: isWrite), Reason("the client went away", if: isAdd),

@@ -1,6 +1,7 @@
 // What shapes a run beside its workload and its faults. Each option has a name, by which plans write it down.
 
 import Cluster
+import DHT
 import DagList
 import Exchange
 import Gossip
@@ -8,6 +9,7 @@ import IPFSConnector
 import Kernel
 import MerkleCRDT
 import RPC
+import Storage
 import Tracking
 
 /// What heals a cluster by itself. Each can be off, so that it does not hide what the others fail to do.
@@ -45,7 +47,48 @@ package struct RunLimits: Equatable, Sendable {
     package var addressLifetime = 0
     /// So many beginnings and ends of pins after which a peer tells all of its metrics (IPFS-60).
     package var metricTrigger = 0
+    /// Those that no rule asks for, in the order of `SmallLimit.all`.
+    package var others = [Int](repeating: 0, count: SmallLimit.all.count)
     package init() {}
+}
+
+/// A limit that no rule asks for: where it is small things take longer, and no more comes of it.
+package struct SmallLimit: Sendable {
+    package let name: String
+    let values: [Int]
+    let set: @Sendable (inout PeerSettings, Int) -> Void
+    init(_ name: String, _ path: any WritableKeyPath<PeerSettings, Int> & Sendable, _ values: Int...) {
+        (self.name, self.values) = (name, values)
+        set = { settings, value in settings[keyPath: path] = value }
+    }
+    package static let all: [SmallLimit] = [
+        // Blocks that are listed: bytes fetched at a time, when the next page is asked for, and what is looked at in one step.
+        .init("fetching-bytes", \.replica.fetchingBytesMax, 1, 2000), .init("listed-least", \.replica.listedMin, 1, 3),
+        .init("listed-per-step", \.replica.listedPerStep, 1, 4),
+        // Tables of the index that wait for a merge, and how many are merged.
+        .init("frozen-tables", \.replica.index.frozenMax, 1), .init("merged-tables", \.replica.index.fanOut, 2),
+        // Bitswap: new wants in one step, bytes of a message, and what is sent unasked in place of a word.
+        .init("wants-at-once", \.exchange.wantsAtOnce, 1, 3), .init("response-bytes", \.exchange.responseBytes, 1, 2000),
+        .init("have-block-bytes", \.exchange.haveBlockBytes, 1, 100),
+        // Searches, and whom they ask.
+        .init("searches", \.dht.lookupsMax, 1, 2), .init("checks", \.dht.checksMax, 1, 2), .init("search-dials", \.dht.dialsMax, 1, 2),
+        .init("search-width", \.dht.concurrency, 1, 2), .init("search-memory", \.dht.rememberedMax, 1, 2),
+        .init("dials", \.book.dialsMax, 1, 2), .init("peer-addresses", \.book.addressesPerPeerLimit, 1),
+        // Writes of many at a time, and announcements of one peer between two heartbeats.
+        .init("bulk-writes", \.bulkUnderWayMax, 1, 3),
+        .init("announcements", \.gossip.announcementsPerHeartbeatMaximum, 1, 3),
+        // Walks of the embedded node.
+        .init("walk-wants", \.embedded.wantsPerWalk, 1, 3), .init("walk-blocks", \.embedded.blocksPerStep, 1, 3),
+        .init("unsynced-bytes", \.embedded.unsyncedBytesMax, 1, 2000),
+    ]
+}
+
+extension PeerSettings {
+    /// What it has of an embedded node; nothing changes where it has none.
+    fileprivate var embedded: EmbeddedSettings {
+        get { if case .embedded(let settings) = ipfs { settings } else { EmbeddedSettings() } }
+        set { if case .embedded = ipfs { ipfs = .embedded(newValue) } }
+    }
 }
 
 package struct RunOptions: Equatable, Sendable {
@@ -185,7 +228,7 @@ package struct RunOptions: Equatable, Sendable {
         int("statuses-per-chunk", \.limits.statusesPerChunk), int("gossip-window", \.limits.gossipWindow),
         int("ids-asked", \.limits.idsAsked), int("upload-window", \.limits.uploadWindow), int("upload-blocks", \.limits.uploadBlocks), int("address-lifetime", \.limits.addressLifetime),
         int("metric-trigger", \.limits.metricTrigger),
-    ]
+    ] + SmallLimit.all.indices.map { index in int(SmallLimit.all[index].name, \.limits.others[index]) }
     /// name=value for what is not as usual.
     package var words: [String] {
         let usual = RunOptions()
@@ -220,6 +263,7 @@ extension RunLimits {
             set(metricTrigger, \.informerTriggerInterval, &settings)
             peer.ipfs = .embedded(settings)
         }
+        for (limit, value) in zip(SmallLimit.all, others) where value > 0 { limit.set(&peer, value) }
         if addressLifetime > 0 { peer.book.learntAddressTTL = .seconds(Int64(addressLifetime)) }
     }
 
@@ -238,6 +282,9 @@ extension RunLimits {
         listingBytes = some([1, 200])
         statusesPerChunk = some([1, 2])
         uploadBlocks = some([1, 5])
+    }
+    mutating func drawOthers(_ choices: inout Choices) {
+        for (index, limit) in SmallLimit.all.enumerated() where choices.chance(1, in: 6) { others[index] = limit.values[choices.below(limit.values.count)] }
     }
 }
 

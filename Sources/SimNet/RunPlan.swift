@@ -69,6 +69,7 @@ extension RunPlan {
         plan.options.drawCrowd(tape, drawing.peers)
         plan.options.drawJoining(tape)
         plan.options.drawTelling(tape)
+        plan.options.drawOtherLimits(tape)
         if plan.options.boots == 0 { plan.options.drill = Drill.steps }
         if drawing.diskFaults {
             var more = tape.stream(.options, 1)
@@ -172,6 +173,12 @@ extension RunOptions {
         var choices = tape.stream(.options, 8)
         if choices.chance(1, in: 4) { limits.metricTrigger = 1 + choices.below(6) }
         hasLongPins = choices.chance(1, in: 2)
+    }
+
+    /// In one of four runs, limits that no rule asks for.
+    mutating func drawOtherLimits(_ tape: Tape) {
+        var choices = tape.stream(.options, 9)
+        if choices.chance(1, in: 4), boots == 0 { limits.drawOthers(&choices) }
     }
 
     /// Half of the late comers know nobody but those whom they join by way of.

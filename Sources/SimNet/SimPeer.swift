@@ -33,6 +33,7 @@ package struct SimClock: Equatable, Sendable {
     /// The true time at which the monotonic clock will show this (to within a microsecond, never before).
     func trueTime(of instant: Instant) -> Int64 {
         let target = instant.nanoseconds
+        guard target > 0 else { return 0 }  // at once
         guard target < Int64.max / 4 else { return Int64.max / 4 }
         let estimate = target - target / (1_000_000 + drift) * drift
         return max(0, estimate)
